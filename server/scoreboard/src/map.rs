@@ -1,0 +1,171 @@
+//! The mapping itself: the only module here that touches raw memory.
+#![allow(unsafe_code)] // mmap and the shared words it returns
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
+use nix::sys::stat::fstat;
+use nix::unistd::ftruncate;
+
+use crate::error::ScoreboardError;
+use crate::layout::{self, header};
+use crate::slot::{SlotReader, SlotWriter};
+
+/// A mapped scoreboard. Words are reached by checked index only.
+#[derive(Debug)]
+pub struct Map {
+    words: NonNull<AtomicU64>,
+}
+
+// SAFETY: the map is shared memory made of atomics only; any thread may load and store them.
+unsafe impl Send for Map {}
+// SAFETY: as above.
+unsafe impl Sync for Map {}
+
+fn system(call: &'static str) -> impl Fn(Errno) -> ScoreboardError {
+    move |errno| ScoreboardError::System { call, errno }
+}
+
+impl Map {
+    /// Makes the memfd, seals its size (an unsealed `ftruncate` by user code would give the arbiter SIGBUS) and maps it.
+    /// The descriptor is close-on-exec.
+    pub fn create() -> Result<(Self, OwnedFd), ScoreboardError> {
+        let fd = memfd_noexec()?;
+        let bytes = i64::try_from(layout::BYTES).unwrap_or(i64::MAX);
+        ftruncate(&fd, bytes).map_err(system("ftruncate"))?;
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).map_err(system("fcntl(F_ADD_SEALS)"))?;
+        let map = Self::mapping(fd.as_fd())?;
+        map.set(header::MAGIC, layout::MAGIC);
+        map.set(header::VERSION, layout::VERSION);
+        Ok((map, fd))
+    }
+
+    /// Maps an existing scoreboard for a worker and closes the descriptor. The map is not inherited by children that
+    /// the app forks.
+    pub fn attach(fd: OwnedFd) -> Result<Self, ScoreboardError> {
+        let size = fstat(&fd).map_err(system("fstat"))?.st_size;
+        if u64::try_from(size).unwrap_or(0) != layout::BYTES as u64 {
+            return Err(ScoreboardError::Mismatch {
+                found: u64::try_from(size).unwrap_or(0),
+                want: layout::BYTES as u64,
+            });
+        }
+        let map = Self::mapping(fd.as_fd())?;
+        for (word, want) in [(header::MAGIC, layout::MAGIC), (header::VERSION, layout::VERSION)] {
+            let found = map.get(word);
+            if found != want {
+                return Err(ScoreboardError::Mismatch { found, want });
+            }
+        }
+        // SAFETY: the range is exactly the mapping made above.
+        unsafe { madvise(map.words.cast(), layout::BYTES, MmapAdvise::MADV_DONTFORK) }
+            .map_err(system("madvise(MADV_DONTFORK)"))?;
+        drop(fd);
+        Ok(map)
+    }
+
+    fn mapping(fd: BorrowedFd<'_>) -> Result<Self, ScoreboardError> {
+        let length = std::num::NonZeroUsize::new(layout::BYTES)
+            .ok_or(ScoreboardError::System { call: "mmap", errno: Errno::EINVAL })?;
+        // SAFETY: a fresh shared mapping of a descriptor whose size is sealed at BYTES; nothing else aliases it as
+        // anything but atomic words.
+        let address = unsafe {
+            mmap(None, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED, fd, 0)
+        }
+        .map_err(system("mmap"))?;
+        Ok(Self { words: address.cast() })
+    }
+
+    /// One word. Offsets are this crate's own constants; the bound check costs less than being wrong.
+    pub(crate) fn word(&self, index: usize) -> &AtomicU64 {
+        assert!(index < layout::WORDS, "scoreboard word {index} is outside the map");
+        // SAFETY: the mapping has WORDS words and lives as long as `self`; page alignment covers u64's.
+        unsafe { self.words.add(index).as_ref() }
+    }
+
+    pub(crate) fn get(&self, index: usize) -> u64 {
+        self.word(index).load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set(&self, index: usize, value: u64) {
+        self.word(index).store(value, Ordering::Release);
+    }
+
+    /// Tells the workers that the arbiter has begun its shutdown.
+    pub fn set_draining(&self, draining: bool) {
+        self.set(header::DRAINING, u64::from(draining));
+    }
+
+    /// Whether the arbiter has begun its shutdown.
+    pub fn draining(&self) -> bool {
+        self.get(header::DRAINING) == 1
+    }
+
+    /// The arbiter's view of a slot.
+    pub fn reader(&self, slot: u32) -> Result<SlotReader<'_>, ScoreboardError> {
+        Ok(SlotReader::new(self, slot_base(slot)?))
+    }
+
+    /// A worker's view of its slot: claims it for this process.
+    pub fn claim(self, slot: u32, epoch: u32, pid: u32) -> Result<SlotWriter, ScoreboardError> {
+        SlotWriter::claim(self, slot, slot_base(slot)?, epoch, pid)
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `mapping` with this length and no borrow of it outlives `self`.
+        let _ = unsafe { munmap(self.words.cast(), layout::BYTES) };
+    }
+}
+
+fn slot_base(slot: u32) -> Result<usize, ScoreboardError> {
+    if slot >= layout::MAX_SLOTS {
+        return Err(ScoreboardError::NoSuchSlot { slot });
+    }
+    Ok(layout::HEADER + layout::SLOT * slot as usize)
+}
+
+/// Linux ≥ 6.3 knows memfds that can never be executed; older kernels answer EINVAL.
+fn memfd_noexec() -> Result<OwnedFd, ScoreboardError> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    match memfd_create("podicorn-scoreboard", flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL)) {
+        Err(Errno::EINVAL) => memfd_create("podicorn-scoreboard", flags),
+        other => other,
+    }
+    .map_err(system("memfd_create"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_is_sealed() {
+        let (_map, fd) = Map::create().unwrap();
+        assert_eq!(ftruncate(&fd, 0), Err(Errno::EPERM));
+        assert_eq!(ftruncate(&fd, 1 << 30), Err(Errno::EPERM));
+    }
+
+    #[test]
+    fn a_foreign_map_is_refused() {
+        let (map, fd) = Map::create().unwrap();
+        map.set(header::VERSION, layout::VERSION + 1);
+        assert!(matches!(Map::attach(fd), Err(ScoreboardError::Mismatch { .. })));
+        let small = memfd_noexec().unwrap();
+        assert!(matches!(Map::attach(small), Err(ScoreboardError::Mismatch { found: 0, .. })));
+    }
+
+    #[test]
+    fn slots_are_bounded() {
+        let (map, _fd) = Map::create().unwrap();
+        assert!(map.reader(layout::MAX_SLOTS - 1).is_ok());
+        assert!(matches!(map.reader(layout::MAX_SLOTS), Err(ScoreboardError::NoSuchSlot { .. })));
+    }
+}

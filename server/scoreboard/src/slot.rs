@@ -1,0 +1,320 @@
+//! One worker's slot: the claim on it, the worker's writing side and the arbiter's reading side.
+
+use std::sync::atomic::Ordering;
+
+use crate::error::ScoreboardError;
+use crate::histogram::{BUCKETS, bucket};
+use crate::layout::{State, field};
+use crate::map::Map;
+use crate::ring::{self, RequestStart, RingEntry, Ticket};
+
+/// The claim word of a slot, taken apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    pub epoch: u32,
+    /// 0 until the worker has claimed the slot.
+    pub pid: u32,
+}
+
+impl Claim {
+    const fn word(self) -> u64 {
+        (self.epoch as u64) << 32 | self.pid as u64
+    }
+
+    const fn from_word(word: u64) -> Self {
+        Self { epoch: (word >> 32) as u32, pid: word as u32 }
+    }
+}
+
+/// Everything in a slot that only grows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    pub accepted: u64,
+    pub busy_nanos: u64,
+    /// Access-log lines given up because the log's reader was too slow.
+    pub log_dropped: u64,
+    /// Requests whose ring entry was overwritten before they ended.
+    pub ring_lost: u64,
+    /// By status class: other, 1xx … 5xx.
+    pub requests: [u64; field::CLASSES],
+    pub latency: [u64; BUCKETS],
+    pub latency_nanos: u64,
+    pub queue: [u64; BUCKETS],
+    pub queue_nanos: u64,
+}
+
+/// A copy of what a slot says now. Nothing in it is to be trusted beyond its type.
+#[derive(Debug, Clone, Copy)]
+pub struct SlotReading {
+    pub claim: Claim,
+    /// `None` where the word is not one that a worker writes.
+    pub state: Option<State>,
+    /// Changes with every heartbeat.
+    pub beat: u64,
+    /// The worker has served `max_requests` and would like to be replaced.
+    pub recycle: bool,
+    pub in_flight: u32,
+    /// Complete requests that wait for the app.
+    pub parked: u32,
+    pub connections: u32,
+    pub counters: Counters,
+}
+
+/// The arbiter's side.
+#[derive(Debug, Clone, Copy)]
+pub struct SlotReader<'m> {
+    map: &'m Map,
+    base: usize,
+}
+
+impl<'m> SlotReader<'m> {
+    pub(crate) fn new(map: &'m Map, base: usize) -> Self {
+        Self { map, base }
+    }
+
+    /// Empties the slot and offers it to the worker of `epoch`.
+    pub fn offer(&self, epoch: u32) {
+        // The ring stays: it is overwritten entry by entry, and old sequence numbers cannot match a new head.
+        for word in field::STATE..field::RING {
+            self.map.set(self.base + word, 0);
+        }
+        self.map.set(self.base + field::CLAIM, Claim { epoch, pid: 0 }.word());
+    }
+
+    pub fn claim(&self) -> Claim {
+        Claim::from_word(self.map.get(self.base + field::CLAIM))
+    }
+
+    /// Takes an unclaimed offer back; the pid of the worker that was faster otherwise.
+    pub fn withdraw(&self, epoch: u32) -> Result<(), u32> {
+        let offered = Claim { epoch, pid: 0 }.word();
+        self.map
+            .word(self.base + field::CLAIM)
+            .compare_exchange(offered, 0, Ordering::AcqRel, Ordering::Acquire)
+            .map(|_| ())
+            .map_err(|found| Claim::from_word(found).pid)
+    }
+
+    pub fn read(&self) -> SlotReading {
+        let get = |word: usize| self.map.get(self.base + word);
+        let small = |word: usize| u32::try_from(get(word)).unwrap_or(0);
+        SlotReading {
+            claim: self.claim(),
+            state: State::from_word(get(field::STATE)),
+            beat: get(field::BEAT),
+            recycle: get(field::RECYCLE) == 1,
+            in_flight: small(field::IN_FLIGHT),
+            parked: small(field::PARKED),
+            connections: small(field::CONNECTIONS),
+            counters: Counters {
+                accepted: get(field::ACCEPTED),
+                busy_nanos: get(field::BUSY_NANOS),
+                log_dropped: get(field::LOG_DROPPED),
+                ring_lost: get(field::RING_LOST),
+                requests: std::array::from_fn(|class| get(field::REQUESTS + class)),
+                latency: std::array::from_fn(|b| get(field::LATENCY + b)),
+                latency_nanos: get(field::LATENCY + BUCKETS),
+                queue: std::array::from_fn(|b| get(field::QUEUE + b)),
+                queue_nanos: get(field::QUEUE + BUCKETS),
+            },
+        }
+    }
+
+    /// The newest requests first, at most `most`.
+    pub fn requests(&self, most: usize) -> Vec<RingEntry> {
+        ring::read(self.map, self.base, most)
+    }
+}
+
+/// The worker's side. All calls come from one thread at a time (in a Python worker: under the GIL).
+#[derive(Debug)]
+pub struct SlotWriter {
+    map: Map,
+    base: usize,
+    state: State,
+    beats: u64,
+    recycle: bool,
+}
+
+impl SlotWriter {
+    pub(crate) fn claim(
+        map: Map,
+        slot: u32,
+        base: usize,
+        epoch: u32,
+        pid: u32,
+    ) -> Result<Self, ScoreboardError> {
+        map.word(base + field::CLAIM)
+            .compare_exchange(
+                Claim { epoch, pid: 0 }.word(),
+                Claim { epoch, pid }.word(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            )
+            .map_err(|_| ScoreboardError::Lost { slot, epoch })?;
+        let mut writer = Self { map, base, state: State::Booting, beats: 0, recycle: false };
+        writer.set_state(State::Booting);
+        Ok(writer)
+    }
+
+    fn set(&self, word: usize, value: u64) {
+        self.map.set(self.base + word, value);
+    }
+
+    /// One writer, so a plain load and store make an increment.
+    fn add(&self, word: usize, amount: u64) {
+        let word = self.map.word(self.base + word);
+        word.store(word.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    pub fn set_state(&mut self, state: State) {
+        self.state = state;
+        self.set(field::STATE, state as u64);
+    }
+
+    /// Asks for a replacement.
+    pub fn set_recycle(&mut self) {
+        self.recycle = true;
+        self.set(field::RECYCLE, 1);
+    }
+
+    /// Says "alive", and says the rest again so that a scribbled slot heals. Call it only right after the GIL was held.
+    pub fn beat(&mut self) {
+        self.beats = self.beats.wrapping_add(1);
+        self.set(field::STATE, self.state as u64);
+        self.set(field::RECYCLE, u64::from(self.recycle));
+        self.set(field::BEAT, self.beats);
+    }
+
+    /// Whether the arbiter has begun its shutdown.
+    pub fn draining(&self) -> bool {
+        self.map.draining()
+    }
+
+    pub fn set_in_flight(&self, requests: u32) {
+        self.set(field::IN_FLIGHT, u64::from(requests));
+    }
+
+    pub fn set_parked(&self, requests: u32) {
+        self.set(field::PARKED, u64::from(requests));
+    }
+
+    pub fn set_connections(&self, connections: u32) {
+        self.set(field::CONNECTIONS, u64::from(connections));
+    }
+
+    pub fn add_accepted(&self) {
+        self.add(field::ACCEPTED, 1);
+    }
+
+    pub fn add_busy_nanos(&self, nanos: u64) {
+        self.add(field::BUSY_NANOS, nanos);
+    }
+
+    /// The log writer's drop count so far (a total, not a difference).
+    pub fn set_log_dropped(&self, lines: u64) {
+        self.set(field::LOG_DROPPED, lines);
+    }
+
+    /// A request begins: its ring entry, and its time in the queue.
+    pub fn begin_request(&self, start: &RequestStart<'_>) -> Ticket {
+        self.add(field::QUEUE + bucket(start.queued_nanos), 1);
+        self.add(field::QUEUE + BUCKETS, start.queued_nanos);
+        ring::begin(&self.map, self.base, start)
+    }
+
+    /// A request has ended with this status (0 where no response was sent).
+    pub fn end_request(&self, ticket: Ticket, status: u16, duration_nanos: u64) {
+        self.count_response(status);
+        self.add(field::LATENCY + bucket(duration_nanos), 1);
+        self.add(field::LATENCY + BUCKETS, duration_nanos);
+        if !ring::end(&self.map, self.base, ticket, status, duration_nanos) {
+            self.add(field::RING_LOST, 1);
+        }
+    }
+
+    /// A response that the engine gave without the app (a 400, a 408 …).
+    pub fn count_response(&self, status: u16) {
+        let class = usize::from(status / 100);
+        let class = if class < field::CLASSES { class } else { 0 };
+        self.add(field::REQUESTS + class, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::OwnedFd;
+
+    fn pair() -> (Map, OwnedFd) {
+        Map::create().unwrap()
+    }
+
+    #[test]
+    fn a_claim_is_for_one_epoch_and_one_worker() {
+        let (map, fd) = pair();
+        map.reader(3).unwrap().offer(7);
+        let other = fd.try_clone().unwrap();
+        assert!(matches!(Map::attach(other).unwrap().claim(3, 6, 42), Err(ScoreboardError::Lost { .. })));
+        let writer = Map::attach(fd.try_clone().unwrap()).unwrap().claim(3, 7, 42).unwrap();
+        assert_eq!(map.reader(3).unwrap().claim(), Claim { epoch: 7, pid: 42 });
+        assert!(Map::attach(fd).unwrap().claim(3, 7, 43).is_err());
+        assert_eq!(map.reader(3).unwrap().withdraw(7), Err(42));
+        drop(writer);
+    }
+
+    #[test]
+    fn a_withdrawn_offer_cannot_be_claimed() {
+        let (map, fd) = pair();
+        let slot = map.reader(0).unwrap();
+        slot.offer(1);
+        assert_eq!(slot.withdraw(1), Ok(()));
+        assert!(Map::attach(fd).unwrap().claim(0, 1, 42).is_err());
+    }
+
+    #[test]
+    fn what_a_worker_writes_is_read() {
+        let (map, fd) = pair();
+        map.reader(0).unwrap().offer(1);
+        let mut writer = Map::attach(fd).unwrap().claim(0, 1, 42).unwrap();
+        writer.set_state(State::Ready);
+        writer.set_in_flight(1);
+        let ticket = writer.begin_request(&RequestStart {
+            method: b"POST",
+            path: b"/x",
+            start_unix_nanos: 1,
+            queued_nanos: 2_000_000,
+            trace_id: 0,
+            span_id: 0,
+            parent_id: 0,
+        });
+        writer.end_request(ticket, 404, 20_000_000);
+        writer.count_response(700);
+        writer.beat();
+        let reading = map.reader(0).unwrap().read();
+        assert_eq!(reading.state, Some(State::Ready));
+        assert_eq!((reading.beat, reading.in_flight, reading.recycle), (1, 1, false));
+        assert_eq!(reading.counters.requests, [1, 0, 0, 0, 1, 0]);
+        assert_eq!(reading.counters.latency_nanos, 20_000_000);
+        assert_eq!(reading.counters.latency[5], 1);
+        assert_eq!(reading.counters.queue[2], 1);
+    }
+
+    #[test]
+    fn a_beat_heals_a_scribbled_slot() {
+        let (map, fd) = pair();
+        map.reader(0).unwrap().offer(1);
+        let mut writer = Map::attach(fd).unwrap().claim(0, 1, 42).unwrap();
+        writer.set_state(State::Ready);
+        writer.set(field::STATE, 999);
+        writer.set(field::RECYCLE, 1);
+        assert_eq!(map.reader(0).unwrap().read().state, None);
+        writer.beat();
+        let reading = map.reader(0).unwrap().read();
+        assert_eq!((reading.state, reading.recycle), (Some(State::Ready), false));
+    }
+}
