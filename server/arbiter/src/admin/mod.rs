@@ -1,0 +1,57 @@
+//! The admin API: HTTP on a port of its own, answered by the arbiter.
+//!
+//! | route | answer | open |
+//! |---|---|---|
+//! | `GET /livez` | the run loop turns | yes |
+//! | `GET /startupz` | a worker has been ready once | yes |
+//! | `GET /readyz` | a worker is ready and the server is not draining | yes |
+//! | `GET /metrics` | OpenMetrics text | yes |
+//! | `GET /` | a page that shows the pool; holds no data itself | with a token file |
+//! | `GET /workers`, `GET /workers/{slot}/stack` | the pool; the stacks of one worker | no |
+//! | `GET /scale`, `PUT /scale`, `POST /scale/ttin`, `POST /scale/ttou` | targets and lease | no |
+//! | `POST /reload` | begins a reload | no |
+//! | `GET /config`, `GET /openapi.json` | merged settings; description of these routes | no |
+//!
+//! What is not open needs the bearer token or the unix socket ([`access`]). The table is [`routes`]; router, `Allow`
+//! headers and OpenAPI document come from it.
+//!
+//! Handlers hold no state of the pool. They send a [`Command`] to the run loop and wait for its answer with a
+//! deadline, so a loop that stands still turns into a 503 and never into a probe that hangs.
+//! Errors are RFC 9457 problem details.
+
+pub mod access;
+pub mod bind;
+pub mod command;
+pub mod server;
+
+mod ask;
+mod body;
+mod config;
+mod health;
+mod metrics;
+mod openapi;
+mod page;
+mod reload;
+mod routes;
+mod scale;
+mod workers;
+
+pub use access::{Access, TokenGate};
+pub use bind::{AdminListener, BindAddress, BindError};
+pub use command::{Command, Detail, Refusal, ReloadView, StackError, Step};
+pub use routes::router;
+pub use server::serve;
+
+use tokio::sync::mpsc;
+
+/// What every handler gets.
+#[derive(Debug, Clone)]
+pub struct AdminState {
+    /// To the run loop. A channel of 64 is plenty: the loop answers from memory.
+    pub commands: mpsc::Sender<Command>,
+    /// Who may do what on this listener.
+    pub access: Access,
+}
+
+#[cfg(test)]
+mod tests;

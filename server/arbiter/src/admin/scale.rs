@@ -1,0 +1,80 @@
+//! `GET|PUT /scale` and `POST /scale/ttin|ttou`.
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::header::CACHE_CONTROL;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::ask::ask;
+use super::body::{JsonObject, read_object};
+use super::{AdminState, Command, Refusal, Step};
+use crate::problem::{FieldError, Kind, Problem};
+use crate::scale::{ScaleError, ScaleRequest};
+
+pub(super) async fn get(State(state): State<AdminState>) -> Result<Response, Problem> {
+    let view = ask(&state, Command::ScaleView).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(view)).into_response())
+}
+
+pub(super) async fn put(State(state): State<AdminState>, request: Request) -> Result<Response, Problem> {
+    let order = parse(read_object(request).await?)?;
+    match ask(&state, |reply| Command::Scale(order, reply)).await? {
+        Ok(view) => Ok(Json(view).into_response()),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+pub(super) async fn ttin(State(state): State<AdminState>) -> Result<Response, Problem> {
+    step(&state, Step::Ttin).await
+}
+
+pub(super) async fn ttou(State(state): State<AdminState>) -> Result<Response, Problem> {
+    step(&state, Step::Ttou).await
+}
+
+async fn step(state: &AdminState, step: Step) -> Result<Response, Problem> {
+    match ask(state, |reply| Command::Step(step, reply)).await? {
+        Ok(view) => Ok(Json(view).into_response()),
+        Err(Refusal::Draining) => Err(draining()),
+    }
+}
+
+pub(super) fn draining() -> Problem {
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Draining,
+        "The server is shutting down and takes no orders.",
+    )
+}
+
+/// Bounds that need the number of slots are the machine's to check; here it is names and types.
+fn parse(mut object: JsonObject) -> Result<ScaleRequest, Problem> {
+    let workers = object.required("workers");
+    let min = object.optional("min");
+    let max = object.optional("max");
+    let epoch = object.required("epoch");
+    let ttl_seconds = object.required("ttlSeconds");
+    object.finish()?;
+    let (Some(workers), Some(epoch), Some(ttl_seconds)) = (workers, epoch, ttl_seconds) else {
+        return Err(Problem::blank(StatusCode::UNPROCESSABLE_ENTITY, "A field is missing."));
+    };
+    Ok(ScaleRequest { workers, min, max, epoch, ttl_seconds })
+}
+
+fn refused(error: ScaleError) -> Problem {
+    let detail = format!("{error}.");
+    match error {
+        ScaleError::OlderEpoch { current, .. } => {
+            Problem::new(StatusCode::CONFLICT, Kind::StaleEpoch, detail).with_member("currentEpoch", current)
+        }
+        ScaleError::EpochReused { epoch } => {
+            Problem::new(StatusCode::CONFLICT, Kind::EpochReused, detail).with_member("currentEpoch", epoch)
+        }
+        ScaleError::Invalid { field, message } => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidBody, detail)
+                .with_errors(vec![FieldError::new(field, message)])
+        }
+        ScaleError::Draining => draining(),
+    }
+}

@@ -1,0 +1,96 @@
+//! Deaths: of workers, of fork servers, and of orphans that are nobody's.
+
+use super::workers::request_text;
+use super::{Arbiter, Ending, Forkserver};
+use crate::forkserver::message::Hook;
+use crate::pool::{DeathCause, Event, Exit, HangReason, Phase, RetireReason};
+use crate::reaper;
+
+impl Arbiter {
+    /// Takes in every child that has ended.
+    pub(super) fn reap(&mut self) {
+        for (pid, exit) in reaper::reap() {
+            self.on_death(pid, exit);
+        }
+    }
+
+    fn on_death(&mut self, pid: i32, exit: Exit) {
+        if let Some(slot) = self.pool.find(pid) {
+            self.on_worker_death(slot, pid, exit);
+        } else if let Some(server) = self.forkservers.remove(&pid) {
+            self.on_forkserver_death(pid, &server, exit);
+        } else if self.pool.awaits_pids() {
+            // A worker can die before the fork server has told its pid.
+            self.unmatched.push((pid, exit));
+        } else {
+            self.tally.strays += 1;
+        }
+    }
+
+    /// After each fork reply: which of the unknown dead were workers?
+    pub(super) fn match_deaths(&mut self) {
+        for (pid, exit) in std::mem::take(&mut self.unmatched) {
+            self.on_death(pid, exit);
+        }
+    }
+
+    fn on_worker_death(&mut self, slot: u32, pid: i32, exit: Exit) {
+        let Some(worker) = self.pool.worker(slot) else { return };
+        let (phase, age) = (worker.phase, worker.age);
+        let attendant = self.attendants.get(&slot);
+        let generation = attendant.map_or(0, |attendant| attendant.generation);
+        self.log_death(slot, pid, phase, exit);
+        match (phase, attendant.and_then(|attendant| attendant.retired)) {
+            (_, Some(RetireReason::ScaledDown)) => self.tally.restarts.scale += 1,
+            (_, Some(RetireReason::Replaced)) => self.tally.restarts.reload += 1,
+            (_, Some(RetireReason::MaxRequests)) => self.tally.restarts.max_requests += 1,
+            (Phase::Spawning { .. } | Phase::Booting { .. } | Phase::Ready { .. }, None) => {
+                self.tally.restarts.crash += 1;
+            }
+            _ => {}
+        }
+        self.run_hook(generation, Hook::ChildExit { pid, age });
+        self.tell_pool(Event::Exited { slot, exit });
+    }
+
+    fn log_death(&self, slot: u32, pid: i32, phase: Phase, exit: Exit) {
+        let asked_to_go = matches!(phase, Phase::Stopping { .. } | Phase::Killed { .. });
+        let serving = self.running_request(slot).map(|entry| format!(", while serving {}", request_text(&entry)));
+        let serving = serving.unwrap_or_default();
+        match exit {
+            Exit::Code(0) if asked_to_go => tracing::debug!(slot, "Worker (pid:{pid}) has exited"),
+            Exit::Signal(libc::SIGKILL) if !asked_to_go && !matches!(phase, Phase::Aborting { .. }) => {
+                tracing::error!(slot, "Worker (pid:{pid}) was sent SIGKILL! Perhaps out of memory?{serving}");
+            }
+            Exit::Signal(libc::SIGTERM) => tracing::info!(slot, "Worker (pid:{pid}) was sent SIGTERM!{serving}"),
+            Exit::Code(code) if matches!(phase, Phase::Aborting { .. }) => {
+                tracing::info!(slot, "Worker (pid:{pid}) exited with code {code} after ABRT");
+            }
+            exit => tracing::warn!(slot, "Worker (pid:{pid}) {exit}{serving}"),
+        }
+        if let Phase::Aborting { reason: HangReason::Boot, .. } = phase {
+            tracing::error!(slot, "Worker (pid:{pid}) never became ready");
+        }
+    }
+
+    fn on_forkserver_death(&mut self, pid: i32, server: &Forkserver, exit: Exit) {
+        if server.dismissed || self.ending == Ending::Stopping {
+            tracing::debug!("The fork server (pid:{pid}) has exited");
+            return;
+        }
+        self.tally.forkserver_deaths += 1;
+        let generation = server.generation;
+        if !server.ready {
+            let message = format!("the fork server (pid:{pid}) {exit} while it started");
+            tracing::error!("{message}");
+            self.generation_failed(generation, DeathCause::Exit(exit), message);
+            return;
+        }
+        tracing::error!("The fork server (pid:{pid}) {exit}; workers go on, another one is started");
+        if self.pool.candidate() == Some(generation) {
+            self.generation_failed(generation, DeathCause::ForkserverGone, "the fork server died".into());
+        } else {
+            self.tell_pool(Event::ForkserverDown { generation, failure: None });
+        }
+    }
+}

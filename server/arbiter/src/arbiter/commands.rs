@@ -1,0 +1,104 @@
+//! Answers to the admin API, and changes of the worker count from anywhere.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use tokio::sync::oneshot;
+
+use super::{Arbiter, Ending};
+use crate::admin::{Command, Refusal, StackError};
+use crate::forkserver::message::Hook;
+use crate::pool::Event;
+use crate::scale::ScaleError;
+use crate::signals;
+
+/// How long a worker has to write its stacks.
+const STACK_DEADLINE: Duration = Duration::from_secs(2);
+
+impl Arbiter {
+    /// A receiver that has gone away is no concern of ours.
+    pub(super) fn on_command(&mut self, command: Command) {
+        let now = Instant::now();
+        match command {
+            Command::Livez(reply) => drop(reply.send(())),
+            Command::Status(detail, reply) => drop(reply.send(Box::new(self.status(detail)))),
+            Command::ScaleView(reply) => drop(reply.send(self.scale.view(now))),
+            Command::Scale(request, reply) => {
+                let answer = if self.ending == Ending::Not {
+                    self.scale.apply(request, now)
+                } else {
+                    Err(ScaleError::Draining)
+                };
+                self.apply_target("PUT /scale");
+                let _ = reply.send(answer);
+            }
+            Command::Step(step, reply) => {
+                if self.ending != Ending::Not {
+                    let _ = reply.send(Err(Refusal::Draining));
+                    return;
+                }
+                let view = self.scale.step(step.delta(), now);
+                self.apply_target("POST /scale");
+                let _ = reply.send(Ok(view));
+            }
+            Command::Reload(reply) => drop(reply.send(self.request_reload())),
+            Command::Config(reply) => drop(reply.send(self.config())),
+            Command::Stack(slot, reply) => self.ask_for_stacks(slot, reply),
+        }
+    }
+
+    /// TTIN and TTOU: `delta` is as many as were delivered.
+    pub(super) fn step(&mut self, delta: i64) {
+        if self.ending == Ending::Not {
+            let view = self.scale.step(delta, Instant::now());
+            tracing::info!("{}", view.message);
+            self.apply_target("signal");
+        }
+    }
+
+    /// Tells the pool and the hooks if the target is another one now.
+    pub(super) fn apply_target(&mut self, why: &str) {
+        let (old, new) = (self.pool.target(), self.scale.target());
+        if old == new as usize || self.ending != Ending::Not {
+            return;
+        }
+        tracing::info!("Workers wanted: {new} instead of {old} ({why})");
+        let old = u32::try_from(old).ok();
+        self.run_hook(self.pool.generation(), Hook::WorkersChanged { new, old });
+        self.tell_pool(Event::Target(new as usize));
+    }
+
+    /// Every setting with its value and source.
+    fn config(&self) -> Value {
+        let Value::Object(values) = self.settings.to_json() else { return Value::Null };
+        let settings: Map<String, Value> = values
+            .into_iter()
+            .map(|(name, value)| {
+                let source = self.settings.source_of(&name).to_string();
+                (name, json!({ "value": value, "source": source }))
+            })
+            .collect();
+        Value::Object(settings)
+    }
+
+    fn ask_for_stacks(&mut self, slot: u32, reply: oneshot::Sender<Result<String, StackError>>) {
+        let Some(pid) = self.pool.worker(slot).and_then(|worker| worker.pid) else {
+            let _ = reply.send(Err(StackError::NoWorker(slot)));
+            return;
+        };
+        if let Err(errno) = signals::send(pid, signals::stack_signal()) {
+            let _ = reply.send(Err(StackError::Failed(format!("cannot signal worker (pid:{pid}): {errno}"))));
+            return;
+        }
+        let (waiter, answer) = oneshot::channel();
+        self.stack_waiters.entry(slot).or_default().push(waiter);
+        tokio::spawn(async move {
+            let result = match tokio::time::timeout(STACK_DEADLINE, answer).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => Err(StackError::NoWorker(slot)),
+                Err(_) => Err(StackError::Silent),
+            };
+            let _ = reply.send(result);
+        });
+    }
+}

@@ -1,0 +1,205 @@
+//! The run loop: hears signals, children, the doorbell, the admin API and the clock, asks the [`Pool`] what is to be
+//! done, and does it.
+//!
+//! One file per kind of work: [`run`] starts and ends it all, [`generations`] brings fork servers up and down,
+//! [`workers`] carries out the pool's actions, [`children`] takes the dead in, [`commands`] answers the admin API,
+//! [`report`] fills its snapshot, [`ending`] is the shutdown.
+
+mod children;
+mod commands;
+mod ending;
+mod generations;
+mod report;
+mod run;
+mod workers;
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use nix::sys::signal::Signal;
+use podicorn_scoreboard::{Ledger, Map};
+use podicorn_settings::Settings;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::admin::StackError;
+use crate::forkserver::{Client, Interpreter, RequestError};
+use crate::launch::{Blueprint, LaunchError, Shared};
+use crate::origin::Origin;
+use crate::pidfile::Pidfile;
+use crate::pool::{Exit, Pool, RetireReason};
+use crate::scale::Scale;
+use crate::stacks::StackReader;
+use crate::status::{LastError, Restarts};
+use crate::telemetry::log::LogHandle;
+
+pub use run::run;
+
+/// What background tasks tell the loop.
+#[derive(Debug)]
+enum Input {
+    Launched { generation: u32, pid: i32, result: Result<Box<Launched>, LaunchError> },
+    Spawned { slot: u32, epoch: u32, generation: u32, result: Result<i32, RequestError> },
+    Stacks { who: Python, text: String },
+    HookFailed { hook: &'static str, error: String },
+    /// A fork server did not answer in time.
+    ForkserverHung { pid: i32, error: RequestError },
+}
+
+/// A generation that has come up.
+#[derive(Debug)]
+struct Launched {
+    blueprint: Blueprint,
+    preloaded: bool,
+    threads: Vec<String>,
+}
+
+/// A Python process that can be asked for its stacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Python {
+    Forkserver { pid: i32 },
+    Worker { slot: u32, epoch: u32 },
+}
+
+/// The life of a fork server, as far as it has come.
+#[derive(Debug)]
+struct Forkserver {
+    generation: u32,
+    client: Client,
+    /// Launching: no blueprint yet.
+    ready: bool,
+    /// Told to go.
+    dismissed: bool,
+    /// Dropped with the entry.
+    _stacks: StackReader,
+}
+
+/// What the arbiter keeps of a worker beside the pool.
+#[derive(Debug)]
+struct Attendant {
+    generation: u32,
+    retired: Option<RetireReason>,
+    /// When the slot's counters were last taken.
+    observed: Instant,
+    /// Dropped with the entry.
+    _stacks: Option<StackReader>,
+}
+
+#[derive(Debug, Default)]
+struct ReloadState {
+    total: u64,
+    failed: u64,
+    /// The generation being brought up.
+    under_way: Option<u32>,
+    /// HUPs that came meanwhile.
+    again: bool,
+    last_error: Option<LastError>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    restarts: Restarts,
+    strays: u64,
+    forkserver_starts: u64,
+    forkserver_deaths: u64,
+    last_boot_error: Option<LastError>,
+}
+
+/// Where the arbiter is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Not,
+    /// Still serving, so that load balancers can notice.
+    Lingering { stop_at: Instant, began: Instant },
+    Stopping,
+}
+
+struct Arbiter {
+    origin: Arc<Origin>,
+    python: Interpreter,
+    settings: Arc<Settings>,
+    log: LogHandle,
+    started: Instant,
+    started_at: SystemTime,
+
+    map: Map,
+    shared: Shared,
+    inputs: mpsc::UnboundedSender<Input>,
+
+    pool: Pool,
+    scale: Scale,
+    ledger: Ledger,
+    attendants: HashMap<u32, Attendant>,
+    /// By pid.
+    forkservers: HashMap<i32, Forkserver>,
+    /// By generation.
+    blueprints: BTreeMap<u32, Blueprint>,
+    newest_generation: u32,
+    /// Deaths that match no worker while a fork's reply is outstanding.
+    unmatched: Vec<(i32, Exit)>,
+    stack_waiters: HashMap<u32, Vec<oneshot::Sender<Result<String, StackError>>>>,
+
+    reload: ReloadState,
+    tally: Tally,
+    ending: Ending,
+    exit_code: i32,
+    finished: bool,
+    _pidfile: Option<Pidfile>,
+}
+
+impl std::fmt::Debug for Arbiter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arbiter").field("pool", &self.pool).field("ending", &self.ending).finish_non_exhaustive()
+    }
+}
+
+impl Arbiter {
+    fn on_signal(&mut self, signal: Signal, count: u32) {
+        let name = signal.as_str().trim_start_matches("SIG").to_lowercase();
+        if !matches!(signal, Signal::SIGCHLD | Signal::SIGWINCH) {
+            tracing::info!("Handling signal: {name}");
+        }
+        match signal {
+            Signal::SIGCHLD => self.reap(),
+            Signal::SIGTERM => self.begin_shutdown(true),
+            Signal::SIGINT | Signal::SIGQUIT => self.begin_shutdown(false),
+            // Refused only while shutting down.
+            Signal::SIGHUP => drop(self.request_reload()),
+            Signal::SIGTTIN => self.step(i64::from(count)),
+            Signal::SIGTTOU => self.step(-i64::from(count)),
+            Signal::SIGUSR1 => self.reopen_logs(),
+            Signal::SIGUSR2 => {
+                tracing::warn!("USR2 (upgrade on the fly) is not supported: roll out a new pod instead");
+            }
+            _ => {}
+        }
+    }
+
+    /// A worker's file descriptors are its own: it reopens its logs itself.
+    fn reopen_logs(&mut self) {
+        self.log.reopen();
+        self.signal_workers(Signal::SIGUSR1);
+    }
+
+    fn client_of(&self, generation: u32) -> Option<(i32, &Client)> {
+        self.forkservers
+            .iter()
+            .find(|(_, server)| server.generation == generation && server.ready && !server.dismissed)
+            .map(|(pid, server)| (*pid, &server.client))
+    }
+
+    fn hooks(&self, generation: u32, hook: &str) -> bool {
+        self.blueprints.get(&generation).is_some_and(|blueprint| blueprint.hooks.contains(hook))
+    }
+
+    /// The present error as `/readyz` and `/workers` show it.
+    fn error_now(message: String) -> LastError {
+        LastError { message, at: SystemTime::now() }
+    }
+}
+
+/// A pipe or socket whose other end is handed out.
+fn share(fd: OwnedFd) -> Arc<OwnedFd> {
+    Arc::new(fd)
+}

@@ -1,0 +1,166 @@
+//! The snapshot that the admin API shows.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use podicorn_scoreboard::{BOUNDS_SECONDS, BUCKETS, RingEntry};
+
+use super::{Arbiter, Ending};
+use crate::admin::Detail;
+use crate::pool::{self, Worker};
+use crate::status::{
+    Boot, CurrentRequest, ForkServer, ForkServerState, Histogram, Phase, RecentRequest, Reloads,
+    RequestsByClass, Status, Totals, WorkerState, WorkerStatus,
+};
+
+/// How many of a worker's last requests `/workers` shows.
+const RECENT: usize = 10;
+
+impl Arbiter {
+    pub(super) fn status(&mut self, detail: Detail) -> Status {
+        // Figures as of now, not as of the last beat.
+        self.read_scoreboard();
+        let now = Instant::now();
+        let workers = self.pool.workers().map(|(slot, worker)| self.worker_status(slot, worker, detail, now));
+        let workers = workers.collect();
+        let generation = self.pool.generation();
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            phase: match self.ending {
+                Ending::Not if self.pool.first_ready() => Phase::Running,
+                Ending::Not => Phase::Starting,
+                Ending::Lingering { .. } | Ending::Stopping => Phase::Draining,
+            },
+            startup_done: self.pool.first_ready(),
+            generation,
+            scale: self.scale.view(now),
+            reloads: Reloads {
+                total: self.reload.total,
+                failed: self.reload.failed,
+                in_progress: self.reload.under_way.is_some(),
+                last_error: self.reload.last_error.clone(),
+            },
+            boot: Boot {
+                consecutive_failures: self.pool.backoff().failures(),
+                failures: self.pool.backoff().total(),
+                backoff_seconds: self
+                    .pool
+                    .backoff()
+                    .not_before()
+                    .map(|at| at.saturating_duration_since(now).as_secs_f64()),
+                last_error: self.tally.last_boot_error.clone(),
+            },
+            fork_server: self.forkserver_status(generation),
+            strays_reaped: self.tally.strays,
+            log_lines_dropped: self.log.dropped(),
+            scoreboard_corruptions: self.ledger.totals().corruptions,
+            workers,
+            totals: self.totals(),
+            listeners: self
+                .blueprints
+                .get(&generation)
+                .map(|blueprint| blueprint.listeners.iter().map(|listener| listener.status()).collect())
+                .unwrap_or_default(),
+        }
+    }
+
+    fn forkserver_status(&self, generation: u32) -> ForkServer {
+        let current = self
+            .forkservers
+            .iter()
+            .find(|(_, server)| server.generation == generation && !server.dismissed);
+        ForkServer {
+            state: match current {
+                Some((_, server)) if server.ready => ForkServerState::Ready,
+                Some(_) => ForkServerState::Starting,
+                None => ForkServerState::Down,
+            },
+            pid: current.and_then(|(pid, _)| u32::try_from(*pid).ok()),
+            starts: self.tally.forkserver_starts,
+            deaths: self.tally.forkserver_deaths,
+        }
+    }
+
+    fn worker_status(&self, slot: u32, worker: &Worker, detail: Detail, now: Instant) -> WorkerStatus {
+        let counters = self.ledger.slot(slot);
+        let requests = match detail {
+            Detail::Full => self.map.reader(slot).map(|reader| reader.requests(usize::MAX)).unwrap_or_default(),
+            Detail::Summary => Vec::new(),
+        };
+        let seconds_since = |at: Instant| now.saturating_duration_since(at).as_secs_f64();
+        WorkerStatus {
+            slot,
+            pid: worker.pid.and_then(|pid| u32::try_from(pid).ok()),
+            generation: worker.generation,
+            age: worker.age,
+            state: match worker.phase {
+                pool::Phase::Spawning { .. } | pool::Phase::Booting { .. } => WorkerState::Starting,
+                pool::Phase::Ready { .. } if worker.load() > 0 => WorkerState::Busy,
+                pool::Phase::Ready { .. } => WorkerState::Idle,
+                pool::Phase::Stopping { .. } => WorkerState::Draining,
+                pool::Phase::Aborting { .. } | pool::Phase::Killed { .. } => WorkerState::Exiting,
+            },
+            uptime_seconds: seconds_since(worker.spawned_at),
+            requests: counters.requests.iter().fold(0, |sum, count| sum.saturating_add(*count)),
+            in_flight: worker.in_flight,
+            queued: worker.parked,
+            busy_seconds: seconds(counters.busy_nanos),
+            last_beat_seconds: worker.pid.map(|_| seconds_since(worker.beat_seen)),
+            current_request: requests
+                .iter()
+                .rev()
+                .find(|entry| entry.duration_nanos.is_none() && worker.in_flight > 0)
+                .map(current_request),
+            recent_requests: requests
+                .iter()
+                .filter(|entry| entry.duration_nanos.is_some())
+                .take(RECENT)
+                .map(recent_request)
+                .collect(),
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let counters = &self.ledger.totals().counters;
+        let [_, informational, success, redirection, client_error, server_error] = counters.requests;
+        Totals {
+            requests: RequestsByClass { informational, success, redirection, client_error, server_error },
+            busy_seconds: seconds(counters.busy_nanos),
+            request_duration: histogram(&counters.latency, counters.latency_nanos),
+            request_queue: histogram(&counters.queue, counters.queue_nanos),
+            restarts: self.tally.restarts,
+            access_log_lines_dropped: counters.log_dropped,
+        }
+    }
+}
+
+fn seconds(nanos: u64) -> f64 {
+    Duration::from_nanos(nanos).as_secs_f64()
+}
+
+fn histogram(counts: &[u64; BUCKETS], sum_nanos: u64) -> Histogram {
+    Histogram { bounds: BOUNDS_SECONDS.to_vec(), counts: counts.to_vec(), sum_seconds: seconds(sum_nanos) }
+}
+
+fn start_of(entry: &RingEntry) -> SystemTime {
+    // A scribbled time may be beyond what can be shown.
+    let nanos = entry.start_unix_nanos.min(i64::MAX.unsigned_abs());
+    UNIX_EPOCH + Duration::from_nanos(nanos)
+}
+
+fn current_request(entry: &RingEntry) -> CurrentRequest {
+    let since = SystemTime::now().duration_since(start_of(entry)).unwrap_or_default();
+    CurrentRequest { method: entry.method.clone(), path: entry.path.clone(), seconds: since.as_secs_f64() }
+}
+
+fn recent_request(entry: &RingEntry) -> RecentRequest {
+    RecentRequest {
+        method: entry.method.clone(),
+        path: entry.path.clone(),
+        status: (entry.status != 0).then_some(entry.status),
+        started_at: start_of(entry),
+        seconds: seconds(entry.duration_nanos.unwrap_or_default()),
+    }
+}

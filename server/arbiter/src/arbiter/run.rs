@@ -1,0 +1,374 @@
+//! From the command line to the exit code.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::signal::Signal;
+use podicorn_scoreboard::{Ledger, MAX_SLOTS, Map, ScoreboardError};
+use podicorn_settings::{CommandLine, LogFormat, LogLevel, LogTarget, Settings};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+use super::{Arbiter, Ending, Forkserver, Input, Python, ReloadState, Tally, share};
+use crate::admin::{self, Access, AdminListener, AdminState, BindAddress, Command};
+use crate::forkserver::interpreter::{InterpreterError, Surroundings, find};
+use crate::forkserver::spawn::spawn;
+use crate::forkserver::{Client, SpawnError};
+use crate::kernel;
+use crate::launch::{self, Blueprint, LaunchError, Occasion, Shared};
+use crate::origin::{Origin, OriginError};
+use crate::pidfile::{Pidfile, PidfileError};
+use crate::pool::{Event, Limits, Pool};
+use crate::scale::{Scale, Workers};
+use crate::signals::{SignalStream, Signals, become_subreaper};
+use crate::stacks::StackReader;
+use crate::telemetry::log::{self, Format, Level, LogError, LogHandle, Target};
+use crate::token::{TokenError, TokenFile};
+
+/// Why the arbiter could not begin, or could not go on.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Origin(#[from] OriginError),
+    #[error(transparent)]
+    Interpreter(#[from] InterpreterError),
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    #[error(transparent)]
+    Scoreboard(#[from] ScoreboardError),
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Admin(#[from] admin::BindError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Pidfile(#[from] PidfileError),
+    #[error("cannot change to the directory {} (setting chdir): {source}", path.display())]
+    Chdir { path: std::path::PathBuf, source: std::io::Error },
+    #[error("cannot set up the event loop: {0}")]
+    Loop(#[from] std::io::Error),
+    #[error("cannot set up the event loop: {0}")]
+    System(#[from] nix::Error),
+}
+
+impl RunError {
+    fn exit_code(&self) -> i32 {
+        match self {
+            Self::Origin(OriginError::Settings(error)) => error.exit_code(),
+            Self::Launch(error) => error.exit_code(),
+            _ => 1,
+        }
+    }
+}
+
+/// Serves until told to stop; the process's exit code.
+pub fn run(command_line: CommandLine, signals: Signals) -> i32 {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(begin(command_line, signals));
+            // Name look-ups and file reads that hang must not hold up the exit.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => Err(error.into()),
+    };
+    result.unwrap_or_else(|error| {
+        complain(&error);
+        error.exit_code()
+    })
+}
+
+/// Before there is a log, errors go to stderr as Gunicorn's do.
+fn complain(error: &RunError) {
+    let mut text = String::new();
+    if let RunError::Launch(launch) = error
+        && let Some(traceback) = launch.traceback()
+    {
+        text.push_str(traceback.trim_end());
+        text.push('\n');
+    }
+    let _ = writeln!(std::io::stderr(), "\n{text}Error: {error}");
+}
+
+async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunError> {
+    let mut signals = signals.into_async()?;
+    become_subreaper()?;
+    let origin = Arc::new(Origin::new(command_line)?);
+    let python = find(origin.python().as_deref(), &Surroundings::of_process())?;
+
+    let process = spawn(&python)?;
+    let client = Client::new(process.control)?;
+    let pid = process.pid;
+    let configuring = launch::configure(&client, &origin);
+    let Some(configured) = unless_stopped(&mut signals, configuring).await? else { return Ok(0) };
+    let (settings, hooks) = configured?;
+    std::env::set_current_dir(&settings.chdir)
+        .map_err(|source| RunError::Chdir { path: settings.chdir.clone(), source })?;
+
+    let (map, memfd) = Map::create()?;
+    let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let shared = Shared { memfd: share(memfd), doorbell: share(doorbell.as_fd().try_clone_to_owned()?) };
+    let mut blueprint = Blueprint { settings: Arc::clone(&settings), listeners: Vec::new(), hooks };
+
+    if settings.print_config || settings.check_config {
+        return check(&client, &blueprint, &shared, &mut signals).await;
+    }
+
+    let log = start_log(&settings)?;
+    announce(&settings);
+    let pidfile = settings.pidfile.as_deref().map(Pidfile::create).transpose()?;
+    let Some(listeners) = unless_stopped(&mut signals, launch::listen(&settings, &[])).await? else {
+        return Ok(0);
+    };
+    blueprint.listeners = match listeners {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            crate::critical!("{error}");
+            log.flush(FLUSH_TIME);
+            return Ok(error.exit_code());
+        }
+    };
+
+    let (command_tx, commands) = mpsc::channel(64);
+    if let Err(error) = open_admin(&settings, command_tx) {
+        crate::critical!("{error}");
+        log.flush(FLUSH_TIME);
+        return Ok(error.exit_code());
+    }
+    let (inputs, inbox) = mpsc::unbounded_channel();
+    let stacks = stack_reader(process.stacks, Python::Forkserver { pid }, &inputs)?;
+    let now = Instant::now();
+    let scale = Scale::new(configured_workers(&settings), MAX_SLOTS / 2);
+    let target = scale.target() as usize;
+    let mut arbiter = Arbiter {
+        origin,
+        python,
+        log,
+        started: now,
+        started_at: SystemTime::now(),
+        map,
+        shared,
+        inputs,
+        pool: Pool::new(limits(&settings), target, 1),
+        scale,
+        ledger: Ledger::default(),
+        attendants: HashMap::new(),
+        forkservers: HashMap::new(),
+        blueprints: BTreeMap::from([(1, blueprint.clone())]),
+        newest_generation: 1,
+        unmatched: Vec::new(),
+        stack_waiters: HashMap::new(),
+        reload: ReloadState::default(),
+        tally: Tally { forkserver_starts: 1, ..Tally::default() },
+        ending: Ending::Not,
+        exit_code: 0,
+        finished: false,
+        settings,
+        _pidfile: pidfile,
+    };
+    let server =
+        Forkserver { generation: 1, client: client.clone(), ready: false, dismissed: false, _stacks: stacks };
+    arbiter.forkservers.insert(pid, server);
+    drop(client);
+    arbiter.start_generation(1, pid, blueprint, Occasion::First);
+    let code = arbiter.serve(signals, kernel::watch(doorbell.into())?, inbox, commands).await?;
+    Ok(code)
+}
+
+/// The longest that the exit waits for a slow reader of the log.
+pub(super) const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// Runs `work` unless TERM, INT or QUIT comes first.
+async fn unless_stopped<T>(signals: &mut SignalStream, work: impl Future<Output = T>) -> std::io::Result<Option<T>> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            arrived = signals.next() => {
+                let stops = |signal: Signal| matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT);
+                if arrived?.into_iter().any(|(signal, _)| stops(signal)) {
+                    return Ok(None);
+                }
+            }
+            done = &mut work => return Ok(Some(done)),
+        }
+    }
+}
+
+/// `--check-config` and `--print-config`: the app is imported, then we leave.
+async fn check(
+    client: &Client,
+    blueprint: &Blueprint,
+    shared: &Shared,
+    signals: &mut SignalStream,
+) -> Result<i32, RunError> {
+    if blueprint.settings.print_config {
+        let _ = write!(std::io::stdout(), "{}", blueprint.settings.print_config());
+    }
+    let starting = launch::start(client, blueprint, 1, Occasion::Check, shared);
+    match unless_stopped(signals, starting).await? {
+        Some(Err(error)) => {
+            complain(&error.into());
+            Ok(1)
+        }
+        Some(Ok(_)) | None => Ok(0),
+    }
+}
+
+pub(super) fn log_options(settings: &Settings) -> (Level, Format, Target) {
+    let level = match settings.loglevel {
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Info => Level::Info,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Error => Level::Error,
+        LogLevel::Critical => Level::Critical,
+    };
+    let format = match settings.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    let target = match &settings.errorlog {
+        Some(LogTarget::File(path)) => Target::File(path.clone()),
+        Some(LogTarget::Standard) | None => Target::Stderr,
+    };
+    (level, format, target)
+}
+
+fn start_log(settings: &Settings) -> Result<LogHandle, RunError> {
+    let (level, format, target) = log_options(settings);
+    Ok(log::init(level, format, target)?)
+}
+
+pub(super) fn announce(settings: &Settings) {
+    tracing::info!("Starting podicorn {}", env!("CARGO_PKG_VERSION"));
+    for notice in settings.notices() {
+        tracing::warn!("{notice}");
+    }
+}
+
+pub(super) fn limits(settings: &Settings) -> Limits {
+    Limits {
+        boot_timeout: settings.boot_timeout.unwrap_or(launch::FOR_EVER),
+        timeout: settings.timeout,
+        graceful_timeout: settings.graceful_timeout,
+    }
+}
+
+pub(super) fn configured_workers(settings: &Settings) -> Workers {
+    match settings.workers {
+        podicorn_settings::Workers::Fixed(count) => Workers::Fixed(count),
+        podicorn_settings::Workers::Range { min, max } => Workers::Range { min, max },
+    }
+}
+
+fn open_admin(settings: &Settings, commands: mpsc::Sender<Command>) -> Result<(), RunError> {
+    let Some(bind) = &settings.admin_bind else { return Ok(()) };
+    let address = BindAddress::parse(&bind.to_string())?;
+    let listener = AdminListener::bind(&address)?;
+    let token = settings.admin_token_file.as_ref().map(TokenFile::open).transpose()?.map(admin::TokenGate::new);
+    let access =
+        listener.tcp_address().map_or(Access::Trusted, |address| Access::for_tcp(address, token.as_ref()));
+    tracing::info!("Admin API at {}: {}", listener.address()?, access.note());
+    tokio::spawn(async move {
+        if let Err(error) = admin::serve(listener, AdminState { commands, access }).await {
+            crate::critical!("The admin API has stopped: {error}");
+        }
+    });
+    Ok(())
+}
+
+pub(super) fn stack_reader(
+    pipe: OwnedFd,
+    who: Python,
+    inputs: &mpsc::UnboundedSender<Input>,
+) -> std::io::Result<StackReader> {
+    let inputs = inputs.clone();
+    StackReader::start(pipe, move |text| {
+        let _ = inputs.send(Input::Stacks { who, text });
+    })
+}
+
+impl Arbiter {
+    async fn serve(
+        &mut self,
+        signals: SignalStream,
+        doorbell: AsyncFd<OwnedFd>,
+        mut inbox: mpsc::UnboundedReceiver<Input>,
+        mut commands: mpsc::Receiver<Command>,
+    ) -> Result<i32, RunError> {
+        let mut beat = tokio::time::interval(self.reading_interval());
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while !self.finished {
+            let deadline = self.next_deadline();
+            tokio::select! {
+                biased;
+                arrived = signals.next() => {
+                    for (signal, count) in arrived? {
+                        self.on_signal(signal, count);
+                    }
+                }
+                rung = doorbell.readable() => {
+                    let mut rung = rung?;
+                    kernel::quiet(&doorbell);
+                    rung.clear_ready();
+                    self.read_scoreboard();
+                }
+                Some(input) = inbox.recv() => self.on_input(input),
+                Some(command) = commands.recv() => self.on_command(command),
+                _ = beat.tick() => self.read_scoreboard(),
+                () = tokio::time::sleep_until(deadline.into()) => self.on_deadline(),
+            }
+        }
+        self.finish(&mut inbox).await;
+        Ok(self.exit_code)
+    }
+
+    /// Often enough to notice a missed heartbeat soon after `timeout`.
+    fn reading_interval(&self) -> Duration {
+        let quarter = self.settings.timeout.unwrap_or(Duration::from_secs(4)) / 4;
+        quarter.clamp(Duration::from_millis(100), Duration::from_secs(1))
+    }
+
+    /// Far away when nothing is due.
+    fn next_deadline(&self) -> Instant {
+        let lingering = match self.ending {
+            Ending::Lingering { stop_at, .. } => Some(stop_at),
+            _ => None,
+        };
+        let soonest = [self.pool.next_deadline(), self.scale.deadline(), lingering].into_iter().flatten().min();
+        soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
+    }
+
+    fn on_deadline(&mut self) {
+        let now = Instant::now();
+        if self.scale.expire(now) {
+            self.apply_target("the lease on the worker count has expired");
+        }
+        if let Ending::Lingering { stop_at, began } = self.ending
+            && now >= stop_at
+        {
+            self.stop_workers(true, began);
+        }
+        self.tell_pool(Event::Tick);
+    }
+
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Launched { generation, pid, result } => self.on_launched(generation, pid, result),
+            Input::Spawned { slot, epoch, generation, result } => {
+                self.on_spawned(slot, epoch, generation, result);
+            }
+            Input::Stacks { who, text } => self.on_stacks(who, &text),
+            Input::HookFailed { hook, error } => tracing::error!("Hook {hook} failed: {error}"),
+            Input::ForkserverHung { pid, error } => self.on_hung_forkserver(pid, &error),
+        }
+    }
+}

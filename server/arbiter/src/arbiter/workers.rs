@@ -1,0 +1,256 @@
+//! Carrying out the pool's actions, and reading the scoreboard for it.
+
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use podicorn_scoreboard::RingEntry;
+use serde_json::{Map, Value};
+
+use super::run::stack_reader;
+use super::{Arbiter, Attendant, Input, Python, share};
+use crate::forkserver::RequestError;
+use crate::forkserver::spawn::stack_pipe;
+use crate::launch;
+use crate::pool::{Action, Event, HangReason, Reading, RetireReason};
+use crate::signals;
+
+#[derive(Debug, serde::Deserialize)]
+struct SpawnedReply {
+    pid: i32,
+}
+
+impl Arbiter {
+    /// Passes an event to the pool and does what it asks for.
+    pub(super) fn tell_pool(&mut self, event: Event) {
+        let actions = self.pool.handle(event, Instant::now());
+        for action in actions {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn { slot, epoch, generation, age } => self.spawn_worker(slot, epoch, generation, age),
+            Action::Terminate { slot, pid, reason } => {
+                if let Some(attendant) = self.attendants.get_mut(&slot) {
+                    attendant.retired = Some(reason);
+                }
+                tracing::debug!("Stopping worker (pid:{pid}): {}", retire_text(reason));
+                kill(pid, Signal::SIGTERM);
+            }
+            Action::Quit { pid, .. } => kill(pid, Signal::SIGQUIT),
+            Action::DumpStacks { slot, pid, reason } => self.worker_hangs(slot, pid, reason),
+            Action::Abort { pid, .. } => kill(pid, Signal::SIGABRT),
+            Action::Kill { slot, pid } => {
+                let what = if self.retired(slot).is_some() { "did not stop in time" } else { "did not react to ABRT" };
+                tracing::error!("Worker (pid:{pid}) {what}: killing it");
+                kill(pid, Signal::SIGKILL);
+            }
+            Action::Ready { slot, pid, boot } => {
+                let pid = pid.unwrap_or(0);
+                tracing::debug!(slot, "Worker (pid:{pid}) is ready after {:.3} s", boot.as_secs_f64());
+                self.tally.last_boot_error = None;
+                self.reload_if_asked();
+            }
+            Action::Freed { slot } => self.free(slot),
+            Action::StartForkserver { generation } => self.restart_forkserver(generation),
+            Action::Committed { generation } => self.committed(generation),
+            Action::RolledBack { generation, cause } => self.reload_failed(generation, cause.to_string()),
+            Action::RetireForkserver { generation } => {
+                self.blueprints.remove(&generation);
+                self.dismiss_generation(generation);
+            }
+            Action::BackingOff { cause, delay } => {
+                self.tally.last_boot_error = Some(Self::error_now(cause.to_string()));
+                tracing::error!("Boot failed: {cause}; trying again in {:.1} s", delay.as_secs_f64());
+            }
+            Action::Halt { code, cause } => self.halt(code, cause),
+            Action::Finished => self.finished = true,
+        }
+    }
+
+    fn retired(&self, slot: u32) -> Option<RetireReason> {
+        self.attendants.get(&slot).and_then(|attendant| attendant.retired)
+    }
+
+    fn spawn_worker(&mut self, slot: u32, epoch: u32, generation: u32, age: u64) {
+        let failed = |error| Input::Spawned { slot, epoch, generation, result: Err(error) };
+        let Ok(reader) = self.map.reader(slot) else { return };
+        reader.offer(epoch);
+        let Some((_, client)) = self.client_of(generation) else {
+            let _ = self.inputs.send(failed(RequestError::Gone));
+            return;
+        };
+        let (stacks, stack_end) = match stack_pipe() {
+            Ok(pipe) => pipe,
+            Err(errno) => {
+                let _ = self.inputs.send(failed(RequestError::Send { request: "spawn", errno }));
+                return;
+            }
+        };
+        let mut body = Map::new();
+        body.insert("slot".into(), slot.into());
+        body.insert("epoch".into(), epoch.into());
+        body.insert("age".into(), Value::from(age));
+        // The hook pre_fork runs in there, so the deadline is a hook's.
+        let deadline = self.settings.boot_timeout.unwrap_or(launch::FOR_EVER);
+        let answer = client.request::<SpawnedReply>("spawn", body, vec![share(stack_end)], deadline);
+        let stacks = stack_reader(stacks, Python::Worker { slot, epoch }, &self.inputs).ok();
+        let attendant = Attendant { generation, retired: None, observed: Instant::now(), _stacks: stacks };
+        self.attendants.insert(slot, attendant);
+        let inputs = self.inputs.clone();
+        tokio::spawn(async move {
+            let result = answer.await.map(|reply| reply.pid);
+            let _ = inputs.send(Input::Spawned { slot, epoch, generation, result });
+        });
+    }
+
+    pub(super) fn on_spawned(
+        &mut self,
+        slot: u32,
+        epoch: u32,
+        generation: u32,
+        result: Result<i32, RequestError>,
+    ) {
+        let pid = match result {
+            Ok(pid) => Some(pid),
+            Err(error) => {
+                let server = self.client_of(generation).map(|(pid, _)| pid);
+                if let (RequestError::Deadline { .. }, Some(pid)) = (&error, server) {
+                    self.on_hung_forkserver(pid, &error);
+                } else {
+                    tracing::error!("Cannot spawn a worker: {error}");
+                }
+                self.claimed_anyway(slot, epoch)
+            }
+        };
+        match pid {
+            Some(pid) => self.tell_pool(Event::Spawned { slot, epoch, pid }),
+            None => self.tell_pool(Event::SpawnFailed { slot, epoch }),
+        }
+        self.match_deaths();
+    }
+
+    /// The fork server may have died between the fork and its reply. The map belongs to user code too, so a pid in it is
+    /// believed only if that process is our child and not known otherwise.
+    fn claimed_anyway(&self, slot: u32, epoch: u32) -> Option<i32> {
+        let claimed = self.map.reader(slot).ok()?.withdraw(epoch).err()?;
+        let pid = i32::try_from(claimed).ok().filter(|pid| *pid > 0)?;
+        let known = self.pool.find(pid).is_some() || self.forkservers.contains_key(&pid);
+        (!known && is_our_child(pid)).then_some(pid)
+    }
+
+    fn worker_hangs(&mut self, slot: u32, pid: i32, reason: HangReason) {
+        let serving = self.running_request(slot).map(|entry| format!(" while serving {}", request_text(&entry)));
+        let serving = serving.unwrap_or_default();
+        match reason {
+            HangReason::Silent => {
+                self.tally.restarts.timeout += 1;
+                crate::critical!("WORKER TIMEOUT (pid:{pid}){serving}");
+            }
+            HangReason::Boot => {
+                self.tally.restarts.boot_timeout += 1;
+                crate::critical!("WORKER BOOT TIMEOUT (pid:{pid}): the app is not ready after boot_timeout");
+            }
+        }
+        let _ = signals::send(pid, signals::stack_signal());
+    }
+
+    pub(super) fn on_stacks(&mut self, who: Python, text: &str) {
+        match who {
+            Python::Forkserver { pid } => tracing::error!("Stacks of the fork server (pid:{pid}):\n{text}"),
+            Python::Worker { slot, epoch } => {
+                let Some(worker) = self.pool.worker(slot).filter(|worker| worker.epoch == epoch) else { return };
+                match self.stack_waiters.remove(&slot) {
+                    Some(waiters) => {
+                        for waiter in waiters {
+                            let _ = waiter.send(Ok(text.to_owned()));
+                        }
+                    }
+                    None => {
+                        tracing::error!(slot, "Stacks of worker (pid:{}):\n{text}", worker.pid.unwrap_or(0));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The slot's figures go into the totals, its stack pipe closes.
+    fn free(&mut self, slot: u32) {
+        self.observe(slot);
+        self.ledger.forget(slot);
+        self.attendants.remove(&slot);
+        self.stack_waiters.remove(&slot);
+    }
+
+    /// Adds what a slot has counted to the totals.
+    fn observe(&mut self, slot: u32) {
+        let Some(attendant) = self.attendants.get_mut(&slot) else { return };
+        let Ok(reader) = self.map.reader(slot) else { return };
+        let now = Instant::now();
+        let elapsed = now.duration_since(attendant.observed);
+        attendant.observed = now;
+        if !self.ledger.observe(slot, &reader.read().counters, elapsed) {
+            tracing::warn!(slot, "The scoreboard says something that cannot be true: code in a worker overwrites memory");
+        }
+    }
+
+    /// Looks at every slot that has a worker.
+    pub(super) fn read_scoreboard(&mut self) {
+        let slots: Vec<u32> =
+            self.pool.workers().filter(|(_, worker)| worker.pid.is_some()).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.observe(slot);
+            let Ok(reader) = self.map.reader(slot) else { continue };
+            let now = reader.read();
+            let reading = Reading {
+                state: now.state,
+                beat: now.beat,
+                recycle: now.recycle,
+                in_flight: now.in_flight,
+                parked: now.parked,
+            };
+            self.tell_pool(Event::Reading { slot, reading });
+        }
+    }
+
+    /// The request that a worker was serving when it was last heard of.
+    pub(super) fn running_request(&self, slot: u32) -> Option<RingEntry> {
+        let entries = self.map.reader(slot).ok()?.requests(16);
+        entries.into_iter().rev().find(|entry| entry.duration_nanos.is_none())
+    }
+
+    pub(super) fn signal_workers(&self, signal: Signal) {
+        for pid in self.pool.workers().filter_map(|(_, worker)| worker.pid) {
+            kill(pid, signal);
+        }
+    }
+}
+
+fn kill(pid: i32, signal: Signal) {
+    // It may have died a moment ago; the reaper says so.
+    let _ = signals::send(pid, signal as i32);
+}
+
+fn retire_text(reason: RetireReason) -> &'static str {
+    match reason {
+        RetireReason::ScaledDown => "fewer workers are wanted",
+        RetireReason::Replaced => "a newer generation serves",
+        RetireReason::MaxRequests => "it has served max_requests",
+        RetireReason::RolledBack => "its generation was taken back",
+        RetireReason::Shutdown => "the server is shutting down",
+    }
+}
+
+pub(super) fn request_text(entry: &RingEntry) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let started = std::time::Duration::from_nanos(entry.start_unix_nanos);
+    let running = now.saturating_sub(started).as_secs_f64();
+    format!("{} {} for {running:.1} s", entry.method, entry.path)
+}
+
+fn is_our_child(pid: i32) -> bool {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    parent.and_then(|parent| parent.trim().parse().ok()) == Some(std::process::id())
+}

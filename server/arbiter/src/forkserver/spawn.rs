@@ -1,0 +1,86 @@
+//! Starts the fork server's process: Python on our engine, with the control socket and a pipe for stacks.
+#![allow(unsafe_code)] // pre_exec runs between fork and exec
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
+use nix::unistd::pipe2;
+
+use super::Interpreter;
+
+/// Drops the working directory from the front of `sys.path` until the package is imported, so that a `socket.py` beside
+/// the app does not stand in for the standard library's.
+const BOOT: &str = "import sys; sys.path[:1] = [p for p in sys.path[:1] if p]; \
+                    from podicorn.forkserver import main; main()";
+
+/// The most that one message may be, as long as the system's own limit allows it.
+pub const MESSAGE_BYTES: usize = 1 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    #[error("cannot make the control channel of the fork server: {0}")]
+    Channel(#[from] nix::Error),
+    #[error(
+        "cannot run the Python interpreter {} ({origin}): {source}; name another one with --python",
+        program.display()
+    )]
+    Exec { program: std::path::PathBuf, origin: &'static str, source: std::io::Error },
+}
+
+/// A fork server that has just been started.
+#[derive(Debug)]
+pub struct Process {
+    pub pid: i32,
+    /// Our end, non-blocking.
+    pub control: OwnedFd,
+    /// What its threads are doing, when asked by the stack signal. Non-blocking.
+    pub stacks: OwnedFd,
+}
+
+/// Runs the interpreter. The child is reaped by the arbiter's own `waitpid`, not through `std::process`.
+pub fn spawn(python: &Interpreter) -> Result<Process, SpawnError> {
+    let (ours, theirs) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    for end in [&ours, &theirs] {
+        setsockopt(end, sockopt::SndBuf, &MESSAGE_BYTES)?;
+        setsockopt(end, sockopt::RcvBuf, &MESSAGE_BYTES)?;
+    }
+    set_nonblocking(&ours)?;
+    let (stacks, stack_end) = stack_pipe()?;
+
+    let inherited = [theirs.as_raw_fd(), stack_end.as_raw_fd()];
+    let mut command = Command::new(&python.program);
+    command.args(&python.arguments).args(["-c", BOOT]).args(inherited.map(|fd| fd.to_string()));
+    // SAFETY: only fcntl(2) on descriptors that the parent keeps open until after the exec: async-signal-safe.
+    unsafe { command.pre_exec(move || keep_open(inherited)) };
+    let child = command.spawn().map_err(|source| SpawnError::Exec {
+        program: python.program.clone(),
+        origin: python.origin,
+        source,
+    })?;
+    let pid = i32::try_from(child.id()).unwrap_or(0);
+    Ok(Process { pid, control: ours, stacks })
+}
+
+/// A pipe on which faulthandler writes: our end does not block, the other does.
+pub fn stack_pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    set_nonblocking(&read)?;
+    Ok((read, write))
+}
+
+fn set_nonblocking(fd: &OwnedFd) -> nix::Result<()> {
+    fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop)
+}
+
+fn keep_open(inherited: [RawFd; 2]) -> std::io::Result<()> {
+    for fd in inherited {
+        // SAFETY: open descriptors of this process, borrowed for one call.
+        let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+        fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::empty()))?;
+    }
+    Ok(())
+}

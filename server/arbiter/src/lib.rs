@@ -1,0 +1,29 @@
+//! The arbiter of Podicorn: the process that is PID 1 of the pod.
+//!
+//! Contract:
+//! - One thread on one tokio `current_thread` runtime; nothing on it may block. It never touches a client's socket and
+//!   never runs user code.
+//! - [`pool`] decides (pure), the rest carries out. The arbiter talks to the fork server over the control socket and to
+//!   the workers through the scoreboard and signals only (`server/PROTOCOL.md`).
+//! - [`arbiter`] is the run loop; [`launch`], [`forkserver`], [`listeners`], [`signals`], [`reaper`] and [`stacks`] are its
+//!   hands.
+//! - What it says to the outside goes through [`admin`] (HTTP) and [`telemetry`] (logs, metrics).
+
+pub mod admin;
+pub mod arbiter;
+pub mod cgroup;
+pub mod forkserver;
+mod kernel;
+pub mod launch;
+pub mod listeners;
+pub mod origin;
+pub mod pidfile;
+pub mod pool;
+pub mod problem;
+pub mod reaper;
+pub mod scale;
+pub mod signals;
+pub mod stacks;
+pub mod status;
+pub mod telemetry;
+pub mod token;

@@ -1,0 +1,310 @@
+//! The sockets that serve the app: made by the arbiter, accepted on by the workers.
+
+use std::fmt;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::socket::{getsockopt, sockopt};
+use nix::sys::stat::{Mode, umask};
+use podicorn_settings::Bind;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::forkserver::message::ListenerDescription;
+use crate::kernel;
+use crate::status::ListenerStatus;
+
+/// As Gunicorn: five tries, a second apart.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    #[error(
+        "cannot listen on {bind} (setting bind): the address is in use by another process; stop that one or choose \
+         another port"
+    )]
+    InUse { bind: String },
+    #[error("cannot listen on {bind} (setting bind): {source}{hint}")]
+    Bind { bind: String, source: std::io::Error, hint: &'static str },
+    #[error("cannot listen on unix:{} (setting bind): the file exists and is not a socket; remove it or choose another path", .0.display())]
+    NotASocket(PathBuf),
+    #[error("cannot listen on fd://{number} (setting bind): {problem}; pass an open, listening stream socket by that number")]
+    Inherited { number: i32, problem: &'static str },
+    #[error("cannot listen on {bind} (setting bind): the host name has no address: {source}")]
+    Lookup { bind: String, source: std::io::Error },
+}
+
+/// How sockets are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub backlog: u32,
+    pub reuse_port: bool,
+    /// For the file of a unix socket.
+    pub umask: u32,
+    pub owner: (u32, u32),
+}
+
+/// One listening socket. Its file, if it is a unix socket, goes when the last holder drops it.
+#[derive(Debug)]
+pub struct Listener {
+    pub bind: Bind,
+    pub socket: Arc<OwnedFd>,
+    description: ListenerDescription,
+    unlink: Option<PathBuf>,
+}
+
+impl Listener {
+    pub fn description(&self) -> &ListenerDescription {
+        &self.description
+    }
+
+    pub fn status(&self) -> ListenerStatus {
+        let tcp = self.description.family == "tcp";
+        ListenerStatus {
+            address: self.description.address.clone(),
+            accept_queue: tcp.then(|| kernel::accept_queue(self.socket.as_fd())).flatten(),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.unlink {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.description.address)
+    }
+}
+
+/// Sockets for all addresses: those of `existing` that are still wanted, and new ones. Nothing is left open on failure.
+pub async fn open_all(
+    binds: &[Bind],
+    options: Options,
+    existing: &[Arc<Listener>],
+) -> Result<Vec<Arc<Listener>>, ListenError> {
+    let mut all = Vec::with_capacity(binds.len());
+    for bind in binds {
+        let kept = existing.iter().find(|listener| listener.bind == *bind);
+        all.push(match kept {
+            Some(listener) => Arc::clone(listener),
+            None => Arc::new(open_patiently(bind, options).await?),
+        });
+    }
+    Ok(all)
+}
+
+async fn open_patiently(bind: &Bind, options: Options) -> Result<Listener, ListenError> {
+    for attempt in 1.. {
+        // Name resolution may block for long: not on the arbiter's thread.
+        let wanted = bind.clone();
+        let result = tokio::task::spawn_blocking(move || open(&wanted, options)).await;
+        match result.unwrap_or_else(|_| Err(ListenError::InUse { bind: bind.to_string() })) {
+            Err(ListenError::InUse { bind }) if attempt < TRIES => {
+                tracing::error!("Connection in use: {bind}; retrying in 1 second");
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+    Err(ListenError::InUse { bind: bind.to_string() })
+}
+
+fn open(bind: &Bind, options: Options) -> Result<Listener, ListenError> {
+    match bind {
+        Bind::Tcp { host, port } => open_tcp(bind, host, *port, options),
+        Bind::Unix { path } => open_unix(bind, path, options),
+        Bind::Fd(number) => adopt(bind, *number),
+    }
+}
+
+fn failed(bind: &Bind) -> impl Fn(std::io::Error) -> ListenError + '_ {
+    move |source| match source.kind() {
+        ErrorKind::AddrInUse => ListenError::InUse { bind: bind.to_string() },
+        kind => ListenError::Bind {
+            bind: bind.to_string(),
+            source,
+            hint: match kind {
+                ErrorKind::PermissionDenied => {
+                    "; ports below 1024 need CAP_NET_BIND_SERVICE, a socket file needs a writable directory"
+                }
+                ErrorKind::AddrNotAvailable => "; this machine does not have that address",
+                ErrorKind::NotFound => "; the directory does not exist",
+                _ => "",
+            },
+        },
+    }
+}
+
+fn open_tcp(bind: &Bind, host: &str, port: u16, options: Options) -> Result<Listener, ListenError> {
+    let address = (host, port)
+        .to_socket_addrs()
+        .and_then(|mut found| found.next().ok_or_else(|| ErrorKind::AddrNotAvailable.into()))
+        .map_err(|source| ListenError::Lookup { bind: bind.to_string(), source })?;
+    let make = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(options.reuse_port)?;
+        socket.bind(&address.into())?;
+        start(&socket, options.backlog)?;
+        let bound = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok((socket, bound))
+    };
+    let (socket, bound) = make().map_err(failed(bind))?;
+    Ok(Listener {
+        bind: bind.clone(),
+        socket: Arc::new(socket.into()),
+        description: tcp_description(bound),
+        unlink: None,
+    })
+}
+
+fn open_unix(bind: &Bind, path: &Path, options: Options) -> Result<Listener, ListenError> {
+    // A socket file that a dead server left; Gunicorn removes it too.
+    match path.symlink_metadata() {
+        Ok(meta) if meta.file_type().is_socket() => std::fs::remove_file(path).map_err(failed(bind))?,
+        Ok(_) => return Err(ListenError::NotASocket(path.into())),
+        Err(_) => {}
+    }
+    let make = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        let before = umask(Mode::from_bits_truncate(options.umask));
+        let bound = socket.bind(&SockAddr::unix(path)?);
+        umask(before);
+        bound?;
+        let (user, group) = options.owner;
+        if (user, group) != (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()) {
+            std::os::unix::fs::chown(path, Some(user), Some(group))?;
+        }
+        start(&socket, options.backlog)?;
+        Ok(socket)
+    };
+    let socket = make().map_err(failed(bind))?;
+    Ok(Listener {
+        bind: bind.clone(),
+        socket: Arc::new(socket.into()),
+        description: unix_description(path),
+        unlink: std::path::absolute(path).ok(),
+    })
+}
+
+fn start(socket: &Socket, backlog: u32) -> std::io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+fn adopt(bind: &Bind, number: i32) -> Result<Listener, ListenError> {
+    let problem = |problem| ListenError::Inherited { number, problem };
+    let fd = kernel::duplicate_inherited(number).map_err(|_| problem("there is no such open descriptor"))?;
+    match getsockopt(&fd, sockopt::AcceptConn) {
+        Ok(true) => {}
+        Ok(false) => return Err(problem("it is a socket that does not listen")),
+        Err(_) => return Err(problem("it is not a socket")),
+    }
+    let socket = Socket::from(fd);
+    socket.set_nonblocking(true).map_err(failed(bind))?;
+    let local = socket.local_addr().map_err(failed(bind))?;
+    let description = match (local.as_socket(), local.as_pathname()) {
+        (Some(address), _) => tcp_description(address),
+        (None, Some(path)) => unix_description(path),
+        (None, None) => unix_description(Path::new("")),
+    };
+    Ok(Listener { bind: bind.clone(), socket: Arc::new(socket.into()), description, unlink: None })
+}
+
+fn tcp_description(address: SocketAddr) -> ListenerDescription {
+    ListenerDescription {
+        family: "tcp",
+        address: format!("http://{address}"),
+        host: Some(address.ip().to_string()),
+        port: Some(address.port()),
+        path: None,
+    }
+}
+
+fn unix_description(path: &Path) -> ListenerDescription {
+    let path = path.display().to_string();
+    ListenerDescription {
+        family: "unix",
+        address: format!("unix:{path}"),
+        host: None,
+        port: None,
+        path: Some(path),
+    }
+}
+
+/// Descriptor numbers, for messages.
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPTIONS: Options = Options { backlog: 16, reuse_port: false, umask: 0o077, owner: (0, 0) };
+
+    fn options() -> Options {
+        Options { owner: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()), ..OPTIONS }
+    }
+
+    fn localhost(port: u16) -> Bind {
+        Bind::Tcp { host: "127.0.0.1".into(), port }
+    }
+
+    #[test]
+    fn a_tcp_listener_knows_its_real_port_and_queue() {
+        let listener = open(&localhost(0), options()).unwrap();
+        let port = listener.description().port.unwrap();
+        assert_ne!(port, 0);
+        assert_eq!(listener.to_string(), format!("http://127.0.0.1:{port}"));
+        let _waiting = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        assert_eq!(listener.status().accept_queue.map(|queue| (queue.length, queue.limit)), Some((1, 16)));
+        let second = open(&localhost(port), options());
+        assert!(matches!(second, Err(ListenError::InUse { .. })), "{second:?}");
+    }
+
+    #[test]
+    fn a_unix_listener_replaces_a_stale_socket_and_cleans_up() {
+        let path = std::env::temp_dir().join(format!("podicorn-listener-{}.sock", std::process::id()));
+        let bind = Bind::Unix { path: path.clone() };
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let listener = open(&bind, options()).unwrap();
+        assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
+        drop(listener);
+        assert!(!path.exists());
+        std::fs::write(&path, "mine").unwrap();
+        assert!(matches!(open(&bind, options()), Err(ListenError::NotASocket(_))));
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        std::fs::remove_file(&path).unwrap();
+    }
+
+    #[test]
+    fn only_listening_sockets_are_adopted() {
+        let real = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let adopted = open(&Bind::Fd(real.as_raw_fd()), options()).unwrap();
+        assert_eq!(adopted.description().port, Some(real.local_addr().unwrap().port()));
+        let file = std::fs::File::open("/dev/null").unwrap();
+        for number in [file.as_raw_fd(), -1, 99_999] {
+            assert!(matches!(open(&Bind::Fd(number), options()), Err(ListenError::Inherited { .. })), "{number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reload_keeps_the_sockets_that_stay() {
+        let first = open_all(&[localhost(0)], options(), &[]).await.unwrap();
+        let again = open_all(&[localhost(0)], options(), &first).await.unwrap();
+        assert!(Arc::ptr_eq(&first[0], &again[0]));
+    }
+}

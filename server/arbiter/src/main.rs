@@ -1,0 +1,34 @@
+//! `podicorn`: signals first, then the command line, then the run loop.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use podicorn_arbiter::arbiter;
+use podicorn_arbiter::signals::Signals;
+use podicorn_settings::parse_command_line;
+
+fn main() -> ExitCode {
+    // Before anything else: PID 1 has no default actions, and an early TERM must count.
+    let signals = match Signals::install() {
+        Ok(signals) => signals,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "Error: cannot install signal handlers: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    match parse_command_line(std::env::args_os().skip(1)) {
+        Ok(command_line) => exit_code(arbiter::run(command_line, signals)),
+        Err(exit) => {
+            let _ = if exit.to_stderr {
+                write!(std::io::stderr(), "{}", exit.text)
+            } else {
+                write!(std::io::stdout(), "{}", exit.text)
+            };
+            exit_code(exit.code)
+        }
+    }
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(255))
+}

@@ -1,0 +1,67 @@
+//! Where settings come from: fixed at start, read again at every reload together with the config file.
+
+use std::sync::Arc;
+
+use podicorn_settings::{
+    CommandLine, EnvLayers, Host, Settings, SettingsError, early, environment_layers, layer_from_config_file,
+    merge, table,
+};
+use serde_json::{Map, Value, json};
+
+use crate::forkserver::Configured;
+
+#[derive(Debug, thiserror::Error)]
+pub enum OriginError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("cannot tell the working directory (was it deleted?): {0}; start in another one or set --chdir")]
+    WorkingDirectory(#[from] std::io::Error),
+}
+
+/// The command line and the environment.
+#[derive(Debug)]
+pub struct Origin {
+    command_line: CommandLine,
+    environment: EnvLayers,
+    host: Host,
+}
+
+impl Origin {
+    pub fn new(command_line: CommandLine) -> Result<Self, OriginError> {
+        let environment = environment_layers(|name| std::env::var(name).ok())?;
+        Ok(Self { command_line, environment, host: Host::of_process()? })
+    }
+
+    /// The interpreter asked for by `--python` or `PODICORN_PYTHON`.
+    pub fn python(&self) -> Option<std::ffi::OsString> {
+        early(&self.environment, &self.command_line).python.map(Into::into)
+    }
+
+    /// The request `load_config`.
+    pub fn load_config(&self) -> Map<String, Value> {
+        let early = early(&self.environment, &self.command_line);
+        let known: Vec<&str> = table().iter().map(|setting| setting.name).collect();
+        let body = json!({
+            "path": early.config,
+            "explicit": early.config.is_some(),
+            "chdir": early.chdir,
+            "pythonpath": early.pythonpath,
+            "env": early.raw_env,
+            "known": known,
+        });
+        match body {
+            Value::Object(map) => map,
+            _ => Map::new(),
+        }
+    }
+
+    /// Lays everything over the defaults.
+    pub fn settings(&self, configured: &Configured) -> Result<Arc<Settings>, SettingsError> {
+        let layer = configured
+            .path
+            .as_deref()
+            .map(|path| layer_from_config_file(&configured.values, &configured.python, path))
+            .transpose()?;
+        merge(&self.environment, layer.as_ref(), &self.command_line, &self.host).map(Arc::new)
+    }
+}

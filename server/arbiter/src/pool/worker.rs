@@ -1,0 +1,99 @@
+//! One worker, as the arbiter knows it.
+
+use std::time::Instant;
+
+use super::{HangReason, Limits, Reading};
+
+/// Where a worker is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The fork server was asked.
+    Spawning { since: Instant },
+    /// The process exists.
+    Booting { since: Instant },
+    Ready { since: Instant },
+    /// Asked to go; killed at the deadline.
+    Stopping { deadline: Instant },
+    /// Taken for hung: stacks, then ABRT, then KILL.
+    Aborting { reason: HangReason, aborted: bool, next: Instant },
+    /// SIGKILL was sent.
+    Killed { since: Instant },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    pub generation: u32,
+    pub age: u64,
+    pub epoch: u32,
+    pub pid: Option<i32>,
+    pub phase: Phase,
+    pub recycle: bool,
+    pub in_flight: u32,
+    pub parked: u32,
+    beat: u64,
+    /// When the arbiter last saw the beat change.
+    pub beat_seen: Instant,
+    pub spawned_at: Instant,
+}
+
+impl Worker {
+    pub(super) fn new(generation: u32, age: u64, epoch: u32, now: Instant) -> Self {
+        Self {
+            generation,
+            age,
+            epoch,
+            pid: None,
+            phase: Phase::Spawning { since: now },
+            recycle: false,
+            in_flight: 0,
+            parked: 0,
+            beat: 0,
+            beat_seen: now,
+            spawned_at: now,
+        }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        matches!(self.phase, Phase::Ready { .. })
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { .. } | Phase::Aborting { .. } | Phase::Killed { .. })
+    }
+
+    /// What it would be a pity to interrupt.
+    pub fn load(&self) -> u32 {
+        self.in_flight.saturating_add(self.parked)
+    }
+
+    pub(super) fn hang_reason(&self) -> HangReason {
+        match self.phase {
+            Phase::Aborting { reason, .. } => reason,
+            _ => HangReason::Silent,
+        }
+    }
+
+    pub(super) fn observe(&mut self, reading: Reading, now: Instant) {
+        if reading.beat != self.beat {
+            self.beat = reading.beat;
+            self.beat_seen = now;
+        }
+        self.in_flight = reading.in_flight;
+        self.parked = reading.parked;
+        // A wish to be replaced is not taken back.
+        self.recycle |= reading.recycle && self.is_ready();
+    }
+
+    /// When something has to be done about this worker if nothing happens before.
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        // Without a pid there is nothing to do: the fork server answers within its own deadline.
+        self.pid?;
+        match self.phase {
+            Phase::Spawning { .. } | Phase::Killed { .. } => None,
+            Phase::Booting { since } => Some(since + limits.boot_timeout),
+            Phase::Ready { since } => limits.timeout.map(|timeout| self.beat_seen.max(since) + timeout),
+            Phase::Stopping { deadline } => Some(deadline),
+            Phase::Aborting { next, .. } => Some(next),
+        }
+    }
+}

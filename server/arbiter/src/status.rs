@@ -1,0 +1,347 @@
+//! A snapshot of the pool as plain data.
+//!
+//! The run loop fills one [`Status`] on request; `/workers` serialises it, `/readyz` and `/startupz` judge it and
+//! `/metrics` renders it. Nothing here reads a clock, a process or the scoreboard. Durations are seconds as `f64`,
+//! counts are since the arbiter started, and JSON names are camelCase.
+
+use std::time::SystemTime;
+
+use schemars::JsonSchema;
+use serde::{Serialize, Serializer};
+
+use crate::scale::ScaleView;
+
+/// Everything the admin API tells about the pool.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    pub version: &'static str,
+    /// The arbiter's own process id.
+    pub pid: u32,
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub started_at: SystemTime,
+    pub uptime_seconds: f64,
+    pub phase: Phase,
+    /// A worker has been ready once since the arbiter started; never goes back.
+    pub startup_done: bool,
+    /// The generation that new workers belong to; 1 at start, one more for each reload that succeeded.
+    pub generation: u32,
+    /// Target, base target, bounds, reason and lease.
+    pub scale: ScaleView,
+    pub reloads: Reloads,
+    pub boot: Boot,
+    pub fork_server: ForkServer,
+    /// Adopted orphans that were reaped.
+    pub strays_reaped: u64,
+    /// Lines of the error log that were dropped because its reader did not keep up.
+    pub log_lines_dropped: u64,
+    /// Scoreboard reads that failed a bounds, UTF-8 or sequence check.
+    pub scoreboard_corruptions: u64,
+    /// One entry per slot in use, by slot.
+    pub workers: Vec<WorkerStatus>,
+    pub totals: Totals,
+    pub listeners: Vec<ListenerStatus>,
+}
+
+impl Status {
+    /// Workers that can take a request now or when their present one is done.
+    pub fn ready_workers(&self) -> usize {
+        self.workers.iter().filter(|worker| worker.state.is_ready()).count()
+    }
+
+    /// Workers in the given state.
+    pub fn workers_in(&self, state: WorkerState) -> usize {
+        self.workers.iter().filter(|worker| worker.state == state).count()
+    }
+}
+
+/// Where the arbiter is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// No worker has been ready yet.
+    Starting,
+    Running,
+    /// TERM, INT or QUIT has come.
+    Draining,
+}
+
+impl Phase {
+    pub const ALL: [Self; 3] = [Self::Starting, Self::Running, Self::Draining];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+/// Reloads (HUP and `POST /reload`).
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Reloads {
+    /// Reloads that were begun.
+    pub total: u64,
+    /// Those of them that failed: the old generation went on.
+    pub failed: u64,
+    pub in_progress: bool,
+    /// Why the latest failure happened; kept until a reload succeeds.
+    pub last_error: Option<LastError>,
+}
+
+/// The latest error of its kind.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastError {
+    /// One line.
+    pub message: String,
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: SystemTime,
+}
+
+/// How booting workers goes.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Boot {
+    /// Boots that failed since the last one that succeeded.
+    pub consecutive_failures: u32,
+    /// Boots that failed, in all.
+    pub failures: u64,
+    /// Seconds until the next try, if one is being waited for.
+    pub backoff_seconds: Option<f64>,
+    pub last_error: Option<LastError>,
+}
+
+/// The fork server of the current generation.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ForkServer {
+    pub state: ForkServerState,
+    pub pid: Option<u32>,
+    /// Fork servers that were started, in all.
+    pub starts: u64,
+    /// Fork servers that died without being asked to.
+    pub deaths: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ForkServerState {
+    /// Reading the configuration or importing the app.
+    Starting,
+    Ready,
+    /// Dead; a new one is started after the back-off.
+    Down,
+}
+
+impl ForkServerState {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What a worker does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WorkerState {
+    Starting,
+    Idle,
+    Busy,
+    /// Asked to stop; finishes what it has.
+    Draining,
+    /// Past serving: hooks and exit are running, or it was killed and is not reaped yet.
+    Exiting,
+}
+
+impl WorkerState {
+    pub const ALL: [Self; 5] = [Self::Starting, Self::Idle, Self::Busy, Self::Draining, Self::Exiting];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Exiting => "exiting",
+        }
+    }
+
+    pub fn is_ready(self) -> bool {
+        matches!(self, Self::Idle | Self::Busy)
+    }
+}
+
+/// One worker.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerStatus {
+    pub slot: u32,
+    /// Absent until the fork server has replied.
+    pub pid: Option<u32>,
+    pub generation: u32,
+    /// Counts workers since the arbiter began.
+    pub age: u64,
+    pub state: WorkerState,
+    /// Seconds since the spawn was asked for.
+    pub uptime_seconds: f64,
+    /// Requests that this worker has finished.
+    pub requests: u64,
+    pub in_flight: u32,
+    /// Complete requests that wait in the worker.
+    pub queued: u32,
+    /// Seconds with at least one request running.
+    pub busy_seconds: f64,
+    /// Seconds since the arbiter saw the heartbeat change.
+    pub last_beat_seconds: Option<f64>,
+    /// The request that has run longest, as far as the worker tells.
+    pub current_request: Option<CurrentRequest>,
+    /// Newest first.
+    pub recent_requests: Vec<RecentRequest>,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CurrentRequest {
+    pub method: String,
+    /// A prefix of the path, without the query.
+    pub path: String,
+    /// Seconds since it began.
+    pub seconds: f64,
+}
+
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecentRequest {
+    pub method: String,
+    /// A prefix of the path, without the query.
+    pub path: String,
+    /// The response's status; absent if none was sent.
+    pub status: Option<u16>,
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub started_at: SystemTime,
+    pub seconds: f64,
+}
+
+/// Sums over all workers, dead ones included: they never fall.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    pub requests: RequestsByClass,
+    pub busy_seconds: f64,
+    pub request_duration: Histogram,
+    /// From the connection being readable to the app being called.
+    pub request_queue: Histogram,
+    pub restarts: Restarts,
+    pub access_log_lines_dropped: u64,
+}
+
+/// Finished requests by the class of their status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct RequestsByClass {
+    #[serde(rename = "1xx")]
+    pub informational: u64,
+    #[serde(rename = "2xx")]
+    pub success: u64,
+    #[serde(rename = "3xx")]
+    pub redirection: u64,
+    #[serde(rename = "4xx")]
+    pub client_error: u64,
+    #[serde(rename = "5xx")]
+    pub server_error: u64,
+}
+
+impl RequestsByClass {
+    pub fn by_class(&self) -> [(&'static str, u64); 5] {
+        [
+            ("1xx", self.informational),
+            ("2xx", self.success),
+            ("3xx", self.redirection),
+            ("4xx", self.client_error),
+            ("5xx", self.server_error),
+        ]
+    }
+
+    pub fn total(&self) -> u64 {
+        self.by_class().iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+}
+
+/// A histogram of durations.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Histogram {
+    /// Upper bounds in seconds, rising, without the last one (infinity).
+    pub bounds: Vec<f64>,
+    /// Observations per bucket, not cumulative: one more than bounds, the last is above them all.
+    pub counts: Vec<u64>,
+    pub sum_seconds: f64,
+}
+
+impl Histogram {
+    pub fn count(&self) -> u64 {
+        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+}
+
+/// Workers that ended and why; boot failures are in [`Boot`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Restarts {
+    pub max_requests: u64,
+    /// The heartbeat stopped.
+    pub timeout: u64,
+    /// Not ready within the boot deadline.
+    pub boot_timeout: u64,
+    /// Died by a signal or an exit code that nobody asked for.
+    pub crash: u64,
+    /// The target went down.
+    pub scale: u64,
+    pub reload: u64,
+}
+
+impl Restarts {
+    pub fn by_reason(&self) -> [(&'static str, u64); 6] {
+        [
+            ("max_requests", self.max_requests),
+            ("timeout", self.timeout),
+            ("boot_timeout", self.boot_timeout),
+            ("crash", self.crash),
+            ("scale", self.scale),
+            ("reload", self.reload),
+        ]
+    }
+}
+
+/// A socket that serves the app.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStatus {
+    /// As logged, for example `http://127.0.0.1:8000` or `unix:/run/app.sock`.
+    pub address: String,
+    pub accept_queue: Option<AcceptQueue>,
+}
+
+/// Connections that the kernel holds and no worker has accepted (`TCP_INFO`: `tcpi_unacked`, `tcpi_sacked`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptQueue {
+    pub length: u32,
+    pub limit: u32,
+}
+
+fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    let timestamp = jiff::Timestamp::try_from(*at).map_err(serde::ser::Error::custom)?;
+    serializer.collect_str(&format_args!("{timestamp:.3}"))
+}
+
+#[cfg(test)]
+pub(crate) mod sample;

@@ -1,0 +1,97 @@
+//! A snapshot with something in every field, for tests.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use super::{
+    AcceptQueue, Boot, CurrentRequest, ForkServer, ForkServerState, Histogram, LastError, ListenerStatus, Phase,
+    RecentRequest, Reloads, RequestsByClass, Restarts, Status, Totals, WorkerState, WorkerStatus,
+};
+use crate::scale::{Scale, ScaleRequest, Workers};
+
+/// 2026-11-22 22:58:40 UTC.
+pub(crate) fn birth() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_388_320)
+}
+
+pub(crate) fn worker(slot: u32, state: WorkerState) -> WorkerStatus {
+    let busy = state == WorkerState::Busy;
+    WorkerStatus {
+        slot,
+        pid: Some(4000 + slot),
+        generation: 2,
+        age: u64::from(slot) + 5,
+        state,
+        uptime_seconds: 61.5,
+        requests: 120,
+        in_flight: u32::from(busy),
+        queued: 2 * u32::from(busy),
+        busy_seconds: 12.25,
+        last_beat_seconds: Some(0.5),
+        current_request: busy.then(|| CurrentRequest { method: "POST".into(), path: "/upload".into(), seconds: 0.75 }),
+        recent_requests: vec![RecentRequest {
+            method: "GET".into(),
+            path: "/".into(),
+            status: Some(200),
+            started_at: birth() + Duration::from_secs(60),
+            seconds: 0.004,
+        }],
+    }
+}
+
+/// Two ready workers of three; a lease in force.
+pub(crate) fn status() -> Status {
+    let now = Instant::now();
+    let mut scale = Scale::new(Workers::Range { min: 1, max: 4 }, 64);
+    let order = ScaleRequest { workers: 9, min: Some(1), max: Some(3), epoch: (2 << 32) + 7, ttl_seconds: 30 };
+    scale.apply(order, now).unwrap();
+    Status {
+        version: "0.1.0",
+        pid: 1,
+        started_at: birth(),
+        uptime_seconds: 3600.0,
+        phase: Phase::Running,
+        startup_done: true,
+        generation: 2,
+        scale: scale.view(now),
+        reloads: Reloads {
+            total: 3,
+            failed: 1,
+            in_progress: true,
+            last_error: Some(LastError { message: "SyntaxError: invalid syntax (app.py, line 3)".into(), at: birth() }),
+        },
+        boot: Boot {
+            consecutive_failures: 2,
+            failures: 4,
+            backoff_seconds: Some(1.5),
+            last_error: Some(LastError { message: "worker died by SIGSEGV".into(), at: birth() }),
+        },
+        fork_server: ForkServer { state: ForkServerState::Ready, pid: Some(7), starts: 2, deaths: 1 },
+        strays_reaped: 11,
+        log_lines_dropped: 13,
+        scoreboard_corruptions: 17,
+        workers: vec![
+            worker(0, WorkerState::Busy),
+            worker(1, WorkerState::Idle),
+            WorkerStatus { last_beat_seconds: None, pid: None, ..worker(2, WorkerState::Starting) },
+        ],
+        totals: Totals {
+            requests: RequestsByClass { informational: 0, success: 100, redirection: 10, client_error: 7, server_error: 3 },
+            busy_seconds: 36.75,
+            request_duration: Histogram {
+                bounds: vec![0.001, 0.01, 0.1, 1.0],
+                counts: vec![10, 80, 20, 8, 2],
+                sum_seconds: 14.5,
+            },
+            request_queue: Histogram { bounds: vec![0.001, 0.01], counts: vec![118, 2, 0], sum_seconds: 0.25 },
+            restarts: Restarts { max_requests: 1, timeout: 2, boot_timeout: 3, crash: 4, scale: 5, reload: 6 },
+            access_log_lines_dropped: 19,
+        },
+        listeners: vec![
+            ListenerStatus {
+                address: "http://127.0.0.1:8000".into(),
+                accept_queue: Some(AcceptQueue { length: 3, limit: 2048 }),
+            },
+            ListenerStatus { address: "unix:/run/a \"b\\.sock".into(), accept_queue: None },
+        ],
+    }
+}

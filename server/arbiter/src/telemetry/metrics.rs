@@ -1,0 +1,275 @@
+//! `/metrics`: a snapshot of the pool as OpenMetrics text.
+//!
+//! Counters are sums over all workers, dead ones included. A worker appears by its slot and never by its pid: slots
+//! are few and come again. Values that came out of the shared map are kept finite and their sums from overflowing,
+//! because a worker can write anything there.
+
+use std::fmt;
+use std::time::UNIX_EPOCH;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::exemplar::Exemplar;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::status::{ForkServerState, Histogram, Phase, Status, WorkerState, WorkerStatus};
+
+/// The media type of OpenMetrics 1.0 text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The whole exposition, its end mark included.
+pub fn render(status: &Status) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("podicorn");
+    registry.register_collector(Box::new(Snapshot(status.clone())));
+    let mut text = String::with_capacity(16 * 1024);
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Snapshot(Status);
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut families = Families(encoder);
+        arbiter(&mut families, &self.0)?;
+        scale(&mut families, &self.0)?;
+        supervision(&mut families, &self.0)?;
+        requests(&mut families, &self.0)?;
+        workers(&mut families, &self.0.workers)?;
+        accept_queues(&mut families, &self.0)
+    }
+}
+
+fn arbiter(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    families.info("build", "What runs", &[("version", status.version)])?;
+    let started = status.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    families.seconds("start_time", "When the arbiter started, in Unix time", started.as_secs_f64())?;
+    families.gauges(
+        "phase",
+        "1 for the phase that the server is in",
+        Phase::ALL.map(|phase| ([("phase", phase.name())], u64::from(status.phase == phase))),
+    )?;
+    families.gauge("startup_done", "1 once a worker has been ready", u64::from(status.startup_done))?;
+    families.gauge("generation", "The generation that new workers belong to", u64::from(status.generation))?;
+    families.counter("reloads", "Reloads begun", status.reloads.total)?;
+    families.counter("reload_failures", "Reloads after which the old generation went on", status.reloads.failed)?;
+    families.counters(
+        "log_lines_dropped",
+        "Log lines dropped because the reader did not keep up",
+        [
+            ([("log", "error")], status.log_lines_dropped),
+            ([("log", "access")], status.totals.access_log_lines_dropped),
+        ],
+    )
+}
+
+fn scale(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    let scale = &status.scale;
+    families.gauges(
+        "workers",
+        "Workers by state",
+        WorkerState::ALL.map(|state| ([("state", state.name())], status.workers_in(state) as u64)),
+    )?;
+    families.gauge("workers_target", "Workers wanted now", u64::from(scale.target))?;
+    families.gauge("workers_base_target", "Workers wanted without a lease", u64::from(scale.base))?;
+    families.gauge("workers_min", "Lower bound of the target", u64::from(scale.min))?;
+    families.gauge("workers_max", "Upper bound of the target", u64::from(scale.max))?;
+    let remaining = scale.lease.as_ref().map_or(0.0, |lease| lease.remaining_seconds);
+    families.seconds("scale_lease_remaining", "Time left of the scale lease; 0 without one", remaining)?;
+    let epoch = scale.last_epoch.unwrap_or(0);
+    families.gauge("control_epoch", "The highest epoch accepted by PUT /scale; 0 for none", epoch)
+}
+
+fn supervision(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    families.counters(
+        "worker_restarts",
+        "Workers that ended, by why",
+        status.totals.restarts.by_reason().map(|(reason, count)| ([("reason", reason)], count)),
+    )?;
+    families.counter("worker_boot_failures", "Workers that ended before they were ready", status.boot.failures)?;
+    let backoff = status.boot.backoff_seconds.unwrap_or(0.0);
+    families.seconds("worker_boot_backoff", "Time until the next boot is tried; 0 when none waits", backoff)?;
+    let up = status.fork_server.state == ForkServerState::Ready;
+    families.gauge("fork_server_up", "1 if the fork server can fork workers", u64::from(up))?;
+    families.counter("fork_server_starts", "Fork servers started", status.fork_server.starts)?;
+    families.counter("fork_server_deaths", "Fork servers that died unasked", status.fork_server.deaths)?;
+    families.counter("strays_reaped", "Adopted orphans reaped", status.strays_reaped)?;
+    families.counter(
+        "scoreboard_corruptions",
+        "Reads of the scoreboard that failed a check",
+        status.scoreboard_corruptions,
+    )
+}
+
+fn requests(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    let totals = &status.totals;
+    families.counters(
+        "requests",
+        "Requests finished, by class of status",
+        totals.requests.by_class().map(|(class, count)| ([("code_class", class)], count)),
+    )?;
+    let sum = |count: fn(&WorkerStatus) -> u32| status.workers.iter().map(|worker| u64::from(count(worker))).sum();
+    families.gauge("requests_in_flight", "Requests that run", sum(|worker| worker.in_flight))?;
+    families.gauge("requests_queued", "Complete requests that wait in a worker", sum(|worker| worker.queued))?;
+    families.histogram(
+        "request_duration",
+        "From the call of the app to the end of the response",
+        &totals.request_duration,
+    )?;
+    families.histogram("request_queue", "From a request's arrival to the call of the app", &totals.request_queue)?;
+    families.seconds_counter(
+        "worker_busy",
+        "Time with a request running, summed over workers",
+        totals.busy_seconds,
+    )
+}
+
+fn workers(families: &mut Families<'_>, workers: &[WorkerStatus]) -> fmt::Result {
+    let slots: Vec<String> = workers.iter().map(|worker| worker.slot.to_string()).collect();
+    let by_slot = || slots.iter().map(|slot| [("slot", slot.as_str())]).zip(workers);
+    families.gauges(
+        "worker_in_flight",
+        "Requests that run in the worker of a slot",
+        by_slot().map(|(labels, worker)| (labels, u64::from(worker.in_flight))),
+    )?;
+    families.seconds_by(
+        "worker_uptime",
+        "Age of the worker of a slot",
+        by_slot().map(|(labels, worker)| (labels, worker.uptime_seconds)),
+    )?;
+    families.seconds_by(
+        "worker_last_beat",
+        "Time since the worker of a slot was last seen alive",
+        by_slot().filter_map(|(labels, worker)| Some((labels, worker.last_beat_seconds?))),
+    )
+}
+
+fn accept_queues(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    let queues = || {
+        status
+            .listeners
+            .iter()
+            .filter_map(|listener| Some(([("listener", listener.address.as_str())], listener.accept_queue?)))
+    };
+    families.gauges(
+        "accept_queue_length",
+        "Connections that no worker has accepted yet",
+        queues().map(|(labels, queue)| (labels, u64::from(queue.length))),
+    )?;
+    families.gauges(
+        "accept_queue_limit",
+        "Connections that the kernel holds at most",
+        queues().map(|(labels, queue)| (labels, u64::from(queue.limit))),
+    )
+}
+
+type Label<'a> = [(&'static str, &'a str); 1];
+const NO_EXEMPLAR: Option<&Exemplar<NoLabelSet, f64>> = None;
+
+/// Writes one metric family per call.
+struct Families<'a>(DescriptorEncoder<'a>);
+
+impl Families<'_> {
+    fn begin<'s>(
+        &'s mut self,
+        name: &'s str,
+        help: &str,
+        unit: Option<&'s Unit>,
+        kind: MetricType,
+    ) -> Result<MetricEncoder<'s>, fmt::Error> {
+        // The registry adds a full stop to what is registered, a collector has to do it itself.
+        self.0.encode_descriptor(name, &format!("{help}."), unit, kind)
+    }
+
+    fn info(&mut self, name: &str, help: &str, labels: &Label<'_>) -> fmt::Result {
+        self.begin(name, help, None, MetricType::Info)?.encode_info(labels)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.begin(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn gauges<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Label<'l>, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.begin(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            encoder.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.begin(name, help, Some(&Unit::Seconds), MetricType::Gauge)?.encode_gauge(&finite(value))
+    }
+
+    fn seconds_by<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Label<'l>, f64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.begin(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for (labels, value) in values {
+            encoder.encode_family(&labels)?.encode_gauge(&finite(value))?;
+        }
+        Ok(())
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.begin(name, help, None, MetricType::Counter)?.encode_counter(&value, NO_EXEMPLAR)
+    }
+
+    fn counters<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Label<'l>, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.begin(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            encoder.encode_family(&labels)?.encode_counter(&value, NO_EXEMPLAR)?;
+        }
+        Ok(())
+    }
+
+    fn seconds_counter(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.begin(name, help, Some(&Unit::Seconds), MetricType::Counter)?
+            .encode_counter(&finite(value), NO_EXEMPLAR)
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
+        let (buckets, count) = buckets(histogram);
+        self.begin(name, help, Some(&Unit::Seconds), MetricType::Histogram)?
+            .encode_histogram::<NoLabelSet>(finite(histogram.sum_seconds), count, &buckets, None)
+    }
+}
+
+/// Buckets up to infinity, not cumulative, with a sum that fits; and that sum.
+fn buckets(histogram: &Histogram) -> (Vec<(f64, u64)>, u64) {
+    let mut total = 0_u64;
+    let bounds = histogram.bounds.iter().copied().chain([f64::INFINITY]);
+    let counts = histogram.counts.iter().copied().chain(std::iter::repeat(0));
+    let buckets = bounds
+        .zip(counts)
+        .map(|(bound, count)| {
+            let count = count.min(u64::MAX - total);
+            total += count;
+            (bound, count)
+        })
+        .collect();
+    (buckets, total)
+}
+
+/// Durations and their sums are never negative, infinite or no number.
+fn finite(value: f64) -> f64 {
+    if value.is_finite() { value.max(0.0) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests;
