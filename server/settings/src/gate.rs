@@ -1,0 +1,66 @@
+//! What this version does with settings that it knows but does not act on.
+
+use serde_json::Value;
+
+use crate::table::{DefaultValue, Status, find, table};
+use crate::{Layer, LogLevel, SettingsError, Source, WorkerClass, value};
+
+/// Refuses what is not supported, and returns a notice for each setting that was set in vain.
+pub(crate) fn check(merged: &Layer) -> Result<Vec<String>, SettingsError> {
+    let mut notices = Vec::new();
+    for setting in table() {
+        let Some(entry) = merged.entries.get(setting.name) else { continue };
+        if !differs(setting.default, &entry.value, &entry.source) {
+            continue;
+        }
+        match setting.status {
+            Status::Works => {}
+            Status::NoEffect(why) => {
+                notices.push(format!("{} ({}) has no effect: {why}", setting.name, entry.source));
+            }
+            Status::Unsupported(instead) => return Err(refusal(merged, setting.name, instead.to_owned())),
+        }
+    }
+    worker_type(merged)?;
+    if let Some(level) = merged.text("loglevel").filter(|level| LogLevel::named(level).is_none()) {
+        let source = merged.source("loglevel").unwrap_or(&Source::Default);
+        notices.push(format!(
+            "loglevel {} ({source}) is not a level, so that it is info: take debug, info, warning, error or critical",
+            value::quoted(level)
+        ));
+    }
+    Ok(notices)
+}
+
+/// Whether a value was set that is not the default. A default that is worked out counts as differing once set.
+fn differs(default: DefaultValue, value: &Value, source: &Source) -> bool {
+    *source != Source::Default && !value.is_null() && *value != value::plain(default)
+}
+
+fn worker_type(merged: &Layer) -> Result<(), SettingsError> {
+    let class = merged.text("worker_class").unwrap_or_default();
+    if WorkerClass::named(class).is_none() {
+        return Err(refusal(merged, "worker_class", WorkerClass::refusal(class)));
+    }
+    if merged.get("threads").and_then(Value::as_i64).is_some_and(|threads| threads > 1) {
+        let instead = "it makes a sync worker a gthread worker, which this version does not have; use --workers for more \
+                       requests at a time";
+        return Err(refusal(merged, "threads", instead.to_owned()));
+    }
+    Ok(())
+}
+
+fn refusal(merged: &Layer, name: &'static str, instead: String) -> SettingsError {
+    let entry = merged.entries.get(name);
+    let given = match entry.map(|entry| &entry.value) {
+        // A callable or a long dictionary says nothing.
+        Some(Value::Bool(true)) if find(name).is_some_and(|setting| setting.kind == crate::Kind::Hook) => {
+            "a callable".to_owned()
+        }
+        Some(Value::Object(_)) => "{…}".to_owned(),
+        Some(value) => value::shown(value),
+        None => String::new(),
+    };
+    let source = entry.map_or(Source::Default, |entry| entry.source.clone());
+    SettingsError::Unsupported { name, given, place: source, instead }
+}

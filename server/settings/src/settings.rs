@@ -1,0 +1,248 @@
+//! The merged settings, typed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use crate::{Bind, Peers, Source, WorkerClass, Workers};
+
+/// Every setting that the arbiter acts on, typed; all the others by name in [`Settings::to_json`].
+#[derive(Debug, Clone, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // they are independent switches, each with its own flag
+pub struct Settings {
+    /// The app to serve, as `MODULE:NAME`: the command line's argument, or else `wsgi_app`.
+    #[serde(rename = "wsgi_app")]
+    pub app: String,
+    /// The interpreter asked for; `None` means: search.
+    pub python: Option<PathBuf>,
+    /// Absolute; the working directory if not set.
+    pub chdir: PathBuf,
+    /// Comma-separated directories for `sys.path`.
+    pub pythonpath: Option<String>,
+    /// `KEY=VALUE` pairs for the environment of the app.
+    pub raw_env: Vec<String>,
+    #[serde(deserialize_with = "none_is_false")]
+    pub preload_app: bool,
+    #[serde(deserialize_with = "none_is_false")]
+    pub check_config: bool,
+    #[serde(deserialize_with = "none_is_false")]
+    pub print_config: bool,
+
+    /// At least one.
+    pub bind: Vec<Bind>,
+    pub backlog: u32,
+    #[serde(deserialize_with = "none_is_false")]
+    pub reuse_port: bool,
+
+    pub workers: Workers,
+    pub worker_class: WorkerClass,
+    pub threads: u32,
+    pub worker_connections: u32,
+    /// `None`: workers are never replaced for the number of requests they have served.
+    #[serde(deserialize_with = "count_or_none")]
+    pub max_requests: Option<u64>,
+    pub max_requests_jitter: u64,
+
+    /// A ready worker that is silent for longer is killed; `None`: never.
+    #[serde(deserialize_with = "seconds_or_none")]
+    pub timeout: Option<Duration>,
+    /// From TERM until what still runs is killed, `drain_delay` included.
+    #[serde(deserialize_with = "seconds")]
+    pub graceful_timeout: Duration,
+    #[serde(deserialize_with = "seconds")]
+    pub keepalive: Duration,
+    /// A worker that is not ready after this long is killed; `None`: never.
+    #[serde(deserialize_with = "seconds_or_none")]
+    pub boot_timeout: Option<Duration>,
+    /// A connection whose request head is not complete after this long gets 408; `None`: no limit.
+    #[serde(deserialize_with = "seconds_or_none")]
+    pub head_timeout: Option<Duration>,
+    #[serde(deserialize_with = "seconds")]
+    pub drain_delay: Duration,
+
+    /// Bytes; 0: no limit; Gunicorn takes more than 8190 for 8190.
+    pub limit_request_line: u64,
+    /// 0 or more than 32768 means 32768.
+    pub limit_request_fields: u64,
+    /// Bytes; 0 means 8190.
+    pub limit_request_field_size: u64,
+    /// Bytes of a request body that are read before a Python worker is taken.
+    pub body_buffer: u64,
+    #[serde(deserialize_with = "none_is_false")]
+    pub permit_obsolete_folding: bool,
+    #[serde(deserialize_with = "none_is_false")]
+    pub strip_header_spaces: bool,
+    #[serde(deserialize_with = "none_is_false")]
+    pub permit_unconventional_http_method: bool,
+    #[serde(deserialize_with = "none_is_false")]
+    pub permit_unconventional_http_version: bool,
+    #[serde(deserialize_with = "none_is_false")]
+    pub casefold_http_method: bool,
+    pub header_map: HeaderMap,
+    /// Upper-case names.
+    pub forwarder_headers: Vec<String>,
+    pub forwarded_allow_ips: Peers,
+    /// Header name to the value that means https.
+    pub secure_scheme_headers: BTreeMap<String, String>,
+    pub root_path: Option<String>,
+    pub sendfile: bool,
+
+    /// Numeric id of the workers' user.
+    pub user: u32,
+    /// Numeric id of the workers' group.
+    pub group: u32,
+    pub umask: u32,
+    #[serde(deserialize_with = "none_is_false")]
+    pub initgroups: bool,
+    pub pidfile: Option<PathBuf>,
+    /// The name in process lists; the app if not set.
+    pub proc_name: String,
+
+    /// `Standard` is stdout; `None`: no access log.
+    pub accesslog: Option<LogTarget>,
+    pub access_log_format: String,
+    /// `Standard` is stderr; `None`: no error log.
+    pub errorlog: Option<LogTarget>,
+    pub loglevel: LogLevel,
+    #[serde(deserialize_with = "none_is_false")]
+    pub capture_output: bool,
+    pub log_format: LogFormat,
+
+    /// Where the admin API listens; `None`: it is off.
+    pub admin_bind: Option<Bind>,
+    pub admin_token_file: Option<PathBuf>,
+    /// In a Kubernetes pod, that is, `KUBERNETES_SERVICE_HOST` is set.
+    pub in_pod: bool,
+
+    #[serde(skip)]
+    pub(crate) values: Map<String, Value>,
+    #[serde(skip)]
+    pub(crate) sources: BTreeMap<&'static str, Source>,
+    #[serde(skip)]
+    pub(crate) hooks: Vec<String>,
+    #[serde(skip)]
+    pub(crate) notices: Vec<String>,
+}
+
+impl Settings {
+    /// Every setting by name, in the plain form that the fork server and the workers read.
+    ///
+    /// As in Gunicorn's `Config`, what depends on other things is worked out: `proc_name`, `sendfile`, `user`, `group`
+    /// and `chdir` are the values in force. `workers` is the number to start with, and `workers_max` (no setting) the end
+    /// of the range, or the same number. Hooks are null: they stay in Python.
+    pub fn to_json(&self) -> Value {
+        let mut values = self.values.clone();
+        values.insert("proc_name".to_owned(), self.proc_name.clone().into());
+        values.insert("sendfile".to_owned(), self.sendfile.into());
+        values.insert("workers".to_owned(), self.workers.initial().into());
+        values.insert("workers_max".to_owned(), self.workers.max().into());
+        for hook in crate::table().iter().filter(|setting| matches!(setting.kind, crate::Kind::Hook)) {
+            values.insert(hook.name.to_owned(), Value::Null);
+        }
+        Value::Object(values)
+    }
+
+    /// Where the value of a setting comes from.
+    pub fn source_of(&self, name: &str) -> &Source {
+        self.sources.get(name).unwrap_or(&Source::Default)
+    }
+
+    /// Names of the hooks that the config file defines, in order.
+    pub fn hooks(&self) -> &[String] {
+        &self.hooks
+    }
+
+    /// What the user should know about settings that were accepted without effect: a line each, for the start-up log.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// What `--print-config` prints.
+    pub fn print_config(&self) -> String {
+        crate::print::print_config(self)
+    }
+}
+
+/// Where a log goes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum LogTarget {
+    /// `-`: stdout for the access log, stderr for the error log.
+    Standard,
+    File(PathBuf),
+}
+
+impl From<String> for LogTarget {
+    fn from(text: String) -> Self {
+        if text == "-" { Self::Standard } else { Self::File(text.into()) }
+    }
+}
+
+/// Least level of the error log, in rising order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(from = "String")]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warning,
+    Error,
+    Critical,
+}
+
+impl LogLevel {
+    /// By Gunicorn's name, in any case.
+    pub fn named(text: &str) -> Option<Self> {
+        match text.to_lowercase().as_str() {
+            "debug" => Some(Self::Debug),
+            "info" => Some(Self::Info),
+            "warning" => Some(Self::Warning),
+            "error" => Some(Self::Error),
+            "critical" => Some(Self::Critical),
+            _ => None,
+        }
+    }
+}
+
+impl From<String> for LogLevel {
+    /// An unknown name means info, as in Gunicorn.
+    fn from(text: String) -> Self {
+        Self::named(&text).unwrap_or(Self::Info)
+    }
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// What to do with header fields whose names cannot be told apart in environ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeaderMap {
+    Drop,
+    Refuse,
+    Dangerous,
+}
+
+fn none_is_false<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(false))
+}
+
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    Duration::try_from_secs_f64(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+}
+
+fn seconds_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Ok(Some(seconds(deserializer)?).filter(|duration| !duration.is_zero()))
+}
+
+fn count_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(Some(u64::deserialize(deserializer)?).filter(|count| *count > 0))
+}

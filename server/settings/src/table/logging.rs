@@ -1,0 +1,88 @@
+//! Logs.
+
+use super::{DefaultValue, Kind, Section, Setting, row};
+
+const fn setting(name: &'static str, kind: Kind, help: &'static str) -> Setting {
+    row(name, Section::Logging, kind, help)
+}
+
+const WITHOUT_SYSLOG: &str = "it has no effect without syslog, which this version does not have";
+const WITHOUT_STATSD: &str = "it has no effect without statsd_host, which this version does not have";
+const PYTHON_LOGGING: &str = "logs go to stdout, stderr or a file, as text or JSON (--log-format json); the app may set up Python logging for its own records";
+
+pub(super) const SETTINGS: &[Setting] = &[
+    setting("accesslog", Kind::Text, "Access log: a file, or - for stdout.")
+        .flags(&["--access-logfile", "--access-log"])
+        .metavar("FILE")
+        .example("-"),
+    setting("access_log_format", Kind::TextOrDefault, "Format of an access log line, in Gunicorn's atoms; the default is Apache's combined format.")
+        .flags(&["--access-logformat"])
+        .metavar("FORMAT")
+        .default(DefaultValue::Text("%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\""))
+        .details(
+            "Each atom stands as `%(x)s`: h client address, l `-`, u user of basic auth, t time, r request line, m method, \
+             U path, q query, H protocol, s status, B bytes of the body, b the same or `-`, f referrer, a user agent, T \
+             seconds, M milliseconds, D microseconds, L seconds with fractions, p process id, `{name}i` request header, \
+             `{name}o` response header, `{name}e` environ variable. Used with `log_format` text.",
+        ),
+    setting("errorlog", Kind::Text, "Error log: a file, or - for stderr. Also --log-file.")
+        .flags(&["--error-logfile", "--log-file"])
+        .metavar("FILE")
+        .default(DefaultValue::Text("-")),
+    setting("loglevel", Kind::TextOrDefault, "Least level of the error log: debug, info, warning, error or critical.")
+        .flags(&["--log-level"])
+        .metavar("LEVEL")
+        .default(DefaultValue::Text("info"))
+        .example("debug")
+        .details("Another word means info, as in Gunicorn; a start-up line says so."),
+    setting("log_format", Kind::Choice(&["text", "json"]), "Write both logs as text or as one JSON object per line.")
+        .flags(&["--log-format"])
+        .metavar("text|json")
+        .default(DefaultValue::Text("text"))
+        .ours()
+        .example("json"),
+    setting("capture_output", Kind::Flag, "Send the app's stdout and stderr to the error log's file.").flags(&["--capture-output"]),
+    setting("logger_class", Kind::Class, "Python class of the logger.")
+        .flags(&["--logger-class"])
+        .default(DefaultValue::Text("gunicorn.glogging.Logger"))
+        .unsupported(PYTHON_LOGGING),
+    setting("logconfig", Kind::Text, "Config file of Python's logging.").flags(&["--log-config"]).unsupported(PYTHON_LOGGING),
+    setting("logconfig_dict", Kind::Dict, "Config dict of Python's logging.")
+        .default(DefaultValue::Dict(&[]))
+        .unsupported(PYTHON_LOGGING),
+    setting("logconfig_json", Kind::Text, "JSON config file of Python's logging.")
+        .flags(&["--log-config-json"])
+        .unsupported(PYTHON_LOGGING),
+    setting("syslog", Kind::Flag, "Send the logs to syslog.")
+        .flags(&["--log-syslog"])
+        .unsupported("write to stdout and stderr and let the container runtime or a log agent pass the lines on"),
+    setting("syslog_addr", Kind::Text, "Address of syslog.")
+        .flags(&["--log-syslog-to"])
+        .default(DefaultValue::Text("udp://localhost:514"))
+        .no_effect(WITHOUT_SYSLOG),
+    setting("syslog_prefix", Kind::Text, "Program name in syslog entries.").flags(&["--log-syslog-prefix"]).no_effect(WITHOUT_SYSLOG),
+    setting("syslog_facility", Kind::Text, "Facility of syslog entries.")
+        .flags(&["--log-syslog-facility"])
+        .default(DefaultValue::Text("user"))
+        .no_effect(WITHOUT_SYSLOG),
+    setting("disable_redirect_access_to_syslog", Kind::Flag, "Keep the access log out of syslog.")
+        .flags(&["--disable-redirect-access-to-syslog"])
+        .no_effect(WITHOUT_SYSLOG),
+    setting("enable_stdio_inheritance", Kind::Flag, "Keep stdin, stdout and stderr when daemonised.")
+        .flags(&["-R", "--enable-stdio-inheritance"])
+        .no_effect("the server never daemonises, so that its processes always keep them"),
+    setting("statsd_host", Kind::Text, "Address of a StatsD server.")
+        .flags(&["--statsd-host"])
+        .unsupported("scrape /metrics of the admin API (--admin-bind)"),
+    setting("statsd_prefix", Kind::Text, "Prefix of StatsD metrics.")
+        .flags(&["--statsd-prefix"])
+        .default(DefaultValue::Text(""))
+        .no_effect(WITHOUT_STATSD),
+    setting("dogstatsd_tags", Kind::Text, "Tags of StatsD metrics.")
+        .flags(&["--dogstatsd-tags"])
+        .default(DefaultValue::Text(""))
+        .no_effect(WITHOUT_STATSD),
+    setting("enable_backlog_metric", Kind::Flag, "Send the length of the accept queue to StatsD.")
+        .flags(&["--enable-backlog-metric"])
+        .no_effect(WITHOUT_STATSD),
+];

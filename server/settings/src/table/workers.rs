@@ -1,0 +1,75 @@
+//! The pool of workers.
+
+use super::{COUNT, DefaultValue, Kind, Section, Setting, row};
+
+const fn setting(name: &'static str, kind: Kind, help: &'static str) -> Setting {
+    row(name, Section::Workers, kind, help)
+}
+
+const ONLY_ASGI: &str = "only the asgi worker uses it, and this version has none";
+
+pub(super) const SETTINGS: &[Setting] = &[
+    setting("workers", Kind::Workers, "Worker processes: a number, or MIN..MAX to start with MIN and stay in that range.")
+        .flags(&["-w", "--workers"])
+        .metavar("N|MIN..MAX")
+        .default(DefaultValue::Int(1))
+        .default_variable("WEB_CONCURRENCY")
+        .unit("processes")
+        .example("4")
+        .details(
+            "From 1 to 512. TTIN, TTOU and the admin API change the number at run time; it survives a reload. With \
+             `WEB_CONCURRENCY` in the environment that is the default. Gunicorn takes a number only.",
+        ),
+    setting("worker_class", Kind::Class, "Type of worker. This version has: sync.")
+        .flags(&["-k", "--worker-class"])
+        .metavar("TYPE")
+        .default(DefaultValue::Text("sync"))
+        .example("sync")
+        .details("`gunicorn.workers.sync.SyncWorker` and `egg:gunicorn#sync` mean sync, too."),
+    setting("threads", COUNT, "Threads per worker. This version has 1.")
+        .flags(&["--threads"])
+        .metavar("N")
+        .default(DefaultValue::Int(1))
+        .unit("threads"),
+    setting("worker_connections", COUNT, "Connections that one worker holds open at a time.")
+        .flags(&["--worker-connections"])
+        .metavar("N")
+        .default(DefaultValue::Int(1000))
+        .unit("connections")
+        .details(
+            "A sync worker serves one request at a time, but reads slow heads and bodies beside it; this caps those \
+             connections.",
+        ),
+    setting("max_requests", COUNT, "Replace a worker after this many requests; 0: never.")
+        .flags(&["--max-requests"])
+        .metavar("N")
+        .default(DefaultValue::Int(0))
+        .unit("requests")
+        .details("Bounds what a leak can cost. The replacement is ready before the old worker leaves."),
+    setting("max_requests_jitter", COUNT, "Add a random number up to this to max_requests, per worker.")
+        .flags(&["--max-requests-jitter"])
+        .metavar("N")
+        .default(DefaultValue::Int(0))
+        .unit("requests")
+        .details("So that the workers are not all replaced at once."),
+    setting("asgi_loop", Kind::Choice(&["auto", "asyncio", "uvloop"]), "Event loop of the asgi worker.")
+        .flags(&["--asgi-loop"])
+        .default(DefaultValue::Text("auto"))
+        .no_effect(ONLY_ASGI),
+    setting("asgi_lifespan", Kind::Choice(&["auto", "on", "off"]), "The lifespan protocol of the asgi worker.")
+        .flags(&["--asgi-lifespan"])
+        .default(DefaultValue::Text("auto"))
+        .no_effect(ONLY_ASGI),
+    setting("asgi_disconnect_grace_period", COUNT, "Time that an ASGI app has to react to a client that has left.")
+        .flags(&["--asgi-disconnect-grace-period"])
+        .metavar("SECONDS")
+        .default(DefaultValue::Int(3))
+        .unit("seconds")
+        .no_effect(ONLY_ASGI),
+    setting("websocket_max_message_size", Kind::Int { min: 0, max: i64::MAX, prefixed: false }, "Largest WebSocket message.")
+        .flags(&["--websocket-max-message-size"])
+        .metavar("BYTES")
+        .default(DefaultValue::Int(16 * 1024 * 1024))
+        .unit("bytes")
+        .no_effect(ONLY_ASGI),
+];
