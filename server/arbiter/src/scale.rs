@@ -133,8 +133,13 @@ pub struct Scale {
 impl Scale {
     /// `capacity` is the number of worker slots, at least 1; configured numbers are held within `1..=capacity`.
     pub fn new(configured: Workers, capacity: u32) -> Self {
-        let mut scale =
-            Self { configured, capacity: capacity.max(1), base: 1, reason: Reason::Configuration, accepted: None };
+        let mut scale = Self {
+            configured,
+            capacity: capacity.max(1),
+            base: 1,
+            reason: Reason::Configuration,
+            accepted: None,
+        };
         scale.base = scale.configured_base();
         scale
     }
@@ -221,7 +226,8 @@ impl Scale {
                 remaining_seconds: deadline.saturating_duration_since(now).as_secs_f64(),
             })
         });
-        let (min, max) = self.lease().map_or_else(|| self.configured_bounds(), |request| self.lease_bounds(request));
+        let (min, max) =
+            self.lease().map_or_else(|| self.configured_bounds(), |request| self.lease_bounds(request));
         ScaleView {
             target: self.target(),
             base: self.base,
@@ -240,7 +246,10 @@ impl Scale {
             if (1..=capacity).contains(&value) {
                 return Ok(());
             }
-            Err(ScaleError::Invalid { field, message: format!("must be from 1 to {capacity}, the number of slots; got {value}") })
+            Err(ScaleError::Invalid {
+                field,
+                message: format!("must be from 1 to {capacity}, the number of slots; got {value}"),
+            })
         };
         within("workers", request.workers)?;
         request.min.map_or(Ok(()), |min| within("min", min))?;
@@ -248,7 +257,10 @@ impl Scale {
         if let (Some(min), Some(max)) = (request.min, request.max)
             && min > max
         {
-            return Err(ScaleError::Invalid { field: "min", message: format!("must not be above max; got {min} and {max}") });
+            return Err(ScaleError::Invalid {
+                field: "min",
+                message: format!("must not be above max; got {min} and {max}"),
+            });
         }
         if !(1..=MAX_TTL_SECONDS).contains(&request.ttl_seconds) {
             let got = request.ttl_seconds;

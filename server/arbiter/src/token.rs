@@ -18,9 +18,13 @@ pub const MAX_TOKEN_BYTES: usize = 4096;
 /// Why a token file cannot be used. The message names the file and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    #[error("cannot read the admin token file {path}: {source}; check --admin-token-file and the permissions")]
+    #[error(
+        "cannot read the admin token file {path}: {source}; check --admin-token-file and the permissions"
+    )]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("the admin token file {path} is not a file; --admin-token-file wants a file that holds one token")]
+    #[error(
+        "the admin token file {path} is not a file; --admin-token-file wants a file that holds one token"
+    )]
     NotAFile { path: PathBuf },
     #[error("the admin token file {path} is empty; write one token into it")]
     Empty { path: PathBuf },

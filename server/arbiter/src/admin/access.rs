@@ -143,7 +143,8 @@ fn check_token(gate: &TokenGate, headers: &HeaderMap) -> Result<(), Problem> {
 fn bearer(field: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = field.split_at_checked(6)?;
     let token = rest.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer") && rest.first() == Some(&b' ') && !token.is_empty()).then_some(token)
+    (scheme.eq_ignore_ascii_case(b"bearer") && rest.first() == Some(&b' ') && !token.is_empty())
+        .then_some(token)
 }
 
 fn check_loopback(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
@@ -179,7 +180,8 @@ fn check_loopback(method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(),
 }
 
 fn is_same_origin(origin: &HeaderValue, host: &str) -> bool {
-    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
+    let authority =
+        origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, authority)| authority);
     authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 

@@ -221,8 +221,20 @@ mod tests {
         ] {
             assert_eq!(BindAddress::parse(value).unwrap(), expected, "{value}");
         }
-        for value in ["", "9099", "host", "host:", "host:x", "host:65536", "::1:80", "[::1]", "[::1:80", "[x]:80", "unix:", "http://h:1"]
-        {
+        for value in [
+            "",
+            "9099",
+            "host",
+            "host:",
+            "host:x",
+            "host:65536",
+            "::1:80",
+            "[::1]",
+            "[::1:80",
+            "[x]:80",
+            "unix:",
+            "http://h:1",
+        ] {
             let error = BindAddress::parse(value).unwrap_err();
             assert!(error.to_string().contains("unix:PATH"), "{value}: {error}");
         }

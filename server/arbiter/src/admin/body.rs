@@ -55,7 +55,8 @@ impl JsonObject {
         let list: Vec<String> =
             self.errors.iter().map(|error| format!("{} {}", &error.pointer[1..], error.detail)).collect();
         let detail = format!("{}.", list.join("; "));
-        Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidBody, detail).with_errors(self.errors))
+        Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, Kind::InvalidBody, detail)
+            .with_errors(self.errors))
     }
 
     fn take(&mut self, name: &str) -> Option<Value> {
@@ -93,7 +94,10 @@ pub(super) async fn read_object(request: Request) -> Result<JsonObject, Problem>
             ));
         }
         Ok(Err(error)) => {
-            return Err(Problem::blank(StatusCode::BAD_REQUEST, format!("The body could not be read: {error}.")));
+            return Err(Problem::blank(
+                StatusCode::BAD_REQUEST,
+                format!("The body could not be read: {error}."),
+            ));
         }
         Err(_) => {
             return Err(Problem::blank(

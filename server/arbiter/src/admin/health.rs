@@ -4,8 +4,8 @@
 //! questions are whether the loop turns and whether somebody is there to serve, not whether they are idle.
 
 use axum::extract::{RawQuery, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
 use super::ask::{ask, status};
@@ -101,7 +101,10 @@ fn report(name: &str, checks: &[Check], query: Option<&str>) -> Response {
     } else if passed {
         "ok\n".to_owned()
     } else {
-        checks.iter().filter_map(|check| Some(format!("{}: {}\n", check.name, check.failure.as_ref()?))).collect()
+        checks
+            .iter()
+            .filter_map(|check| Some(format!("{}: {}\n", check.name, check.failure.as_ref()?)))
+            .collect()
     };
     let status = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let headers = [(CONTENT_TYPE, "text/plain; charset=utf-8"), (CACHE_CONTROL, "no-store")];

@@ -13,7 +13,10 @@ use crate::telemetry::metrics::{CONTENT_TYPE as OPENMETRICS, render};
 pub(super) async fn metrics(State(state): State<AdminState>) -> Result<Response, Problem> {
     let status = status(&state, Detail::Summary).await?;
     let text = render(&status).map_err(|error| {
-        Problem::blank(StatusCode::INTERNAL_SERVER_ERROR, format!("The metrics could not be rendered: {error}."))
+        Problem::blank(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("The metrics could not be rendered: {error}."),
+        )
     })?;
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }

@@ -224,11 +224,19 @@ pub(super) fn scale_put() -> Operation {
 }
 
 pub(super) fn ttin() -> Operation {
-    Operation::new("ttin", "One worker more, as the signal TTIN.", (200, "What happened.", JSON, of::<StepView>))
+    Operation::new(
+        "ttin",
+        "One worker more, as the signal TTIN.",
+        (200, "What happened.", JSON, of::<StepView>),
+    )
 }
 
 pub(super) fn ttou() -> Operation {
-    Operation::new("ttou", "One worker less, as the signal TTOU.", (200, "What happened.", JSON, of::<StepView>))
+    Operation::new(
+        "ttou",
+        "One worker less, as the signal TTOU.",
+        (200, "What happened.", JSON, of::<StepView>),
+    )
 }
 
 pub(super) fn reload() -> Operation {
@@ -240,7 +248,11 @@ pub(super) fn reload() -> Operation {
 }
 
 pub(super) fn config() -> Operation {
-    Operation::new("config", "The merged settings, each with its source.", (200, "The settings.", JSON, object))
+    Operation::new(
+        "config",
+        "The merged settings, each with its source.",
+        (200, "The settings.", JSON, object),
+    )
 }
 
 pub(super) fn document_operation() -> Operation {

@@ -62,7 +62,11 @@ async fn accepted<T>(result: io::Result<T>) -> Option<T> {
     match result {
         Ok(accepted) => Some(accepted),
         // The client was gone before we came.
-        Err(error) if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) => None,
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::EINTR | libc::EPROTO)) =>
+        {
+            None
+        }
         Err(error) => {
             tracing::warn!("The admin API cannot accept a connection: {error}");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -118,7 +122,8 @@ impl Connections {
 
     fn admit(&mut self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) {
         while self.open.len() >= MAX_CONNECTIONS {
-            let Some(id) = self.open.iter().min_by_key(|(_, (_, activity))| activity.rank()).map(|(id, _)| *id)
+            let Some(id) =
+                self.open.iter().min_by_key(|(_, (_, activity))| activity.rank()).map(|(id, _)| *id)
             else {
                 break;
             };

@@ -25,7 +25,10 @@ pub(super) async fn stack(
     Path(slot): Path<String>,
 ) -> Result<Response, Problem> {
     let Ok(slot) = slot.parse::<u32>() else {
-        return Err(Problem::blank(StatusCode::NOT_FOUND, "The slot must be a number; GET /workers lists the slots."));
+        return Err(Problem::blank(
+            StatusCode::NOT_FOUND,
+            "The slot must be a number; GET /workers lists the slots.",
+        ));
     };
     let answer = ask_within(&state, STACK_DEADLINE, |reply| Command::Stack(slot, reply)).await;
     match answer.unwrap_or(Err(StackError::Silent)) {
@@ -42,8 +45,9 @@ pub(super) async fn stack(
             Kind::WorkerSilent,
             format!("The worker in slot {slot} wrote no stack within 2 s."),
         )),
-        Err(StackError::Failed(why)) => {
-            Err(Problem::blank(StatusCode::INTERNAL_SERVER_ERROR, format!("No stack from slot {slot}: {why}.")))
-        }
+        Err(StackError::Failed(why)) => Err(Problem::blank(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("No stack from slot {slot}: {why}."),
+        )),
     }
 }

@@ -68,12 +68,13 @@ impl Arbiter {
         self.tell_pool(Event::Target(new as usize));
     }
 
-    /// Every setting with its value and source.
+    /// Every setting with its value and source; of the app's environment only the names, since values may be secrets.
     fn config(&self) -> Value {
         let Value::Object(values) = self.settings.to_json() else { return Value::Null };
         let settings: Map<String, Value> = values
             .into_iter()
             .map(|(name, value)| {
+                let value = if name == "raw_env" { names_only(value) } else { value };
                 let source = self.settings.source_of(&name).to_string();
                 (name, json!({ "value": value, "source": source }))
             })
@@ -101,4 +102,13 @@ impl Arbiter {
             let _ = reply.send(result);
         });
     }
+}
+
+fn names_only(assignments: Value) -> Value {
+    let Value::Array(items) = assignments else { return assignments };
+    let name = |item: Value| {
+        let text = item.as_str().unwrap_or_default();
+        Value::from(format!("{}=…", text.split('=').next().unwrap_or_default()))
+    };
+    items.into_iter().map(name).collect()
 }

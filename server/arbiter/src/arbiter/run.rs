@@ -23,6 +23,7 @@ use crate::launch::{self, Blueprint, LaunchError, Occasion, Shared};
 use crate::origin::{Origin, OriginError};
 use crate::pidfile::{Pidfile, PidfileError};
 use crate::pool::{Event, Limits, Pool};
+use crate::reaper;
 use crate::scale::{Scale, Workers};
 use crate::signals::{SignalStream, Signals, become_subreaper};
 use crate::stacks::StackReader;
@@ -38,6 +39,11 @@ enum RunError {
     Interpreter(#[from] InterpreterError),
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    #[error(
+        "the Python interpreter {} ({origin}) {how} before it had read the config; what it printed is above. Is podicorn \
+         installed for it? Install it there with pip, or name another interpreter with --python", program.display()
+    )]
+    NoForkserver { program: std::path::PathBuf, origin: &'static str, how: String },
     #[error(transparent)]
     Launch(#[from] LaunchError),
     #[error(transparent)]
@@ -109,7 +115,13 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     let pid = process.pid;
     let configuring = launch::configure(&client, &origin);
     let Some(configured) = unless_stopped(&mut signals, configuring).await? else { return Ok(0) };
-    let (settings, hooks) = configured?;
+    let (settings, hooks) = match configured {
+        Err(error) if error.is_death() => {
+            let how = death_of(pid).await;
+            return Err(RunError::NoForkserver { program: python.program, origin: python.origin, how });
+        }
+        other => other?,
+    };
     std::env::set_current_dir(&settings.chdir)
         .map_err(|source| RunError::Chdir { path: settings.chdir.clone(), source })?;
 
@@ -201,6 +213,17 @@ async fn unless_stopped<T>(signals: &mut SignalStream, work: impl Future<Output 
             done = &mut work => return Ok(Some(done)),
         }
     }
+}
+
+/// How a process ended whose control socket has just closed.
+async fn death_of(pid: i32) -> String {
+    for _ in 0..100 {
+        if let Some((_, exit)) = reaper::reap().into_iter().find(|(dead, _)| *dead == pid) {
+            return exit.to_string();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    "closed its control socket".into()
 }
 
 /// `--check-config` and `--print-config`: the app is imported, then we leave.

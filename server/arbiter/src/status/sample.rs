@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{
-    AcceptQueue, Boot, CurrentRequest, ForkServer, ForkServerState, Histogram, LastError, ListenerStatus, Phase,
-    RecentRequest, Reloads, RequestsByClass, Restarts, Status, Totals, WorkerState, WorkerStatus,
+    AcceptQueue, Boot, CurrentRequest, ForkServer, ForkServerState, Histogram, LastError, ListenerStatus,
+    Phase, RecentRequest, Reloads, RequestsByClass, Restarts, Status, Totals, WorkerState, WorkerStatus,
 };
 use crate::scale::{Scale, ScaleRequest, Workers};
 
@@ -27,7 +27,11 @@ pub(crate) fn worker(slot: u32, state: WorkerState) -> WorkerStatus {
         queued: 2 * u32::from(busy),
         busy_seconds: 12.25,
         last_beat_seconds: Some(0.5),
-        current_request: busy.then(|| CurrentRequest { method: "POST".into(), path: "/upload".into(), seconds: 0.75 }),
+        current_request: busy.then(|| CurrentRequest {
+            method: "POST".into(),
+            path: "/upload".into(),
+            seconds: 0.75,
+        }),
         recent_requests: vec![RecentRequest {
             method: "GET".into(),
             path: "/".into(),
@@ -42,7 +46,8 @@ pub(crate) fn worker(slot: u32, state: WorkerState) -> WorkerStatus {
 pub(crate) fn status() -> Status {
     let now = Instant::now();
     let mut scale = Scale::new(Workers::Range { min: 1, max: 4 }, 64);
-    let order = ScaleRequest { workers: 9, min: Some(1), max: Some(3), epoch: (2 << 32) + 7, ttl_seconds: 30 };
+    let order =
+        ScaleRequest { workers: 9, min: Some(1), max: Some(3), epoch: (2 << 32) + 7, ttl_seconds: 30 };
     scale.apply(order, now).unwrap();
     Status {
         version: "0.1.0",
@@ -57,7 +62,10 @@ pub(crate) fn status() -> Status {
             total: 3,
             failed: 1,
             in_progress: true,
-            last_error: Some(LastError { message: "SyntaxError: invalid syntax (app.py, line 3)".into(), at: birth() }),
+            last_error: Some(LastError {
+                message: "SyntaxError: invalid syntax (app.py, line 3)".into(),
+                at: birth(),
+            }),
         },
         boot: Boot {
             consecutive_failures: 2,
@@ -75,15 +83,32 @@ pub(crate) fn status() -> Status {
             WorkerStatus { last_beat_seconds: None, pid: None, ..worker(2, WorkerState::Starting) },
         ],
         totals: Totals {
-            requests: RequestsByClass { informational: 0, success: 100, redirection: 10, client_error: 7, server_error: 3 },
+            requests: RequestsByClass {
+                informational: 0,
+                success: 100,
+                redirection: 10,
+                client_error: 7,
+                server_error: 3,
+            },
             busy_seconds: 36.75,
             request_duration: Histogram {
                 bounds: vec![0.001, 0.01, 0.1, 1.0],
                 counts: vec![10, 80, 20, 8, 2],
                 sum_seconds: 14.5,
             },
-            request_queue: Histogram { bounds: vec![0.001, 0.01], counts: vec![118, 2, 0], sum_seconds: 0.25 },
-            restarts: Restarts { max_requests: 1, timeout: 2, boot_timeout: 3, crash: 4, scale: 5, reload: 6 },
+            request_queue: Histogram {
+                bounds: vec![0.001, 0.01],
+                counts: vec![118, 2, 0],
+                sum_seconds: 0.25,
+            },
+            restarts: Restarts {
+                max_requests: 1,
+                timeout: 2,
+                boot_timeout: 3,
+                crash: 4,
+                scale: 5,
+                reload: 6,
+            },
             access_log_lines_dropped: 19,
         },
         listeners: vec![

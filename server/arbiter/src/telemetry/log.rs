@@ -17,8 +17,8 @@ mod writer;
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -164,7 +164,10 @@ struct Shared {
 
 impl Shared {
     fn level(&self) -> Level {
-        Level::ALL.into_iter().find(|level| *level as u8 == self.level.load(Ordering::Relaxed)).unwrap_or(Level::Info)
+        Level::ALL
+            .into_iter()
+            .find(|level| *level as u8 == self.level.load(Ordering::Relaxed))
+            .unwrap_or(Level::Info)
     }
 }
 

@@ -52,9 +52,17 @@ fn arbiter(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         Phase::ALL.map(|phase| ([("phase", phase.name())], u64::from(status.phase == phase))),
     )?;
     families.gauge("startup_done", "1 once a worker has been ready", u64::from(status.startup_done))?;
-    families.gauge("generation", "The generation that new workers belong to", u64::from(status.generation))?;
+    families.gauge(
+        "generation",
+        "The generation that new workers belong to",
+        u64::from(status.generation),
+    )?;
     families.counter("reloads", "Reloads begun", status.reloads.total)?;
-    families.counter("reload_failures", "Reloads after which the old generation went on", status.reloads.failed)?;
+    families.counter(
+        "reload_failures",
+        "Reloads after which the old generation went on",
+        status.reloads.failed,
+    )?;
     families.counters(
         "log_lines_dropped",
         "Log lines dropped because the reader did not keep up",
@@ -88,9 +96,17 @@ fn supervision(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         "Workers that ended, by why",
         status.totals.restarts.by_reason().map(|(reason, count)| ([("reason", reason)], count)),
     )?;
-    families.counter("worker_boot_failures", "Workers that ended before they were ready", status.boot.failures)?;
+    families.counter(
+        "worker_boot_failures",
+        "Workers that ended before they were ready",
+        status.boot.failures,
+    )?;
     let backoff = status.boot.backoff_seconds.unwrap_or(0.0);
-    families.seconds("worker_boot_backoff", "Time until the next boot is tried; 0 when none waits", backoff)?;
+    families.seconds(
+        "worker_boot_backoff",
+        "Time until the next boot is tried; 0 when none waits",
+        backoff,
+    )?;
     let up = status.fork_server.state == ForkServerState::Ready;
     families.gauge("fork_server_up", "1 if the fork server can fork workers", u64::from(up))?;
     families.counter("fork_server_starts", "Fork servers started", status.fork_server.starts)?;
@@ -110,15 +126,24 @@ fn requests(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         "Requests finished, by class of status",
         totals.requests.by_class().map(|(class, count)| ([("code_class", class)], count)),
     )?;
-    let sum = |count: fn(&WorkerStatus) -> u32| status.workers.iter().map(|worker| u64::from(count(worker))).sum();
+    let sum =
+        |count: fn(&WorkerStatus) -> u32| status.workers.iter().map(|worker| u64::from(count(worker))).sum();
     families.gauge("requests_in_flight", "Requests that run", sum(|worker| worker.in_flight))?;
-    families.gauge("requests_queued", "Complete requests that wait in a worker", sum(|worker| worker.queued))?;
+    families.gauge(
+        "requests_queued",
+        "Complete requests that wait in a worker",
+        sum(|worker| worker.queued),
+    )?;
     families.histogram(
         "request_duration",
         "From the call of the app to the end of the response",
         &totals.request_duration,
     )?;
-    families.histogram("request_queue", "From a request's arrival to the call of the app", &totals.request_queue)?;
+    families.histogram(
+        "request_queue",
+        "From a request's arrival to the call of the app",
+        &totals.request_queue,
+    )?;
     families.seconds_counter(
         "worker_busy",
         "Time with a request running, summed over workers",
@@ -245,8 +270,12 @@ impl Families<'_> {
 
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) -> fmt::Result {
         let (buckets, count) = buckets(histogram);
-        self.begin(name, help, Some(&Unit::Seconds), MetricType::Histogram)?
-            .encode_histogram::<NoLabelSet>(finite(histogram.sum_seconds), count, &buckets, None)
+        self.begin(name, help, Some(&Unit::Seconds), MetricType::Histogram)?.encode_histogram::<NoLabelSet>(
+            finite(histogram.sum_seconds),
+            count,
+            &buckets,
+            None,
+        )
     }
 }
 

@@ -57,7 +57,8 @@ impl Formatter {
     }
 
     fn text(&self, now: &Zoned, level: Level, message: &str, fields: &[(&'static str, Value)]) -> String {
-        let mut line = format!("[{}] [{}] [{}] ", now.strftime("%Y-%m-%d %H:%M:%S %z"), self.pid, level.label());
+        let mut line =
+            format!("[{}] [{}] [{}] ", now.strftime("%Y-%m-%d %H:%M:%S %z"), self.pid, level.label());
         escape_controls(&mut line, cut(message));
         if let Some((_, error)) = fields.iter().find(|(name, _)| *name == "error") {
             if !message.is_empty() {

@@ -21,7 +21,8 @@ fn read(text: &str) -> Reading {
         assert!(!line.is_empty() && !line.starts_with("# EOF"), "{line:?}");
         if let Some(rest) = line.strip_prefix("# ") {
             let mut words = rest.splitn(3, ' ');
-            let (keyword, name, value) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+            let (keyword, name, value) =
+                (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
             assert!(["HELP", "TYPE", "UNIT"].contains(&keyword), "{line}");
             assert!(metadata.insert((keyword.to_owned(), name.to_owned())), "twice: {line}");
             if name != current {
@@ -38,7 +39,8 @@ fn read(text: &str) -> Reading {
             continue;
         }
         let name = line.split(['{', ' ']).next().unwrap();
-        let suffix = name.strip_prefix(current.as_str()).unwrap_or_else(|| panic!("{line} is not of {current}"));
+        let suffix =
+            name.strip_prefix(current.as_str()).unwrap_or_else(|| panic!("{line} is not of {current}"));
         let allowed: &[&str] = match reading.kinds[&current].as_str() {
             "counter" => &["_total"],
             "gauge" => &[""],
@@ -62,7 +64,8 @@ fn read(text: &str) -> Reading {
 
 fn check_histogram(text: &str, family: &str) {
     let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap();
-    let buckets: Vec<&str> = text.lines().filter(|line| line.starts_with(&format!("{family}_bucket{{"))).collect();
+    let buckets: Vec<&str> =
+        text.lines().filter(|line| line.starts_with(&format!("{family}_bucket{{"))).collect();
     let last = buckets.last().unwrap();
     assert!(last.contains("le=\"+Inf\""), "{last}");
     assert!(buckets.iter().map(|line| value(line)).is_sorted(), "{family} falls");
@@ -141,7 +144,8 @@ fn what_a_worker_scribbled_stays_readable() {
     let duration = &mut status.totals.request_duration;
     duration.counts = vec![u64::MAX, u64::MAX, 1];
     duration.sum_seconds = f64::NAN;
-    status.totals.requests = RequestsByClass { success: u64::MAX, server_error: u64::MAX, ..RequestsByClass::default() };
+    status.totals.requests =
+        RequestsByClass { success: u64::MAX, server_error: u64::MAX, ..RequestsByClass::default() };
     status.totals.busy_seconds = f64::NEG_INFINITY;
     for worker in &mut status.workers {
         worker.in_flight = u32::MAX;
