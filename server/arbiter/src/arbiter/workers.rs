@@ -129,6 +129,8 @@ impl Arbiter {
             None => self.tell_pool(Event::SpawnFailed { slot, epoch }),
         }
         self.match_deaths();
+        // It may have rung the doorbell before its pid was known.
+        self.read_scoreboard();
     }
 
     /// The fork server may have died between the fork and its reply. The map belongs to user code too, so a pid in it is

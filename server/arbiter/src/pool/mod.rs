@@ -284,15 +284,21 @@ impl Pool {
 
     fn boot_failed(&mut self, cause: DeathCause, now: Instant, actions: &mut Vec<Action>) {
         if let Some(code) = cause.fatal_exit_code().filter(|_| !self.first_ready) {
-            actions.push(Action::Halt { code, cause });
+            self.halt(code, cause, actions);
             return;
         }
         let verdict = self.backoff.boot_failed(cause, now);
         if self.ready() == 0 && verdict == Verdict::Exhausted {
-            actions.push(Action::Halt { code: cause.fatal_exit_code().unwrap_or(3), cause });
+            self.halt(cause.fatal_exit_code().unwrap_or(3), cause, actions);
         } else if let Some(at) = self.backoff.not_before() {
             actions.push(Action::BackingOff { cause, delay: at.saturating_duration_since(now) });
         }
+    }
+
+    /// Nothing is spawned from here on; [`Event::Stop`] is expected next.
+    fn halt(&mut self, code: i32, cause: DeathCause, actions: &mut Vec<Action>) {
+        self.mode = Mode::Stopping { finished: false };
+        actions.push(Action::Halt { code, cause });
     }
 
     fn roll_back(&mut self, cause: DeathCause, now: Instant, actions: &mut Vec<Action>) {

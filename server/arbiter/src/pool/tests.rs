@@ -219,6 +219,7 @@ fn an_exception_at_the_first_boot_halts_with_gunicorns_code() {
         let mut world = World::new(2);
         world.fork();
         let actions = world.exit(0, Exit::Code(code));
+        assert_eq!(spawns(&actions), 0);
         assert!(actions.contains(&Action::Halt { code, cause: DeathCause::Exit(Exit::Code(code)) }));
     }
 }
