@@ -32,6 +32,7 @@ pub enum Workers {
 /// The body of `PUT /scale`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(deny_unknown_fields)]
 pub struct ScaleRequest {
     /// Workers wanted, within the bounds.
     #[schemars(range(min = 1))]
