@@ -29,9 +29,10 @@ pub fn memory() -> Option<Memory> {
 
 /// The same for a given tree and the text of `/proc/self/cgroup`.
 pub fn memory_under(root: &Path, membership: &str) -> Option<Memory> {
-    v1_groups(root, membership).into_iter().find_map(|group| read_v1(&group)).or_else(|| {
-        v2_groups(root, membership).into_iter().find_map(|group| read_v2(&group))
-    })
+    v1_groups(root, membership)
+        .into_iter()
+        .find_map(|group| read_v1(&group))
+        .or_else(|| v2_groups(root, membership).into_iter().find_map(|group| read_v2(&group)))
 }
 
 /// In a container the hierarchy is often mounted at its own group, so the path of the host does not exist: try the
@@ -47,14 +48,21 @@ fn v1_groups(root: &Path, membership: &str) -> Vec<PathBuf> {
             let mut parts = line.splitn(3, ':').skip(1);
             let controllers = parts.next()?;
             let path = parts.next()?;
-            controllers.split(',').any(|name| name == "memory").then(|| candidates(&root.join("memory"), path))
+            controllers
+                .split(',')
+                .any(|name| name == "memory")
+                .then(|| candidates(&root.join("memory"), path))
         })
         .flatten()
         .collect()
 }
 
 fn v2_groups(root: &Path, membership: &str) -> Vec<PathBuf> {
-    membership.lines().filter_map(|line| line.strip_prefix("0::")).flat_map(|path| candidates(root, path)).collect()
+    membership
+        .lines()
+        .filter_map(|line| line.strip_prefix("0::"))
+        .flat_map(|path| candidates(root, path))
+        .collect()
 }
 
 fn read_v1(group: &Path) -> Option<Memory> {
@@ -115,8 +123,13 @@ mod tests {
     #[test]
     fn v2_at_its_path_and_at_the_root_of_the_mount() {
         for (name, group) in [("v2path", "pod/app/"), ("v2root", "")] {
-            let files = [("memory.max", "1000\n"), ("memory.current", "700\n"), ("memory.stat", "anon 5\ninactive_file 100\n")];
-            let named: Vec<(String, &str)> = files.iter().map(|(file, text)| (format!("{group}{file}"), *text)).collect();
+            let files = [
+                ("memory.max", "1000\n"),
+                ("memory.current", "700\n"),
+                ("memory.stat", "anon 5\ninactive_file 100\n"),
+            ];
+            let named: Vec<(String, &str)> =
+                files.iter().map(|(file, text)| (format!("{group}{file}"), *text)).collect();
             let named: Vec<(&str, &str)> = named.iter().map(|(file, text)| (file.as_str(), *text)).collect();
             let tree = Tree::new(name, &named);
             let memory = memory_under(&tree.0, "0::/pod/app\n").unwrap();
@@ -144,7 +157,10 @@ mod tests {
         assert_eq!(memory_under(&v2.0, "0::/\n"), None);
         let v1 = Tree::new(
             "v1max",
-            &[("memory/memory.limit_in_bytes", "9223372036854771712\n"), ("memory/memory.usage_in_bytes", "7\n")],
+            &[
+                ("memory/memory.limit_in_bytes", "9223372036854771712\n"),
+                ("memory/memory.usage_in_bytes", "7\n"),
+            ],
         );
         assert_eq!(memory_under(&v1.0, "3:memory:/\n"), None);
         assert_eq!(memory_under(Path::new("/nonexistent"), "garbage"), None);

@@ -45,7 +45,9 @@ pub(crate) fn duplicate_inherited(number: i32) -> nix::Result<OwnedFd> {
     }
     // SAFETY: the number is only borrowed for fcntl, which checks that it is open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    borrowed.try_clone_to_owned().map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EBADF)))
+    borrowed
+        .try_clone_to_owned()
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EBADF)))
 }
 
 /// Reaps one child of any kind that has ended; `None` if there is none now.

@@ -89,7 +89,10 @@ pub async fn configure(
 }
 
 /// Opens the sockets that the settings name, keeping those that are open already.
-pub async fn listen(settings: &Settings, existing: &[Arc<Listener>]) -> Result<Vec<Arc<Listener>>, LaunchError> {
+pub async fn listen(
+    settings: &Settings,
+    existing: &[Arc<Listener>],
+) -> Result<Vec<Arc<Listener>>, LaunchError> {
     let options = Options {
         backlog: settings.backlog,
         reuse_port: settings.reuse_port,

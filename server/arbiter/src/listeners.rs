@@ -33,7 +33,9 @@ pub enum ListenError {
     Bind { bind: String, source: std::io::Error, hint: &'static str },
     #[error("cannot listen on unix:{} (setting bind): the file exists and is not a socket; remove it or choose another path", .0.display())]
     NotASocket(PathBuf),
-    #[error("cannot listen on fd://{number} (setting bind): {problem}; pass an open, listening stream socket by that number")]
+    #[error(
+        "cannot listen on fd://{number} (setting bind): {problem}; pass an open, listening stream socket by that number"
+    )]
     Inherited { number: i32, problem: &'static str },
     #[error("cannot listen on {bind} (setting bind): the host name has no address: {source}")]
     Lookup { bind: String, source: std::io::Error },
@@ -297,7 +299,10 @@ mod tests {
         assert_eq!(adopted.description().port, Some(real.local_addr().unwrap().port()));
         let file = std::fs::File::open("/dev/null").unwrap();
         for number in [file.as_raw_fd(), -1, 99_999] {
-            assert!(matches!(open(&Bind::Fd(number), options()), Err(ListenError::Inherited { .. })), "{number}");
+            assert!(
+                matches!(open(&Bind::Fd(number), options()), Err(ListenError::Inherited { .. })),
+                "{number}"
+            );
         }
     }
 

@@ -21,10 +21,7 @@ pub struct StackReader {
 
 impl StackReader {
     /// Reads dumps from `pipe` (non-blocking) and passes each to `deliver`, until all writers have gone.
-    pub fn start(
-        pipe: OwnedFd,
-        deliver: impl Fn(String) + Send + 'static,
-    ) -> std::io::Result<Self> {
+    pub fn start(pipe: OwnedFd, deliver: impl Fn(String) + Send + 'static) -> std::io::Result<Self> {
         let pipe = kernel::watch(pipe)?;
         Ok(Self { task: tokio::spawn(pump(pipe, deliver)) })
     }

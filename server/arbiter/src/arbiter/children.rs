@@ -55,14 +55,17 @@ impl Arbiter {
 
     fn log_death(&self, slot: u32, pid: i32, phase: Phase, exit: Exit) {
         let asked_to_go = matches!(phase, Phase::Stopping { .. } | Phase::Killed { .. });
-        let serving = self.running_request(slot).map(|entry| format!(", while serving {}", request_text(&entry)));
+        let serving =
+            self.running_request(slot).map(|entry| format!(", while serving {}", request_text(&entry)));
         let serving = serving.unwrap_or_default();
         match exit {
             Exit::Code(0) if asked_to_go => tracing::debug!(slot, "Worker (pid:{pid}) has exited"),
             Exit::Signal(libc::SIGKILL) if !asked_to_go && !matches!(phase, Phase::Aborting { .. }) => {
                 tracing::error!(slot, "Worker (pid:{pid}) was sent SIGKILL! Perhaps out of memory?{serving}");
             }
-            Exit::Signal(libc::SIGTERM) => tracing::info!(slot, "Worker (pid:{pid}) was sent SIGTERM!{serving}"),
+            Exit::Signal(libc::SIGTERM) => {
+                tracing::info!(slot, "Worker (pid:{pid}) was sent SIGTERM!{serving}")
+            }
             Exit::Code(code) if matches!(phase, Phase::Aborting { .. }) => {
                 tracing::info!(slot, "Worker (pid:{pid}) exited with code {code} after ABRT");
             }

@@ -60,7 +60,8 @@ impl Arbiter {
             _ => "The server cannot start.",
         };
         self.exit_code = code;
-        let detail = self.tally.last_boot_error.take().map_or_else(|| cause.to_string(), |error| error.message);
+        let detail =
+            self.tally.last_boot_error.take().map_or_else(|| cause.to_string(), |error| error.message);
         crate::critical!("{reason} {detail}");
         self.stop_workers(false, Instant::now());
     }

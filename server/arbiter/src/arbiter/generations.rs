@@ -27,8 +27,13 @@ impl Arbiter {
         let pid = process.pid;
         let client = Client::new(process.control)?;
         let stacks = stack_reader(process.stacks, Python::Forkserver { pid }, &self.inputs)?;
-        let server =
-            Forkserver { generation, client: client.clone(), ready: false, dismissed: false, _stacks: stacks };
+        let server = Forkserver {
+            generation,
+            client: client.clone(),
+            ready: false,
+            dismissed: false,
+            _stacks: stacks,
+        };
         self.forkservers.insert(pid, server);
         self.tally.forkserver_starts += 1;
         let present = self.client_of(self.pool.generation()).map(|(pid, _)| pid);
@@ -150,7 +155,11 @@ impl Arbiter {
             tracing::error!("{error}");
         }
         self.dismiss(pid);
-        self.generation_failed(generation, DeathCause::Refused { code: error.exit_code() }, error.to_string());
+        self.generation_failed(
+            generation,
+            DeathCause::Refused { code: error.exit_code() },
+            error.to_string(),
+        );
     }
 
     /// A generation did not come up, or lost its fork server while it did.
@@ -211,10 +220,7 @@ impl Arbiter {
     pub(super) fn reload_failed(&mut self, generation: u32, message: String) {
         self.reload.failed += 1;
         self.reload.under_way = None;
-        tracing::error!(
-            "Reload failed, generation {} keeps serving: {message}",
-            self.pool.generation()
-        );
+        tracing::error!("Reload failed, generation {} keeps serving: {message}", self.pool.generation());
         self.reload.last_error = Some(Self::error_now(message));
         self.blueprints.remove(&generation);
         self.dismiss_generation(generation);
@@ -242,7 +248,9 @@ impl Arbiter {
             tracing::warn!("{notice}");
         }
         if (&old.admin_bind, &old.admin_token_file) != (&new.admin_bind, &new.admin_token_file) {
-            tracing::warn!("A changed admin_bind or admin_token_file takes effect at the next start, not on reload");
+            tracing::warn!(
+                "A changed admin_bind or admin_token_file takes effect at the next start, not on reload"
+            );
         }
         // A target set at run time survives; a changed setting is a new word.
         if old.workers != new.workers {
@@ -254,8 +262,7 @@ impl Arbiter {
 
     /// The pool wants its fork server back.
     pub(super) fn restart_forkserver(&mut self, generation: u32) {
-        let occasion =
-            if self.pool.first_ready() { Occasion::Restart } else { Occasion::First };
+        let occasion = if self.pool.first_ready() { Occasion::Restart } else { Occasion::First };
         if let Err(error) = self.launch(generation, occasion) {
             tracing::error!("{error}");
             self.generation_failed(generation, DeathCause::ForkserverGone, error.to_string());
@@ -312,7 +319,9 @@ impl Arbiter {
             let _ = match answer.await {
                 Ok(HookDone { error: Some(error) }) => inputs.send(failed(error)),
                 Ok(_) => Ok(()),
-                Err(error @ RequestError::Deadline { .. }) => inputs.send(Input::ForkserverHung { pid, error }),
+                Err(error @ RequestError::Deadline { .. }) => {
+                    inputs.send(Input::ForkserverHung { pid, error })
+                }
                 Err(error) => inputs.send(failed(error.to_string())),
             };
         });

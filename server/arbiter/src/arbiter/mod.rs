@@ -39,12 +39,30 @@ pub use run::run;
 /// What background tasks tell the loop.
 #[derive(Debug)]
 enum Input {
-    Launched { generation: u32, pid: i32, result: Result<Box<Launched>, LaunchError> },
-    Spawned { slot: u32, epoch: u32, generation: u32, result: Result<i32, RequestError> },
-    Stacks { who: Python, text: String },
-    HookFailed { hook: &'static str, error: String },
+    Launched {
+        generation: u32,
+        pid: i32,
+        result: Result<Box<Launched>, LaunchError>,
+    },
+    Spawned {
+        slot: u32,
+        epoch: u32,
+        generation: u32,
+        result: Result<i32, RequestError>,
+    },
+    Stacks {
+        who: Python,
+        text: String,
+    },
+    HookFailed {
+        hook: &'static str,
+        error: String,
+    },
     /// A fork server did not answer in time.
-    ForkserverHung { pid: i32, error: RequestError },
+    ForkserverHung {
+        pid: i32,
+        error: RequestError,
+    },
 }
 
 /// A generation that has come up.
@@ -111,7 +129,10 @@ struct Tally {
 enum Ending {
     Not,
     /// Still serving, so that load balancers can notice.
-    Lingering { stop_at: Instant, began: Instant },
+    Lingering {
+        stop_at: Instant,
+        began: Instant,
+    },
     Stopping,
 }
 
@@ -150,7 +171,10 @@ struct Arbiter {
 
 impl std::fmt::Debug for Arbiter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Arbiter").field("pool", &self.pool).field("ending", &self.ending).finish_non_exhaustive()
+        f.debug_struct("Arbiter")
+            .field("pool", &self.pool)
+            .field("ending", &self.ending)
+            .finish_non_exhaustive()
     }
 }
 

@@ -67,10 +67,8 @@ impl Arbiter {
     }
 
     fn forkserver_status(&self, generation: u32) -> ForkServer {
-        let current = self
-            .forkservers
-            .iter()
-            .find(|(_, server)| server.generation == generation && !server.dismissed);
+        let current =
+            self.forkservers.iter().find(|(_, server)| server.generation == generation && !server.dismissed);
         ForkServer {
             state: match current {
                 Some((_, server)) if server.ready => ForkServerState::Ready,
@@ -86,7 +84,9 @@ impl Arbiter {
     fn worker_status(&self, slot: u32, worker: &Worker, detail: Detail, now: Instant) -> WorkerStatus {
         let counters = self.ledger.slot(slot);
         let requests = match detail {
-            Detail::Full => self.map.reader(slot).map(|reader| reader.requests(usize::MAX)).unwrap_or_default(),
+            Detail::Full => {
+                self.map.reader(slot).map(|reader| reader.requests(usize::MAX)).unwrap_or_default()
+            }
             Detail::Summary => Vec::new(),
         };
         let seconds_since = |at: Instant| now.saturating_duration_since(at).as_secs_f64();

@@ -199,7 +199,10 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
 pub(super) const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// Runs `work` unless TERM, INT or QUIT comes first.
-async fn unless_stopped<T>(signals: &mut SignalStream, work: impl Future<Output = T>) -> std::io::Result<Option<T>> {
+async fn unless_stopped<T>(
+    signals: &mut SignalStream,
+    work: impl Future<Output = T>,
+) -> std::io::Result<Option<T>> {
     tokio::pin!(work);
     loop {
         tokio::select! {
@@ -296,7 +299,8 @@ fn open_admin(settings: &Settings, commands: mpsc::Sender<Command>) -> Result<()
     let Some(bind) = &settings.admin_bind else { return Ok(()) };
     let address = BindAddress::parse(&bind.to_string())?;
     let listener = AdminListener::bind(&address)?;
-    let token = settings.admin_token_file.as_ref().map(TokenFile::open).transpose()?.map(admin::TokenGate::new);
+    let token =
+        settings.admin_token_file.as_ref().map(TokenFile::open).transpose()?.map(admin::TokenGate::new);
     let access =
         listener.tcp_address().map_or(Access::Trusted, |address| Access::for_tcp(address, token.as_ref()));
     tracing::info!("Admin API at {}: {}", listener.address()?, access.note());
@@ -366,7 +370,8 @@ impl Arbiter {
             Ending::Lingering { stop_at, .. } => Some(stop_at),
             _ => None,
         };
-        let soonest = [self.pool.next_deadline(), self.scale.deadline(), lingering].into_iter().flatten().min();
+        let soonest =
+            [self.pool.next_deadline(), self.scale.deadline(), lingering].into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 

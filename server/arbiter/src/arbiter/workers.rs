@@ -42,7 +42,11 @@ impl Arbiter {
             Action::DumpStacks { slot, pid, reason } => self.worker_hangs(slot, pid, reason),
             Action::Abort { pid, .. } => kill(pid, Signal::SIGABRT),
             Action::Kill { slot, pid } => {
-                let what = if self.retired(slot).is_some() { "did not stop in time" } else { "did not react to ABRT" };
+                let what = if self.retired(slot).is_some() {
+                    "did not stop in time"
+                } else {
+                    "did not react to ABRT"
+                };
                 tracing::error!("Worker (pid:{pid}) {what}: killing it");
                 kill(pid, Signal::SIGKILL);
             }
@@ -143,7 +147,8 @@ impl Arbiter {
     }
 
     fn worker_hangs(&mut self, slot: u32, pid: i32, reason: HangReason) {
-        let serving = self.running_request(slot).map(|entry| format!(" while serving {}", request_text(&entry)));
+        let serving =
+            self.running_request(slot).map(|entry| format!(" while serving {}", request_text(&entry)));
         let serving = serving.unwrap_or_default();
         match reason {
             HangReason::Silent => {
@@ -162,7 +167,9 @@ impl Arbiter {
         match who {
             Python::Forkserver { pid } => tracing::error!("Stacks of the fork server (pid:{pid}):\n{text}"),
             Python::Worker { slot, epoch } => {
-                let Some(worker) = self.pool.worker(slot).filter(|worker| worker.epoch == epoch) else { return };
+                let Some(worker) = self.pool.worker(slot).filter(|worker| worker.epoch == epoch) else {
+                    return;
+                };
                 match self.stack_waiters.remove(&slot) {
                     Some(waiters) => {
                         for waiter in waiters {
@@ -193,7 +200,10 @@ impl Arbiter {
         let elapsed = now.duration_since(attendant.observed);
         attendant.observed = now;
         if !self.ledger.observe(slot, &reader.read().counters, elapsed) {
-            tracing::warn!(slot, "The scoreboard says something that cannot be true: code in a worker overwrites memory");
+            tracing::warn!(
+                slot,
+                "The scoreboard says something that cannot be true: code in a worker overwrites memory"
+            );
         }
     }
 

@@ -23,7 +23,9 @@ pub enum InterpreterError {
          the setting out"
     )]
     NotThere(String),
-    #[error("--python: cannot understand {0:?}: unbalanced quotes; give a program and its arguments, as in a shell")]
+    #[error(
+        "--python: cannot understand {0:?}: unbalanced quotes; give a program and its arguments, as in a shell"
+    )]
     Unbalanced(String),
     #[error(
         "no Python interpreter found: looked for python3 beside {beside}, in $VIRTUAL_ENV and on PATH; \
@@ -113,7 +115,8 @@ mod tests {
 
     impl Tree {
         fn new(name: &str, programs: &[&str]) -> Self {
-            let root = std::env::temp_dir().join(format!("podicorn-interpreter-{name}-{}", std::process::id()));
+            let root =
+                std::env::temp_dir().join(format!("podicorn-interpreter-{name}-{}", std::process::id()));
             for program in programs {
                 let path = root.join(program);
                 std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -158,7 +161,9 @@ mod tests {
         let found = find(Some(OsStr::new("python3.12 -X dev -O")), &tree.around()).unwrap();
         assert_eq!(found.program, tree.0.join("path/python3.12"));
         assert_eq!(found.arguments, ["-X", "dev", "-O"]);
-        for (wrong, unbalanced) in [("/no/such/python", false), ("python9", false), ("'python3", true), ("", false)] {
+        for (wrong, unbalanced) in
+            [("/no/such/python", false), ("python9", false), ("'python3", true), ("", false)]
+        {
             match find(Some(OsStr::new(wrong)), &tree.around()) {
                 Err(InterpreterError::Unbalanced(_)) => assert!(unbalanced, "{wrong}"),
                 Err(InterpreterError::NotThere(_)) => assert!(!unbalanced, "{wrong}"),

@@ -42,8 +42,7 @@ pub struct Process {
 
 /// Runs the interpreter. The child is reaped by the arbiter's own `waitpid`, not through `std::process`.
 pub fn spawn(python: &Interpreter) -> Result<Process, SpawnError> {
-    let (ours, theirs) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     for end in [&ours, &theirs] {
         setsockopt(end, sockopt::SndBuf, &MESSAGE_BYTES)?;
         setsockopt(end, sockopt::RcvBuf, &MESSAGE_BYTES)?;

@@ -112,7 +112,8 @@ mod tests {
     fn the_budget_is_eight_boots_or_a_minute() {
         let start = Instant::now();
         let mut many = Backoff::default();
-        let verdicts: Vec<Verdict> = (0..8).map(|_| many.boot_failed(DeathCause::BootTimeout, start)).collect();
+        let verdicts: Vec<Verdict> =
+            (0..8).map(|_| many.boot_failed(DeathCause::BootTimeout, start)).collect();
         assert!(verdicts[..7].iter().all(|verdict| *verdict == Verdict::TryAgain));
         assert_eq!(verdicts[7], Verdict::Exhausted);
 

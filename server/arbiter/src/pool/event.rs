@@ -54,7 +54,9 @@ impl DeathCause {
 impl fmt::Display for DeathCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exit(Exit::Code(3)) => write!(f, "the worker could not import or start the app (exit code 3)"),
+            Self::Exit(Exit::Code(3)) => {
+                write!(f, "the worker could not import or start the app (exit code 3)")
+            }
             Self::Exit(Exit::Code(4)) => write!(f, "the app was not found (exit code 4)"),
             Self::Exit(exit) => write!(f, "the worker {exit} while it booted"),
             Self::BootTimeout => write!(f, "the app was not ready within boot_timeout"),

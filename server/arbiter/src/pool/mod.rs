@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 pub use backoff::{Backoff, Verdict};
-pub use event::{Action, DeathCause, Event, Exit, HangReason, RetireReason, Reading};
+pub use event::{Action, DeathCause, Event, Exit, HangReason, Reading, RetireReason};
 pub use worker::{Phase, Worker};
 
 use podicorn_scoreboard::{MAX_SLOTS, State};
@@ -386,9 +386,8 @@ impl Pool {
             };
         }
         if self.mode != Mode::Running {
-            let stuck = self.slots(|worker| {
-                matches!(worker.phase, Phase::Killed { since } if now >= since + KILL_TIME)
-            });
+            let stuck = self
+                .slots(|worker| matches!(worker.phase, Phase::Killed { since } if now >= since + KILL_TIME));
             for slot in stuck {
                 self.workers.remove(&slot);
             }
@@ -463,7 +462,9 @@ impl Pool {
                 _ => break,
             }
         }
-        while self.workers.values().filter(|worker| self.counts(worker) && worker.is_ready()).count() > self.target {
+        while self.workers.values().filter(|worker| self.counts(worker) && worker.is_ready()).count()
+            > self.target
+        {
             let victim = self
                 .workers
                 .iter()

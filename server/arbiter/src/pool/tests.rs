@@ -19,8 +19,12 @@ struct World {
 
 impl World {
     fn new(target: usize) -> Self {
-        let mut world =
-            Self { pool: Pool::new(LIMITS, target, 1), now: Instant::now(), next_pid: 100, actions: Vec::new() };
+        let mut world = Self {
+            pool: Pool::new(LIMITS, target, 1),
+            now: Instant::now(),
+            next_pid: 100,
+            actions: Vec::new(),
+        };
         world.send(Event::ForkserverUp { generation: 1 });
         world
     }

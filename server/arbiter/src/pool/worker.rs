@@ -8,16 +8,30 @@ use super::{HangReason, Limits, Reading};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// The fork server was asked.
-    Spawning { since: Instant },
+    Spawning {
+        since: Instant,
+    },
     /// The process exists.
-    Booting { since: Instant },
-    Ready { since: Instant },
+    Booting {
+        since: Instant,
+    },
+    Ready {
+        since: Instant,
+    },
     /// Asked to go; killed at the deadline.
-    Stopping { deadline: Instant },
+    Stopping {
+        deadline: Instant,
+    },
     /// Taken for hung: stacks, then ABRT, then KILL.
-    Aborting { reason: HangReason, aborted: bool, next: Instant },
+    Aborting {
+        reason: HangReason,
+        aborted: bool,
+        next: Instant,
+    },
     /// SIGKILL was sent.
-    Killed { since: Instant },
+    Killed {
+        since: Instant,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
