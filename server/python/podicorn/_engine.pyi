@@ -1,0 +1,67 @@
+"""The HTTP engine, written in Rust (server/worker)."""
+
+from collections.abc import Callable
+from logging import Logger
+from typing import Any, Final
+
+BOOTING: Final[int]
+READY: Final[int]
+DRAINING: Final[int]
+EXITING: Final[int]
+
+class SlotLost(Exception):  # noqa: N818
+    """The arbiter has given the slot to another worker."""
+
+def fork_worker(arbiter_pid: int) -> int:
+    """Forks a worker that becomes the arbiter's child: 0 there, all signals blocked; its pid here. Raises OSError."""
+
+def set_parent_death_signal(signal: int) -> None:
+    """PR_SET_PDEATHSIG. Raises OSError."""
+
+class Slot:
+    """A worker's slot of the scoreboard. Takes `memfd` and `doorbell` over."""
+
+    def __init__(self, memfd: int, slot: int, epoch: int, doorbell: int) -> None: ...
+    def set_state(self, state: int) -> None: ...
+    def beat(self) -> None: ...
+    @property
+    def draining(self) -> bool: ...
+
+class Engine:
+    """The reactor on the listeners, whose descriptors it takes over."""
+
+    def __init__(
+        self,
+        slot: Slot,
+        listeners: list[tuple[int, dict[str, Any]]],
+        options: dict[str, Any],
+        app: Callable[..., Any],
+        error_log: Logger,
+    ) -> None: ...
+    def run(self) -> None:
+        """Serves until stopped; what a signal handler raises comes out of it."""
+
+    def stop(self) -> None:
+        """Finishes what has begun, then `run` returns. Also before `run`."""
+
+    def quit(self) -> None:
+        """`run` returns as soon as it can."""
+
+    def reopen_logs(self) -> None:
+        """Opens the access log's file again."""
+
+    def fileno(self) -> int:
+        """Readable when `turn` has something to do."""
+
+    def turn(self) -> bool:
+        """One turn that does not wait; true when the worker is to end."""
+
+    @property
+    def requests(self) -> int:
+        """How many requests have been given to the app."""
+
+
+class FileWrapper:
+    """`wsgi.file_wrapper` (PEP 3333)."""
+
+    def __init__(self, filelike: Any, blksize: int = ...) -> None: ...

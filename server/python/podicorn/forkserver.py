@@ -1,0 +1,293 @@
+"""The fork server: reads the config file, loads the app under --preload, forks workers, runs the hooks of the master.
+
+It serves no request itself and answers the arbiter's requests one by one (PROTOCOL.md §2). The arbiter starts it as
+`python -c BOOT CONTROL_FD STACK_FD`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+
+from podicorn import __version__, app, config_file, environment, leaving, signals, titles
+from podicorn.arbiter_view import ArbiterView, Listener
+from podicorn.control import ControlSocket, ProtocolError
+from podicorn.failure import Failure, first_line, traceback_text
+from podicorn.hooks import Hooks
+from podicorn.log import Logger
+from podicorn.settings import Settings
+from podicorn.worker_view import WorkerView
+
+try:
+    from podicorn import _engine
+except ImportError as error:
+    sys.exit(
+        f"podicorn: {sys.executable} cannot load the HTTP engine ({error}); install podicorn with this Python's pip"
+    )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from podicorn.worker import WorkerProcess
+
+    Message = dict[str, Any]
+
+
+class Started:
+    """What a `start` request has set up; workers are forked from it."""
+
+    def __init__(self, cfg: Settings, log: Logger, server: ArbiterView, memfd: int, doorbell: int) -> None:
+        self.cfg = cfg
+        self.log = log
+        self.server = server
+        self.memfd = memfd
+        self.doorbell = doorbell
+
+
+class ForkServer:
+    """Answers requests until the arbiter closes the socket, or until this process is a worker."""
+
+    def __init__(self, control: ControlSocket, stack_fd: int, cwd: str) -> None:
+        self._control = control
+        self._stack_fd = stack_fd
+        self._cwd = cwd
+        self._python: dict[str, Any] = {}
+        self._hooks = Hooks({})
+        self._started: Started | None = None
+        #: Set in the child of a fork.
+        self._worker: WorkerProcess | None = None
+        self._handlers = {
+            "load_config": self._load_config,
+            "start": self._start,
+            "spawn": self._spawn,
+            "hook": self._hook,
+        }
+
+    def serve(self) -> WorkerProcess | None:
+        """None at the end of the connection; in a forked child the worker that it is to be."""
+        while True:
+            received = self._control.receive()
+            if received is None:
+                return None
+            request, fds = received
+            reply = self._reply(request, fds)
+            if self._worker is not None:
+                return self._worker
+            if self._started is None or request.get("type") != "start":
+                _close(fds)
+            try:
+                sent = self._control.send(reply)
+                if not sent:
+                    text = f"the answer to '{request.get('type')}' is too large for the control socket"
+                    sent = self._control.send(_failed(request, Failure.internal(text)))
+            except ConnectionError:
+                return None
+            if not sent:
+                raise ProtocolError("the control socket takes no answer")
+
+    def _reply(self, request: Message, fds: list[int]) -> Message:
+        try:
+            kind = request.get("type")
+            handler = self._handlers.get(str(kind))
+            if handler is None:
+                raise Failure.internal(f"the fork server knows no request {kind!r}")
+            return {**handler(request, fds), "id": request["id"]}
+        except Failure as failure:
+            return _failed(request, failure)
+        except BaseException as error:
+            text = f"'{request.get('type')}' failed in the fork server: {first_line(error)}"
+            return _failed(request, Failure.internal(text, traceback_text(error)))
+
+    # ---- requests ----
+
+    def _load_config(self, request: Message, fds: list[int]) -> Message:
+        environment.set_env(request["env"])
+        base = os.path.join(self._cwd, request["chdir"] or "")
+        # As in Gunicorn the file is looked for where the server was started, and runs there; chdir comes with `start`.
+        environment.add_python_path(request["pythonpath"], base)
+        environment.put_first(self._cwd)
+        file = config_file.load(request["path"], request["explicit"], request["known"])
+        # The file's code may have set handlers.
+        signals.ignore_in_fork_server()
+        self._python = file.python
+        self._hooks = Hooks(file.python)
+        left_in_python = sorted(set(file.python) - set(file.values))
+        return {
+            "type": "config",
+            "path": file.path,
+            "values": file.values,
+            "python": left_in_python,
+            "cwd": os.getcwd(),
+        }
+
+    def _start(self, request: Message, fds: list[int]) -> Message:
+        descriptions = request["listeners"]
+        if len(fds) != 2 + len(descriptions):
+            raise Failure.internal(f"'start' came with {len(fds)} descriptors for {len(descriptions)} listeners")
+        memfd, doorbell, *sockets = fds
+        cfg = Settings(request["settings"], self._python, descriptions)
+        environment.set_env(cfg.raw_env or ())
+        environment.enter(cfg.chdir or self._cwd)
+        environment.add_python_path(cfg.pythonpath, os.getcwd())
+        titles.set_title(f"fork server [{cfg.proc_name}]")
+        log = Logger(cfg)
+        server = ArbiterView(
+            pid=request["arbiter_pid"],
+            cfg=cfg,
+            log=log,
+            app=app.Application(cfg.wsgi_app),
+            listeners=[Listener(fd, text) for fd, text in zip(sockets, descriptions, strict=True)],
+            generation=request["generation"],
+        )
+        if not request.get("hooks_run"):
+            self._hooks.require("on_reload" if request.get("reload") else "on_starting", server)
+        if cfg.preload_app:
+            self._preload(server)
+        self._started = Started(cfg, log, server, memfd, doorbell)
+        return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": _other_threads()}
+
+    def _preload(self, server: ArbiterView) -> None:
+        signals.disregard_during_import()
+        try:
+            server.app.wsgi()
+        except BaseException as error:
+            raise app.failure(server.app.uri, error) from error
+        finally:
+            # The app may have changed any of these.
+            signals.ignore_in_fork_server()
+            signals.dump_stacks_to(self._stack_fd)
+        # What is alive now stays alive: workers that never touch it share its pages.
+        gc.collect()
+        gc.freeze()
+
+    def _spawn(self, request: Message, fds: list[int]) -> Message:
+        from podicorn.worker import Claim, WorkerProcess
+
+        started = self._ready(request)
+        if len(fds) != 1:
+            raise Failure.internal(f"'spawn' came with {len(fds)} descriptors; want the stack pipe")
+        claim = Claim(
+            memfd=started.memfd,
+            doorbell=started.doorbell,
+            slot=request["slot"],
+            epoch=request["epoch"],
+            stack_fd=fds[0],
+        )
+        worker = WorkerView(started.server, request["age"], _drawn_max_requests(started.cfg))
+        process = WorkerProcess(worker, started.server, self._hooks, claim)
+        started.log.reopen_moved_files()
+        started.server.worker_age = request["age"]
+        try:
+            self._hooks.call("pre_fork", started.server, worker)
+        except BaseException as error:
+            raise Failure("hook", 1, f"hook pre_fork failed: {first_line(error)}", traceback_text(error)) from error
+        # Else the worker would write what is buffered here once more.
+        leaving.flush()
+        try:
+            pid = _engine.fork_worker(started.server.pid)
+        except OSError as error:
+            raise Failure("fork", 1, f"cannot fork a worker: {error.strerror or error}") from error
+        if pid == 0:
+            self._worker = process
+            self._control.close()
+            os.close(self._stack_fd)
+            return {}
+        worker.pid = pid
+        started.server.add_worker(worker)
+        return {"type": "spawned", "slot": request["slot"], "pid": pid}
+
+    def _hook(self, request: Message, fds: list[int]) -> Message:
+        started = self._ready(request)
+        server, name = started.server, request["name"]
+        started.log.reopen_moved_files()
+        arguments: tuple[Any, ...] = (server,)
+        if name == "child_exit":
+            worker = server.remove_worker(request["pid"])
+            if worker is None:
+                worker = WorkerView(server, request["age"], 0)
+                worker.pid = request["pid"]
+            worker.alive = False
+            arguments = (server, worker)
+        elif name == "nworkers_changed":
+            server.num_workers = request["new"]
+            arguments = (server, request["new"], request["old"])
+        try:
+            self._hooks.call(name, *arguments)
+        except BaseException as error:
+            return {"type": "hook_done", "error": traceback_text(error)}
+        return {"type": "hook_done", "error": None}
+
+    def _ready(self, request: Message) -> Started:
+        if self._started is None:
+            raise Failure.internal(f"'{request['type']}' came before 'start'")
+        return self._started
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)
+
+
+def _failed(request: Message, failure: Failure) -> Message:
+    return {
+        "type": "failed",
+        "id": request["id"],
+        "kind": failure.kind,
+        "exit_code": failure.exit_code,
+        "message": " ".join(failure.message.split()),
+        "traceback": failure.traceback,
+    }
+
+
+def _drawn_max_requests(cfg: Settings) -> int:
+    """The worker's own number of requests, as Gunicorn draws it; 0: no limit."""
+    if not cfg.max_requests:
+        return 0
+    if not cfg.max_requests_jitter:
+        return int(cfg.max_requests)
+    from random import randint
+
+    return int(cfg.max_requests) + randint(0, cfg.max_requests_jitter)
+
+
+def _other_threads() -> list[str]:
+    """Python's threads that a fork loses."""
+    import threading
+
+    return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+
+
+def _prepare_process(stack_fd: int, arbiter_pid: int) -> None:
+    """Everything that the rest relies on, before the first request is read."""
+    os.set_inheritable(stack_fd, False)
+    signals.ignore_in_fork_server()
+    _engine.set_parent_death_signal(signal.SIGKILL)
+    if os.getppid() != arbiter_pid:
+        os._exit(0)
+    signals.dump_stacks_to(stack_fd)
+    titles.prepare()
+    # In a pod stdout is a pipe; what the app prints is a log and should be seen line by line.
+    with contextlib.suppress(Exception):
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    sys.argv = environment.arbiter_argv(arbiter_pid)
+    os.environ["SERVER_SOFTWARE"] = f"podicorn/{__version__}"
+
+
+def main() -> NoReturn:
+    """Runs the fork server, and in every process that it forks, the worker."""
+    arbiter_pid = os.getppid()
+    control_fd, stack_fd = (int(text) for text in sys.argv[1:3])
+    control = ControlSocket(control_fd)
+    _prepare_process(stack_fd, arbiter_pid)
+    worker = ForkServer(control, stack_fd, environment.logical_cwd()).serve()
+    if worker is not None:
+        # By now no frame of the fork server is left that the worker's exit could pass through.
+        worker.main()
+    # The exit handlers of a preloaded app belong to its workers, which have run them.
+    leaving.flush()
+    os._exit(0)

@@ -1,0 +1,51 @@
+"""How a worker's process ends: as any Python program, but not later than it may."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from podicorn.log import Logger
+
+
+def exit_code(error: SystemExit) -> int:
+    """The code that Python would exit with."""
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    return 1
+
+
+def bound(patience: float, code: int, log: Logger) -> None:
+    """Lets Python's normal exit follow, which waits for non-daemon threads, but for `patience` seconds at most."""
+    watchdog = threading.Thread(target=_insist, args=(patience, code, log), name="podicorn-exit", daemon=True)
+    # An interpreter that can start no more threads is not going to wait for any, either.
+    with contextlib.suppress(RuntimeError):
+        watchdog.start()
+
+
+def _insist(patience: float, code: int, log: Logger) -> None:
+    time.sleep(patience)
+    left = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+    if left:
+        log.warning("Worker (pid: %s) exits without waiting longer for its threads: %s", os.getpid(), ", ".join(left))
+        # The main thread is still waiting for those threads; the exit handlers of libraries come after that.
+        atexit._run_exitfuncs()
+    else:
+        log.warning("Worker (pid: %s) exits: an exit handler takes too long", os.getpid())
+    flush()
+    os._exit(code)
+
+
+def flush() -> None:
+    """Writes out what is buffered in stdout and stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()

@@ -1,0 +1,219 @@
+"""A worker's process, from the fork to its exit. The order is that of PROTOCOL.md §4."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+from podicorn import _engine, app, environment, leaving, signals, titles
+from podicorn.failure import BOOT_ERROR, UNHANDLED, Failure, first_line, trimmed
+from podicorn.privileges import become
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, NoReturn
+
+    from podicorn.arbiter_view import ArbiterView
+    from podicorn.hooks import Hooks
+    from podicorn.worker_view import WorkerView
+
+#: Left of graceful_timeout for the arbiter to see the exit before it would kill.
+MARGIN = 1.0
+#: How long an exit that is not graceful waits for threads of the app.
+QUICK_PATIENCE = 1.0
+
+
+class Claim:
+    """The slot of the scoreboard that the worker is for, and the descriptors that came with it."""
+
+    def __init__(self, *, memfd: int, doorbell: int, slot: int, epoch: int, stack_fd: int) -> None:
+        self.memfd = memfd
+        self.doorbell = doorbell
+        self.slot = slot
+        self.epoch = epoch
+        self.stack_fd = stack_fd
+
+
+class WorkerProcess:
+    """One worker. `main` runs in the forked process and never returns."""
+
+    def __init__(self, worker: WorkerView, server: ArbiterView, hooks: Hooks, claim: Claim) -> None:
+        self._worker = worker
+        self._server = server
+        self._hooks = hooks
+        self._claim = claim
+        self._log = worker.log
+        self._slot: Any = None
+        self._engine: Any = None
+        #: The exit code that a signal has asked for.
+        self._asked: int | None = None
+        #: The exit has begun: signals no longer raise.
+        self._leaving = False
+        self._deadline: float | None = None
+
+    def main(self) -> NoReturn:
+        """Claims the slot, boots, serves, exits."""
+        claim = self._claim
+        try:
+            self._slot = _engine.Slot(claim.memfd, claim.slot, claim.epoch, claim.doorbell)
+        except _engine.SlotLost:
+            os._exit(0)
+        except BaseException:
+            self._log.exception("a worker cannot use the scoreboard")
+            os._exit(BOOT_ERROR)
+        self._worker.pid = os.getpid()
+        code = self._run()
+        # The app may have forked: only the worker itself leaves its slot.
+        if os.getpid() != self._worker.pid:
+            leaving.flush()
+            os._exit(code)
+        self._leave(code)
+
+    def _run(self) -> int:
+        """The worker's life; the exit code."""
+        try:
+            self._boot()
+            if self._asked is None:
+                self._serve()
+        except BaseException as error:
+            return self._code_of(error)
+        finally:
+            self._leaving = True
+        return self._asked or 0
+
+    def _code_of(self, error: BaseException) -> int:
+        if self._asked is not None:
+            # Whatever the app has made of the SystemExit that a signal raised.
+            return self._asked
+        if isinstance(error, SystemExit):
+            return leaving.exit_code(error)
+        if isinstance(error, Failure):
+            self._log.error("%s", error.message, exc_info=error.__cause__)
+            return error.exit_code
+        self._log.error("Exception in worker process", exc_info=error)
+        return UNHANDLED if self._worker.booted else BOOT_ERROR
+
+    # ---- boot ----
+
+    def _boot(self) -> None:
+        worker, cfg = self._worker, self._worker.cfg
+        # The stack pipe first, so that a handler is there when the signals are let in.
+        signals.dump_stacks_to(self._claim.stack_fd)
+        signals.install_in_worker(term=self._on_term, quick=self._on_quit, abort=self._on_abort, reopen=self._on_usr1)
+        titles.set_title(f"worker [{cfg.proc_name}]")
+        self._boot_hook("post_fork", self._server, worker)
+        environment.set_env(cfg.raw_env or ())
+        become(cfg.uid, cfg.gid, bool(cfg.initgroups))
+        self._die_with_arbiter()
+        self._log.info("Booting worker with pid: %s", worker.pid)
+        worker.wsgi = self._load_app()
+        self._engine = worker.engine = _engine.Engine(
+            self._slot,
+            [(listener.fileno(), dict(listener.description)) for listener in self._server.LISTENERS],
+            self._options(),
+            worker.wsgi,
+            self._log.error_log,
+        )
+        self._boot_hook("post_worker_init", worker)
+
+    def _boot_hook(self, name: str, *arguments: Any) -> None:
+        try:
+            self._hooks.call(name, *arguments)
+        except BaseException as error:
+            raise Failure("hook", BOOT_ERROR, f"hook {name} failed: {first_line(error)}") from trimmed(error)
+
+    def _die_with_arbiter(self) -> None:
+        """After the change of user, which clears it; and the arbiter may have died before it was set."""
+        _engine.set_parent_death_signal(signal.SIGTERM)
+        if os.getppid() != self._worker.ppid:
+            raise SystemExit(0)
+
+    def _load_app(self) -> Any:
+        try:
+            return self._worker.app.wsgi()
+        except BaseException as error:
+            failure = app.failure(self._worker.app.uri, error)
+            raise failure from (trimmed(error) if failure.traceback is not None else None)
+
+    def _options(self) -> dict[str, Any]:
+        options = self._worker.cfg.to_dict()
+        # The jitter was drawn for this worker and is already in the number.
+        options["max_requests"] = self._worker.max_requests
+        options["max_requests_jitter"] = 0
+        options["worker"] = self._worker
+        for name in ("pre_request", "post_request"):
+            options[name] = self._hooks.get(name)
+        return options
+
+    # ---- service ----
+
+    def _serve(self) -> None:
+        self._slot.set_state(_engine.READY)
+        self._worker.booted = True
+        # A TERM during the boot has raised; one from here on is the engine's.
+        self._engine.run()
+
+    def _leave(self, code: int) -> NoReturn:
+        self._slot.set_state(_engine.EXITING)
+        self._log.info("Worker exiting (pid: %s)", self._worker.pid)
+        try:
+            self._hooks.call("worker_exit", self._server, self._worker)
+        except BaseException:
+            self._log.exception("hook worker_exit failed")
+        self._worker.alive = False
+        leaving.bound(self._patience(code), code, self._log)
+        sys.exit(code)
+
+    def _patience(self, code: int) -> float:
+        if code != 0 or (self._deadline is None and not self._worker.booted):
+            return QUICK_PATIENCE
+        deadline = self._deadline
+        if deadline is None:
+            deadline = time.monotonic() + float(self._worker.cfg.graceful_timeout or 0) - MARGIN
+        return max(deadline - time.monotonic(), QUICK_PATIENCE)
+
+    # ---- signals ----
+
+    def _on_term(self, number: int, frame: FrameType | None) -> None:
+        worker = self._worker
+        worker.alive = False
+        if self._leaving or self._asked is not None:
+            return
+        if self._deadline is None:
+            self._deadline = time.monotonic() + float(worker.cfg.graceful_timeout or 0) - MARGIN
+        if worker.booted:
+            self._engine.stop()
+        else:
+            # Nothing has been accepted yet, so there is nothing to finish.
+            self._asked = 0
+            raise SystemExit(0)
+
+    def _on_quit(self, number: int, frame: FrameType | None) -> None:
+        self._stop_now("worker_int", 0)
+
+    def _on_abort(self, number: int, frame: FrameType | None) -> None:
+        self._worker.aborted = True
+        self._stop_now("worker_abort", 1)
+
+    def _stop_now(self, hook: str, code: int) -> None:
+        self._worker.alive = False
+        if self._leaving or self._asked is not None:
+            return
+        self._asked = code
+        self._deadline = time.monotonic()
+        try:
+            self._hooks.call(hook, self._worker)
+        except Exception:
+            self._log.exception("hook %s failed", hook)
+        # The app may swallow the exit; then the engine ends after this request.
+        if self._engine is not None:
+            self._engine.quit()
+        raise SystemExit(code)
+
+    def _on_usr1(self, number: int, frame: FrameType | None) -> None:
+        self._log.reopen_files()
+        if self._engine is not None:
+            self._engine.reopen_logs()

@@ -1,0 +1,191 @@
+//! The values of one line.
+//!
+//! As in Gunicorn most of them are read from environ after the app has run, so that a middleware which corrects
+//! `REMOTE_ADDR` corrects the log too.
+
+use std::io::Write as _;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use podicorn_http::response::ResponseHead;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use super::format::Atom;
+use crate::clock::{MILLISECOND, Nanos, SECOND, unix};
+use crate::reactor::conn::Connection;
+
+/// A request that has ended.
+pub(crate) struct Record<'a, 'py> {
+    pub(crate) environ: &'a Bound<'py, PyDict>,
+    pub(crate) connection: &'a Connection,
+    pub(crate) head: &'a ResponseHead,
+    /// Without chunk framing.
+    pub(crate) body_bytes: u64,
+    pub(crate) duration: Nanos,
+}
+
+/// The text of the current second, in Apache's form and the local time zone.
+#[derive(Default)]
+pub(super) struct Times {
+    second: u64,
+    text: String,
+}
+
+impl Times {
+    fn now(&mut self) -> &str {
+        let second = unix() / SECOND;
+        if self.second != second {
+            self.second = second;
+            let stamp = Timestamp::from_second(i64::try_from(second).unwrap_or(0)).unwrap_or_default();
+            self.text = stamp.to_zoned(TimeZone::system()).strftime("[%d/%b/%Y:%H:%M:%S %z]").to_string();
+        }
+        &self.text
+    }
+}
+
+const DASH: &[u8] = b"-";
+
+impl Record<'_, '_> {
+    /// Appends the plain text of an atom.
+    pub(super) fn atom(&self, py: Python<'_>, atom: &Atom, times: &mut Times, out: &mut Vec<u8>) {
+        let microseconds = self.duration / 1000;
+        // Writing into a Vec cannot fail.
+        let _ = match atom {
+            Atom::RemoteAddress => self.variable(intern!(py, "REMOTE_ADDR"), out),
+            Atom::User => out.write_all(self.user().as_deref().unwrap_or(DASH)),
+            Atom::Time => out.write_all(times.now().as_bytes()),
+            Atom::RequestLine => self
+                .variable(intern!(py, "REQUEST_METHOD"), out)
+                .and_then(|()| out.write_all(b" "))
+                .and_then(|()| self.variable(intern!(py, "RAW_URI"), out))
+                .and_then(|()| out.write_all(b" "))
+                .and_then(|()| self.variable(intern!(py, "SERVER_PROTOCOL"), out)),
+            Atom::Status => write!(out, "{:03}", self.head.status()),
+            Atom::Method => self.variable(intern!(py, "REQUEST_METHOD"), out),
+            Atom::Path => self.variable(intern!(py, "PATH_INFO"), out),
+            Atom::Query => self.variable(intern!(py, "QUERY_STRING"), out),
+            Atom::Protocol => self.variable(intern!(py, "SERVER_PROTOCOL"), out),
+            Atom::BodyBytes => write!(out, "{}", self.body_bytes),
+            Atom::Referrer => self.variable(intern!(py, "HTTP_REFERER"), out),
+            Atom::UserAgent => self.variable(intern!(py, "HTTP_USER_AGENT"), out),
+            Atom::Seconds => write!(out, "{}", self.duration / SECOND),
+            Atom::Microseconds => write!(out, "{microseconds}"),
+            Atom::Milliseconds => write!(out, "{}", self.duration / MILLISECOND),
+            Atom::DecimalSeconds => {
+                write!(out, "{}.{:06}", self.duration / SECOND, microseconds % 1_000_000)
+            }
+            Atom::ProcessId => write!(out, "<{}>", std::process::id()),
+            Atom::RequestHeader(name) => latin1(self.request_header(name).unwrap_or(DASH), out),
+            Atom::ResponseHeader(name) => latin1(self.response_header(name).unwrap_or(DASH), out),
+            Atom::Environ(name) => self.any_variable(name, out),
+            Atom::Dash => out.write_all(DASH),
+        };
+    }
+
+    /// An environ variable as text; `None` where it is absent.
+    pub(super) fn text(&self, key: &Bound<'_, PyString>) -> Option<String> {
+        let value = self.environ.get_item(key).ok()??;
+        Some(value.str().ok()?.to_string_lossy().into_owned())
+    }
+
+    fn variable(&self, key: &Bound<'_, PyString>, out: &mut Vec<u8>) -> std::io::Result<()> {
+        match self.environ.get_item(key) {
+            Ok(Some(value)) => shown(&value, out),
+            _ => out.write_all(DASH),
+        }
+    }
+
+    /// By a name in lower case. Names are compared without regard to case, as in Gunicorn.
+    fn any_variable(&self, name: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
+        for candidate in [name.to_owned(), name.to_uppercase()] {
+            if let Ok(Some(value)) = self.environ.get_item(candidate) {
+                return shown(&value, out);
+            }
+        }
+        for (key, value) in self.environ.iter() {
+            let same =
+                key.cast::<PyString>().is_ok_and(|key| key.to_string_lossy().eq_ignore_ascii_case(name));
+            if same {
+                return shown(&value, out);
+            }
+        }
+        out.write_all(DASH)
+    }
+
+    /// The last field of this name, as in Gunicorn.
+    fn request_header(&self, name: &str) -> Option<&[u8]> {
+        let fields = self.connection.head.fields(&self.connection.raw);
+        fields
+            .filter(|(_, field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
+            .last()
+            .map(|(_, _, value)| value)
+    }
+
+    fn response_header(&self, name: &str) -> Option<&[u8]> {
+        let fields = self.head.fields();
+        fields.filter(|(field, _)| field.eq_ignore_ascii_case(name.as_bytes())).last().map(|(_, value)| value)
+    }
+
+    /// The user of basic authentication (RFC 7617).
+    pub(super) fn user(&self) -> Option<Vec<u8>> {
+        let py = self.environ.py();
+        let value = self.environ.get_item(intern!(py, "HTTP_AUTHORIZATION")).ok()??;
+        let value = value.cast::<PyString>().ok()?.to_str().ok()?;
+        let (scheme, credentials) = value.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let mut user = decode_base64(credentials.trim().as_bytes())?;
+        user.truncate(memchr::memchr(b':', &user)?);
+        (!user.is_empty() && std::str::from_utf8(&user).is_ok()).then_some(user)
+    }
+}
+
+fn shown(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> std::io::Result<()> {
+    if let Ok(text) = value.cast::<PyString>() {
+        return out.write_all(text.to_string_lossy().as_bytes());
+    }
+    match value.str() {
+        Ok(text) => out.write_all(text.to_string_lossy().as_bytes()),
+        Err(_) => out.write_all(DASH),
+    }
+}
+
+/// Bytes of HTTP as UTF-8.
+fn latin1(bytes: &[u8], out: &mut Vec<u8>) -> std::io::Result<()> {
+    if bytes.is_ascii() {
+        return out.write_all(bytes);
+    }
+    bytes.iter().try_for_each(|byte| write!(out, "{}", char::from(*byte)))
+}
+
+/// RFC 4648 §4; `None` if it is not that.
+fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
+    let text = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
+    let mut decoded = Vec::with_capacity(text.len() * 3 / 4);
+    for group in text.chunks(4) {
+        let mut bits = 0_u32;
+        for character in group {
+            let value = match character {
+                b'A'..=b'Z' => character - b'A',
+                b'a'..=b'z' => character - b'a' + 26,
+                b'0'..=b'9' => character - b'0' + 52,
+                b'+' => 62,
+                b'/' => 63,
+                _ => return None,
+            };
+            bits = bits << 6 | u32::from(value);
+        }
+        let bytes = match group.len() {
+            4 => 3,
+            3 => 2,
+            2 => 1,
+            _ => return None,
+        };
+        bits <<= 6 * (4 - group.len());
+        decoded.extend_from_slice(&bits.to_be_bytes()[1..=bytes]);
+    }
+    Some(decoded)
+}

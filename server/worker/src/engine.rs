@@ -1,0 +1,362 @@
+//! `Engine`: the reactor and a worker type in one Python object.
+//!
+//! `run` is the loop of the types in which the engine itself waits: wait for events without the GIL, let Python's signal
+//! handlers run, beat, dispatch, have the complete requests answered. `fileno` and `turn` are for loops of others.
+
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
+use nix::unistd::{Pid, getppid};
+use podicorn_scoreboard::State;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::clock::{Nanos, monotonic};
+use crate::error::EngineError;
+use crate::listener::Listener;
+use crate::options::Options;
+use crate::reactor::conn::{Connection, Rules};
+use crate::reactor::table::Token;
+use crate::reactor::wake::Wake;
+use crate::reactor::{EVENTS, Notice, Reactor, Ready};
+use crate::slot::{SharedSlot, Slot};
+use crate::sync;
+use crate::wsgi::service::Service;
+
+/// What is not Python's: reachable from signal handlers, from other threads and from the after-fork hook.
+pub(crate) struct Core {
+    /// `None` after the end, and in a child that the app has forked.
+    reactor: Mutex<Option<Reactor>>,
+    wake: Arc<Wake>,
+    slot: Arc<SharedSlot>,
+    stop: AtomicBool,
+    quit: AtomicBool,
+}
+
+/// For the after-fork hook, which has no other way to the engines.
+static ENGINES: Mutex<Vec<Weak<Core>>> = Mutex::new(Vec::new());
+
+impl Core {
+    fn lock(&self) -> MutexGuard<'_, Option<Reactor>> {
+        // A panic half-way has become a Python exception; the connections are still told apart by their tokens.
+        self.reactor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with the reactor, if it is still there.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Reactor) -> T) -> Option<T> {
+        self.lock().as_mut().map(act)
+    }
+
+    /// A complete request for the worker type. Its connection goes back by [`Self::answered`].
+    pub(crate) fn next_request(&self) -> Option<Ready> {
+        self.with(Reactor::next_request).flatten()
+    }
+
+    pub(crate) fn answered(&self, token: Token, connection: Box<Connection>) {
+        self.with(|reactor| reactor.answered(token, connection, monotonic()));
+    }
+
+    /// Whether the worker is to end at once.
+    pub(crate) fn is_quitting(&self) -> bool {
+        self.quit.load(Ordering::Relaxed)
+    }
+
+    /// Whether this process is a child that the app has forked.
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.slot.is_disabled()
+    }
+
+    /// In a child that the app has forked: let go of everything without touching what is the parent's. Closing the
+    /// descriptors is safe; `EPOLL_CTL_DEL` or `shutdown` would act on the parent's epoll and connections.
+    fn disable(&self) {
+        self.slot.disable();
+        // Locked by a thread that does not exist here: then only the descriptors stay open.
+        if let Ok(mut reactor) = self.reactor.try_lock() {
+            *reactor = None;
+        }
+    }
+}
+
+/// The hook for `os.register_at_fork(after_in_child=…)`.
+#[pyfunction]
+pub(crate) fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
+    let engines = ENGINES.try_lock().map(|engines| engines.clone()).unwrap_or_default();
+    let live: Vec<_> = engines.iter().filter_map(Weak::upgrade).collect();
+    for core in &live {
+        core.disable();
+    }
+    if !live.is_empty() {
+        // The pipe is the parent's too: a signal to this child must not wake it.
+        set_wakeup_fd(py, -1)?;
+    }
+    Ok(())
+}
+
+fn register_after_fork(py: Python<'_>, core: &Arc<Core>) -> PyResult<()> {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
+    engines.retain(|engine| engine.strong_count() > 0);
+    engines.push(Arc::downgrade(core));
+    drop(engines);
+    if !REGISTERED.swap(true, Ordering::Relaxed) {
+        let hook = wrap_pyfunction!(_after_fork_in_child, py)?;
+        let arguments = PyDict::new(py);
+        arguments.set_item("after_in_child", hook)?;
+        py.import("os")?.call_method("register_at_fork", (), Some(&arguments))?;
+    }
+    Ok(())
+}
+
+/// `signal.set_wakeup_fd`; the descriptor that was set before.
+fn set_wakeup_fd(py: Python<'_>, fd: RawFd) -> PyResult<RawFd> {
+    let arguments = PyDict::new(py);
+    arguments.set_item("warn_on_full_buffer", false)?;
+    py.import("signal")?.call_method("set_wakeup_fd", (fd,), Some(&arguments))?.extract()
+}
+
+/// How far a stop has come.
+struct Progress {
+    next_beat: Nanos,
+    /// When a graceful stop is cut off; `None`: none has begun.
+    deadline: Option<Nanos>,
+    done: bool,
+}
+
+/// `Engine(slot, listeners, options, app, error_log)`. Takes the listeners' descriptors over. Make it in the worker: it
+/// starts the access log's thread.
+#[pyclass(frozen, module = "podicorn._engine")]
+pub(crate) struct Engine {
+    core: Arc<Core>,
+    service: Service,
+    /// The arbiter, or whoever else started this worker.
+    parent: Pid,
+    beat: Nanos,
+    graceful_timeout: Nanos,
+    progress: Mutex<Progress>,
+}
+
+impl Engine {
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn epoll(&self) -> Result<Arc<Epoll>, EngineError> {
+        self.core
+            .with(|reactor| reactor.epoll())
+            .ok_or(EngineError::Closed("run() has ended, or this process was forked by the app"))
+    }
+
+    /// One turn; true when the worker is to end.
+    fn turn_once(
+        &self,
+        py: Python<'_>,
+        epoll: &Epoll,
+        events: &mut [EpollEvent],
+        block: bool,
+    ) -> PyResult<bool> {
+        let patience = if block { self.patience() } else { EpollTimeout::ZERO };
+        let found = if patience == EpollTimeout::ZERO {
+            epoll.wait(events, patience)
+        } else {
+            py.detach(|| epoll.wait(events, patience))
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(EngineError::System { what: "epoll_wait", errno }.into()),
+        };
+        // Python's handlers run here, if a signal has come; one may raise, to end the worker at once.
+        py.check_signals()?;
+        let now = monotonic();
+        self.keep_alive(py, now);
+        self.core.with(|reactor| reactor.dispatch(&events[..found], now));
+        sync::serve(py, &self.core, &self.service)?;
+        if self.core.is_disabled() {
+            return Ok(true);
+        }
+        self.core.with(|reactor| reactor.publish_load());
+        self.tell_notices(py);
+        Ok(self.is_done())
+    }
+
+    fn patience(&self) -> EpollTimeout {
+        let now = monotonic();
+        let progress = self.progress();
+        let at_most =
+            progress.deadline.map_or(progress.next_beat, |deadline| deadline.min(progress.next_beat));
+        drop(progress);
+        EpollTimeout::from(self.core.with(|reactor| reactor.patience(now, at_most)).unwrap_or(0))
+    }
+
+    /// The heartbeat, and what is looked after at the same pace. The GIL is held, and was free to be lost before.
+    fn keep_alive(&self, py: Python<'_>, now: Nanos) {
+        {
+            let mut progress = self.progress();
+            if now < progress.next_beat {
+                return;
+            }
+            progress.next_beat = now + self.beat;
+        }
+        self.core.slot.beat();
+        self.service.publish_log_drops();
+        self.core.with(Reactor::requeue_listeners);
+        if getppid() != self.parent && !self.core.stop.swap(true, Ordering::Relaxed) {
+            self.service.log(py, "info", "Parent changed, shutting down: the arbiter has died");
+        }
+    }
+
+    /// Begins a stop that was asked for; true when nothing is left to do.
+    fn is_done(&self) -> bool {
+        if self.core.is_quitting() {
+            return true;
+        }
+        if !self.core.stop.load(Ordering::Relaxed) {
+            return false;
+        }
+        let now = monotonic();
+        let mut progress = self.progress();
+        let deadline = *progress.deadline.get_or_insert_with(|| {
+            let whole_server = self.core.slot.draining();
+            self.core.with(|reactor| {
+                reactor.stop_accepting(whole_server);
+                reactor.hurry_the_silent(now);
+            });
+            if self.core.slot.state() != State::Draining {
+                self.core.slot.set_state(State::Draining);
+            }
+            now.saturating_add(self.graceful_timeout)
+        });
+        progress.done = now >= deadline || self.core.with(|reactor| reactor.is_idle()).unwrap_or(true);
+        progress.done
+    }
+
+    fn tell_notices(&self, py: Python<'_>) {
+        for notice in self.core.with(Reactor::take_notices).unwrap_or_default() {
+            match notice {
+                Notice::Refused { peer, reject } => self.service.tell_refused(py, peer, &reject),
+                Notice::AcceptFailed(errno) => {
+                    let text = format!(
+                        "cannot accept connections: {errno}; raise the limit of open files, or lower worker_connections"
+                    );
+                    self.service.log(py, "error", &text);
+                }
+            }
+        }
+    }
+
+    /// Lets go of everything.
+    fn close(&self, py: Python<'_>) {
+        if let Some(mut reactor) = self.core.lock().take() {
+            reactor.close_all();
+        }
+        py.detach(|| self.service.finish_log());
+    }
+}
+
+#[pymethods]
+impl Engine {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        slot: &Bound<'_, Slot>,
+        listeners: Vec<(RawFd, Bound<'_, PyDict>)>,
+        options: &Bound<'_, PyDict>,
+        app: Py<PyAny>,
+        error_log: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let options = Options::read(options)?;
+        let listeners: Vec<Listener> = listeners
+            .iter()
+            .map(|(fd, description)| Listener::new(*fd, description))
+            .collect::<PyResult<_>>()?;
+        let slot = Arc::clone(&slot.get().shared);
+        let wake = Arc::new(Wake::new()?);
+        let addresses: Vec<_> = listeners.iter().map(|listener| listener.address.clone()).collect();
+        let rules = Rules { parser: options.parser.clone(), body_buffer: options.limits.body_buffer };
+        let trusted = options.trusted.clone();
+        let reactor =
+            Reactor::new(listeners, rules, &options.limits, trusted, Arc::clone(&slot), Arc::clone(&wake))?;
+        let core = Arc::new(Core {
+            reactor: Mutex::new(Some(reactor)),
+            wake,
+            slot,
+            stop: AtomicBool::new(false),
+            quit: AtomicBool::new(false),
+        });
+        register_after_fork(py, &core)?;
+        let (beat, graceful_timeout) = (options.beat, options.graceful_timeout);
+        Ok(Self {
+            service: Service::new(py, Arc::clone(&core.slot), &addresses, options, app, error_log)?,
+            core,
+            parent: getppid(),
+            beat,
+            graceful_timeout,
+            progress: Mutex::new(Progress { next_beat: 0, deadline: None, done: false }),
+        })
+    }
+
+    /// Serves until stopped. Call it in the main thread: it makes its pipe the target of `signal.set_wakeup_fd` for as
+    /// long as it runs, so that no signal waits for the end of a wait. What a signal handler raises comes out of it.
+    fn run(&self, py: Python<'_>) -> PyResult<()> {
+        let epoll = self.epoll()?;
+        // Refused outside the main thread, which then has no signals to wait for either.
+        let before = set_wakeup_fd(py, self.core.wake.writing_end()).ok();
+        let mut events = vec![EpollEvent::empty(); EVENTS];
+        let outcome = loop {
+            match self.turn_once(py, &epoll, &mut events, true) {
+                Ok(false) => {}
+                Ok(true) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        drop(epoll);
+        if self.core.is_disabled() {
+            return outcome;
+        }
+        if let Some(before) = before {
+            let _ = set_wakeup_fd(py, before);
+        }
+        self.close(py);
+        outcome
+    }
+
+    /// Graceful: takes no more connections (all that wait, if the whole server stops), finishes what has begun, then
+    /// `run` returns. For signal handlers too.
+    fn stop(&self) {
+        self.core.stop.store(true, Ordering::Relaxed);
+        self.core.wake.ring();
+    }
+
+    /// `run` returns as soon as it can.
+    fn quit(&self) {
+        self.core.quit.store(true, Ordering::Relaxed);
+        self.core.wake.ring();
+    }
+
+    /// Opens the access log's file again.
+    fn reopen_logs(&self) {
+        self.service.reopen_log();
+    }
+
+    /// Readable when `turn` has something to do.
+    fn fileno(&self) -> PyResult<RawFd> {
+        Ok(self.epoll()?.0.as_fd().as_raw_fd())
+    }
+
+    /// One turn that does not wait; true when the worker is to end. Call it when `fileno` is readable, and at least every
+    /// second.
+    fn turn(&self, py: Python<'_>) -> PyResult<bool> {
+        let epoll = self.epoll()?;
+        let mut events = vec![EpollEvent::empty(); EVENTS];
+        self.turn_once(py, &epoll, &mut events, false)
+    }
+
+    /// How many requests have been given to the app.
+    #[getter]
+    fn requests(&self) -> u64 {
+        self.service.requests()
+    }
+}

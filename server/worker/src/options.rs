@@ -1,0 +1,219 @@
+//! The settings that the engine reads, taken out of the merged settings once.
+//!
+//! Values come from `podicorn-settings`, so they have been checked; what is absent gets that table's default, so that the
+//! engine also runs under a test driver that passes an empty dict.
+
+use podicorn_http::{HeaderMap, Leniency, Limits as HttpLimits, ParserConfig};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::access_log::format::Format;
+use crate::access_log::writer::Target;
+use crate::clock::{Nanos, SECOND, from_seconds};
+use crate::error::EngineError;
+use crate::trust::TrustedPeers;
+
+/// Where a request body that never moves is given up, and a client that takes none of its response.
+const STALL: Nanos = 60 * SECOND;
+
+/// How lines of the access log look.
+#[derive(Debug, Clone)]
+pub(crate) enum LogStyle {
+    Text(Format),
+    Json,
+}
+
+/// What the reactor needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// Connections that this worker holds at the same time.
+    pub(crate) connections: usize,
+    /// `None`: a request head may take for ever.
+    pub(crate) head_timeout: Option<Nanos>,
+    /// How long a body or a response may stand still.
+    pub(crate) stall_timeout: Nanos,
+    /// Bytes of a body that are complete before Python is called.
+    pub(crate) body_buffer: usize,
+}
+
+/// Hooks of the config file, called only where set.
+#[derive(Default)]
+pub(crate) struct Hooks {
+    /// First argument of both.
+    pub(crate) worker: Option<Py<PyAny>>,
+    pub(crate) pre_request: Option<Py<PyAny>>,
+    pub(crate) post_request: Option<Py<PyAny>>,
+}
+
+/// Everything.
+pub(crate) struct Options {
+    pub(crate) limits: Limits,
+    pub(crate) parser: ParserConfig,
+    pub(crate) trusted: TrustedPeers,
+    pub(crate) graceful_timeout: Nanos,
+    /// How often the worker must say that it is alive.
+    pub(crate) beat: Nanos,
+    /// `None`: for ever.
+    pub(crate) max_requests: Option<u64>,
+    pub(crate) multiprocess: bool,
+    pub(crate) access_log: Option<(Target, LogStyle)>,
+    pub(crate) hooks: Hooks,
+}
+
+/// A typed look into the dict.
+struct Reader<'a, 'py>(&'a Bound<'py, PyDict>);
+
+impl<'py> Reader<'_, 'py> {
+    /// `None` where the setting is absent or null.
+    fn get(&self, name: &'static str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.0.get_item(name)?.filter(|value| !value.is_none()))
+    }
+
+    fn wrong(name: &'static str, value: &Bound<'py, PyAny>, want: &str) -> PyErr {
+        let shown = value.repr().map_or_else(|_| "a value".to_owned(), |text| text.to_string());
+        EngineError::Setting { name, reason: format!("{shown} is not {want}") }.into()
+    }
+
+    fn seconds(&self, name: &'static str, default: f64) -> PyResult<Nanos> {
+        let Some(value) = self.get(name)? else { return Ok(from_seconds(default)) };
+        let seconds: f64 = value.extract().map_err(|_| Self::wrong(name, &value, "a number of seconds"))?;
+        Ok(from_seconds(seconds))
+    }
+
+    fn count(&self, name: &'static str, default: u64) -> PyResult<u64> {
+        let Some(value) = self.get(name)? else { return Ok(default) };
+        value.extract().map_err(|_| Self::wrong(name, &value, "a number, 0 or more"))
+    }
+
+    fn flag(&self, name: &'static str) -> PyResult<bool> {
+        let Some(value) = self.get(name)? else { return Ok(false) };
+        value.is_truthy()
+    }
+
+    fn text(&self, name: &'static str) -> PyResult<Option<String>> {
+        let Some(value) = self.get(name)? else { return Ok(None) };
+        Ok(Some(value.extract().map_err(|_| Self::wrong(name, &value, "a text"))?))
+    }
+
+    /// A list of texts, or one text with commas.
+    fn list(&self, name: &'static str, default: &str) -> PyResult<Vec<String>> {
+        let split = |text: &str| text.split(',').map(|part| part.trim().to_owned()).collect();
+        let Some(value) = self.get(name)? else { return Ok(split(default)) };
+        if let Ok(text) = value.cast::<PyString>() {
+            return Ok(split(&text.to_string_lossy()));
+        }
+        value.extract().map_err(|_| Self::wrong(name, &value, "a list of texts"))
+    }
+
+    fn pairs(&self, name: &'static str) -> PyResult<Option<Vec<(String, String)>>> {
+        let Some(value) = self.get(name)? else { return Ok(None) };
+        let dict = value.cast::<PyDict>().map_err(|_| Self::wrong(name, &value, "a dict of texts"))?;
+        dict.iter()
+            .map(|(key, value)| Ok((key.extract()?, value.extract()?)))
+            .collect::<PyResult<_>>()
+            .map(Some)
+    }
+
+    fn hook(&self, name: &'static str) -> PyResult<Option<Py<PyAny>>> {
+        Ok(self.get(name)?.map(Bound::unbind))
+    }
+}
+
+impl Options {
+    /// Reads the dict.
+    pub(crate) fn read(options: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let reader = Reader(options);
+        let head_timeout = reader.seconds("head_timeout", 60.0)?;
+        let limits = Limits {
+            connections: usize::try_from(reader.count("worker_connections", 1000)?)
+                .unwrap_or(usize::MAX)
+                .max(1),
+            head_timeout: (head_timeout > 0).then_some(head_timeout),
+            stall_timeout: STALL,
+            body_buffer: usize::try_from(reader.count("body_buffer", 1 << 20)?).unwrap_or(usize::MAX),
+        };
+        let trusted = reader.list("forwarded_allow_ips", "127.0.0.1,::1")?;
+        let trusted = TrustedPeers::parse(trusted.iter().map(String::as_str))
+            .map_err(|reason| EngineError::Setting { name: "forwarded_allow_ips", reason })?;
+        let timeout = reader.seconds("timeout", 30.0)?;
+        Ok(Self {
+            parser: parser_config(&reader)?,
+            limits,
+            trusted,
+            graceful_timeout: reader.seconds("graceful_timeout", 30.0)?,
+            beat: if timeout == 0 { SECOND } else { SECOND.min(timeout / 4) },
+            max_requests: max_requests(&reader)?,
+            multiprocess: reader.get("workers")?.is_some_and(|workers| !workers.eq(1).unwrap_or(false)),
+            access_log: access_log(&reader)?,
+            hooks: Hooks {
+                worker: reader.hook("worker")?,
+                pre_request: reader.hook("pre_request")?,
+                post_request: reader.hook("post_request")?,
+            },
+        })
+    }
+}
+
+fn parser_config(reader: &Reader<'_, '_>) -> PyResult<ParserConfig> {
+    let defaults = HttpLimits::default();
+    let number = |name, default: usize| -> PyResult<i64> {
+        Ok(i64::try_from(reader.count(name, default as u64)?).unwrap_or(i64::MAX))
+    };
+    let header_map = match reader.text("header_map")?.as_deref() {
+        None | Some("drop") => HeaderMap::Drop,
+        Some("refuse") => HeaderMap::Refuse,
+        Some("dangerous") => HeaderMap::Dangerous,
+        Some(other) => {
+            let reason = format!("{other:?} is not one of drop, refuse, dangerous");
+            return Err(EngineError::Setting { name: "header_map", reason }.into());
+        }
+    };
+    Ok(ParserConfig {
+        limits: HttpLimits::from_settings(
+            number("limit_request_line", defaults.request_line)?,
+            number("limit_request_fields", defaults.fields)?,
+            number("limit_request_field_size", defaults.field_size)?,
+        ),
+        leniency: Leniency {
+            strip_header_spaces: reader.flag("strip_header_spaces")?,
+            permit_obsolete_folding: reader.flag("permit_obsolete_folding")?,
+            permit_unconventional_http_method: reader.flag("permit_unconventional_http_method")?,
+            permit_unconventional_http_version: reader.flag("permit_unconventional_http_version")?,
+            casefold_http_method: reader.flag("casefold_http_method")?,
+        },
+        header_map,
+        forwarder_headers: reader.list("forwarder_headers", "SCRIPT_NAME,PATH_INFO")?,
+        secure_scheme_headers: reader
+            .pairs("secure_scheme_headers")?
+            .unwrap_or_else(|| ParserConfig::default().secure_scheme_headers),
+    })
+}
+
+/// `max_requests` plus a random part of `max_requests_jitter`. Python's `random` has reseeded itself after the fork.
+fn max_requests(reader: &Reader<'_, '_>) -> PyResult<Option<u64>> {
+    let most = reader.count("max_requests", 0)?;
+    let jitter = reader.count("max_requests_jitter", 0)?;
+    if most == 0 {
+        return Ok(None);
+    }
+    let random = reader.0.py().import("random")?;
+    let extra: u64 = random.call_method1("randint", (0, jitter))?.extract()?;
+    Ok(Some(most.saturating_add(extra)))
+}
+
+/// Gunicorn's default format.
+const ACCESS_LOG_FORMAT: &str = r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#;
+
+fn access_log(reader: &Reader<'_, '_>) -> PyResult<Option<(Target, LogStyle)>> {
+    let Some(path) = reader.text("accesslog")? else { return Ok(None) };
+    let target = if path == "-" { Target::Stdout } else { Target::File(path) };
+    let style = if reader.text("log_format")?.as_deref() == Some("json") {
+        LogStyle::Json
+    } else {
+        let format = reader.text("access_log_format")?;
+        let format = Format::parse(format.as_deref().unwrap_or(ACCESS_LOG_FORMAT))
+            .map_err(|reason| EngineError::Setting { name: "access_log_format", reason })?;
+        LogStyle::Text(format)
+    };
+    Ok(Some((target, style)))
+}

@@ -1,0 +1,101 @@
+//! How connections end: by FIN, never by RST, and for every process that holds a copy of the descriptor.
+
+use nix::errno::Errno;
+use nix::sys::epoll::{EpollEvent, EpollFlags};
+
+use super::Reactor;
+use super::buffers::READ_BYTES;
+use super::conn::Phase;
+use super::table::Token;
+use super::timers::Deadline;
+use crate::clock::{Nanos, SECOND};
+
+/// How long a client that goes on sending after the response is listened to.
+const LINGER_AT_MOST: Nanos = 30 * SECOND;
+
+impl Reactor {
+    /// The response is out. Closing with unread bytes in the socket would send RST, which may destroy the response before
+    /// the client has read it (RFC 9112 §9.6).
+    pub(super) fn end(&mut self, token: Token, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        self.buffers.enlarge(&mut connection.raw);
+        connection.raw.clear();
+        match connection.socket.receive(&mut connection.raw, READ_BYTES) {
+            Ok(0) => return self.close(token),
+            Ok(_) | Err(Errno::EINTR) => {}
+            // Nothing has come and nothing is to come.
+            Err(Errno::EAGAIN) if connection.body_complete => return self.close(token),
+            Err(Errno::EAGAIN) => {}
+            Err(_) => return self.close(token),
+        }
+        connection.socket.finish_sending();
+        connection.phase = Phase::Lingering;
+        connection.linger_until = now + LINGER_AT_MOST;
+        connection.raw.clear();
+        self.buffers.shrink(&mut connection.raw);
+        // Level-triggered: what is thrown away must not keep the loop for longer than one read at a time.
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN, token.word());
+        let watched = if connection.registered {
+            self.epoll.modify(&*connection.socket, &mut event)
+        } else {
+            self.epoll.add(&*connection.socket, event)
+        };
+        connection.registered |= watched.is_ok();
+        match watched {
+            Ok(()) => self.timers.set(token.index(), Deadline::Linger, now),
+            Err(_) => self.close(token),
+        }
+    }
+
+    /// Throws away what the client sends until it closes too.
+    pub(super) fn linger(&mut self, token: Token, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        self.buffers.enlarge(&mut connection.raw);
+        let received = connection.socket.receive(&mut connection.raw, READ_BYTES);
+        connection.raw.clear();
+        self.buffers.shrink(&mut connection.raw);
+        match received {
+            Ok(received) if received > 0 && now < connection.linger_until => {
+                self.timers.set(token.index(), Deadline::Linger, now);
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            _ => self.close(token),
+        }
+    }
+
+    /// Forgets a connection at once.
+    pub(super) fn close(&mut self, token: Token) {
+        self.timers.clear(token.index());
+        let Some(mut connection) = self.table.remove(token) else { return };
+        Self::unregister(&self.epoll, &mut connection);
+        connection.socket.shut_down();
+        self.buffers.give(std::mem::take(&mut connection.raw));
+    }
+
+    /// Takes no more connections, or only those that already wait in the accept queue.
+    pub(crate) fn stop_accepting(&mut self, take_those_that_wait: bool) {
+        self.acceptor.stop(take_those_that_wait);
+    }
+
+    /// After [`Self::stop_accepting`]: clients that have sent nothing get little time to begin.
+    pub(crate) fn hurry_the_silent(&mut self, now: Nanos) {
+        for token in self.table.tokens() {
+            if self.table.get(token).is_some_and(|connection| connection.is_silent()) {
+                self.timers.set(token.index(), Deadline::Silence, now);
+            }
+        }
+    }
+
+    /// Whether all is done after [`Self::stop_accepting`].
+    pub(crate) fn is_idle(&self) -> bool {
+        self.acceptor.is_closed() && self.table.len() == 0
+    }
+
+    /// Ends every connection at once.
+    pub(crate) fn close_all(&mut self) {
+        for token in self.table.tokens() {
+            self.close(token);
+        }
+        self.ready.clear();
+    }
+}

@@ -1,0 +1,195 @@
+//! One connection: how far its request has come, and what is left of its response.
+//!
+//! Reading is edge-triggered: [`Connection::advance`] reads until the request is complete or the socket is empty. A read
+//! that fills less than it could has emptied the socket, so no further call is made to learn that.
+
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use podicorn_http::{BodyDecoder, BodyKind, Head, ParserConfig, Reject, parse_head_into};
+
+use super::outbound::Outbound;
+use super::socket::{Peer, Socket};
+use crate::clock::Nanos;
+
+/// RFC 9110 §15.2.1.
+pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Reading the request head.
+    Head,
+    /// Reading as much of the body as is to be complete before Python is called.
+    Body,
+    /// The request waits for, or is with, the app.
+    Request,
+    /// Sending what is left of the response.
+    Sending,
+    /// The response is out and FIN is sent; what the client still sends is thrown away, so that it gets no RST.
+    Lingering,
+}
+
+/// What [`Connection::advance`] came to.
+#[derive(Debug)]
+pub(crate) enum Advance {
+    /// The socket is empty; more is needed.
+    Wait,
+    /// The request can go to the app.
+    Ready,
+    /// The request is refused: answer, then close.
+    Refused(Reject),
+    /// The client has gone, or has finished sending too early.
+    Gone,
+}
+
+/// How requests are read.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    pub(crate) parser: ParserConfig,
+    /// Bytes of a body that are complete before Python is called.
+    pub(crate) body_buffer: usize,
+}
+
+/// A client.
+pub(crate) struct Connection {
+    pub(crate) socket: Arc<Socket>,
+    pub(crate) peer: Peer,
+    /// Which of the listeners it came from.
+    pub(crate) listener: usize,
+    /// A proxy whose word about scheme and path is believed.
+    pub(crate) trusted: bool,
+    pub(crate) phase: Phase,
+    /// What was received: the head from the first byte on, then what the decoder has not taken yet.
+    pub(crate) raw: Vec<u8>,
+    pub(crate) head: Head,
+    pub(crate) decoder: BodyDecoder,
+    /// The body as far as it is decoded.
+    pub(crate) body: Vec<u8>,
+    /// Whether the body has ended, in `body`; the rest is to be read by the app otherwise.
+    pub(crate) body_complete: bool,
+    /// The client waits for `100 Continue`.
+    pub(crate) continue_due: bool,
+    pub(crate) outbound: Outbound,
+    /// When the first byte of the request came; 0: none yet.
+    pub(crate) arrived: Nanos,
+    /// When lingering ends even if the client goes on sending.
+    pub(super) linger_until: Nanos,
+    /// Whether epoll watches it.
+    pub(super) registered: bool,
+    /// The peer has announced its end (or an error), so a short read is not the last word.
+    pub(super) hung_up: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: Socket, peer: Peer, listener: usize, trusted: bool) -> Self {
+        Self {
+            socket: Arc::new(socket),
+            peer,
+            listener,
+            trusted,
+            phase: Phase::Head,
+            raw: Vec::new(),
+            head: Head::default(),
+            decoder: BodyDecoder::default(),
+            body: Vec::new(),
+            body_complete: false,
+            continue_due: false,
+            outbound: Outbound::default(),
+            arrived: 0,
+            linger_until: 0,
+            registered: false,
+            hung_up: false,
+        }
+    }
+
+    /// Whether the client has not sent a byte of its request.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.phase == Phase::Head && self.raw.is_empty()
+    }
+
+    /// Reads what has arrived, until the request is complete as far as `rules` want it.
+    pub(crate) fn advance(&mut self, rules: &Rules, now: Nanos) -> Advance {
+        let mut emptied = false;
+        loop {
+            let step = match self.phase {
+                Phase::Head => self.read_head(rules),
+                Phase::Body => self.read_body(rules),
+                Phase::Request | Phase::Sending | Phase::Lingering => return Advance::Wait,
+            };
+            match step {
+                Ok(true) if self.phase == Phase::Request => return Advance::Ready,
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(reject) => return Advance::Refused(reject),
+            }
+            if emptied && !self.hung_up {
+                return Advance::Wait;
+            }
+            let most = (self.raw.capacity() - self.raw.len()).max(4096);
+            match self.socket.receive(&mut self.raw, most) {
+                Ok(0) => return Advance::Gone,
+                Ok(received) => {
+                    emptied = received < most;
+                    if self.arrived == 0 {
+                        self.arrived = now;
+                    }
+                }
+                Err(Errno::EAGAIN) => return Advance::Wait,
+                Err(Errno::EINTR) => {}
+                Err(_) => return Advance::Gone,
+            }
+        }
+    }
+
+    /// True: the head is complete and the phase has changed.
+    fn read_head(&mut self, rules: &Rules) -> Result<bool, Reject> {
+        if self.raw.is_empty() || !parse_head_into(&mut self.head, &self.raw, &rules.parser, self.trusted)? {
+            return Ok(false);
+        }
+        self.decoder.start(self.head.body(), &rules.parser);
+        let length = match self.head.body() {
+            BodyKind::None => Some(0),
+            BodyKind::Length(length) => Some(length),
+            BodyKind::Chunked => None,
+        };
+        self.body_complete = length == Some(0);
+        // A client that has begun its body does not wait any more (RFC 9110 §10.1.1).
+        self.continue_due =
+            self.head.expect_continue() && !self.body_complete && self.raw.len() == self.head.len();
+        let too_long_to_buffer = length.is_some_and(|length| length > rules.body_buffer as u64);
+        self.phase = if self.body_complete || (self.continue_due && too_long_to_buffer) {
+            // The app decides whether it wants a long body at all.
+            Phase::Request
+        } else {
+            Phase::Body
+        };
+        if self.phase == Phase::Body {
+            self.send_continue();
+        }
+        Ok(true)
+    }
+
+    /// Asks the client for the body. The few bytes fit an empty send buffer; a client that cannot take them is not
+    /// going to send a body either and meets the stall deadline.
+    fn send_continue(&mut self) {
+        if std::mem::take(&mut self.continue_due) {
+            let _ = self.socket.send(CONTINUE);
+        }
+    }
+
+    /// True: enough of the body is there, and the phase has changed.
+    fn read_body(&mut self, rules: &Rules) -> Result<bool, Reject> {
+        let start = self.head.len();
+        let room = rules.body_buffer.saturating_sub(self.body.len());
+        let progress = self.decoder.decode(&self.raw[start..], &mut self.body, room)?;
+        // What follows a complete request stays where it is: it may be the next one.
+        self.raw.drain(start..start + progress.consumed);
+        self.body_complete = progress.done;
+        if !progress.done && self.body.len() < rules.body_buffer {
+            return Ok(false);
+        }
+        self.phase = Phase::Request;
+        Ok(true)
+    }
+}

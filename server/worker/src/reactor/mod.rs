@@ -1,0 +1,299 @@
+//! The reactor: one epoll instance with the listeners, the connections and the wake-up pipe of one worker.
+//!
+//! It takes connections, reads requests, finishes responses and keeps deadlines. It knows neither Python nor the worker
+//! type: a worker type takes complete requests out ([`Reactor::next_request`]), has them answered, and gives the
+//! connection back ([`Reactor::answered`]).
+//!
+//! Connections enter epoll only when they have to wait: a request that is there when its connection is accepted costs no
+//! `epoll_ctl` at all.
+
+pub(crate) mod buffers;
+pub(crate) mod conn;
+pub(crate) mod outbound;
+pub(crate) mod socket;
+pub(crate) mod table;
+pub(crate) mod timers;
+pub(crate) mod wake;
+
+mod accept;
+mod close;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use podicorn_http::Reject;
+use podicorn_http::date::DateCache;
+use podicorn_http::response::write_error;
+
+use self::accept::Acceptor;
+use self::buffers::Buffers;
+use self::conn::{Advance, Connection, Phase, Rules};
+use self::outbound::{Piece, Sent};
+use self::socket::Peer;
+use self::table::{Table, Token};
+use self::timers::{Deadline, Timers};
+use self::wake::Wake;
+use crate::clock::{MILLISECOND, Nanos, SECOND, unix};
+use crate::error::EngineError;
+use crate::listener::Listener;
+use crate::options::Limits;
+use crate::slot::SharedSlot;
+
+/// How long the client's half of an ended connection is kept open without a byte from it.
+const LINGER: Nanos = 5 * SECOND;
+/// How long a client that has not sent a byte may keep a worker that wants to stop.
+const SILENCE: Nanos = SECOND;
+/// The Server field.
+pub(crate) const SERVER: &[u8] = b"podicorn";
+/// epoll's number of the wake-up pipe; listeners follow it.
+const WAKE: u64 = 0;
+/// Events per wait.
+pub(crate) const EVENTS: usize = 256;
+
+/// Something to be told to people.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    /// A request was refused.
+    Refused { peer: Peer, reject: Reject },
+    /// Accepting has to pause: no descriptors, no memory.
+    AcceptFailed(Errno),
+}
+
+/// A request that is complete, with its connection.
+pub(crate) struct Ready {
+    pub(crate) token: Token,
+    pub(crate) connection: Box<Connection>,
+}
+
+/// See the module's text.
+pub(crate) struct Reactor {
+    epoll: Arc<Epoll>,
+    wake: Arc<Wake>,
+    acceptor: Acceptor,
+    rules: Arc<Rules>,
+    table: Table,
+    timers: Timers,
+    buffers: Buffers,
+    ready: VecDeque<Token>,
+    notices: Vec<Notice>,
+    date: DateCache,
+    slot: Arc<SharedSlot>,
+}
+
+impl Reactor {
+    pub(crate) fn new(
+        listeners: Vec<Listener>,
+        rules: Rules,
+        limits: &Limits,
+        trusted: crate::trust::TrustedPeers,
+        slot: Arc<SharedSlot>,
+        wake: Arc<Wake>,
+    ) -> Result<Self, EngineError> {
+        let epoll =
+            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(EngineError::system("epoll_create"))?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, WAKE);
+        epoll.add(&*wake, event).map_err(EngineError::system("epoll_ctl"))?;
+        let epoll = Arc::new(epoll);
+        let acceptor = Acceptor::new(Arc::clone(&epoll), listeners, trusted, limits.connections);
+        Ok(Self {
+            epoll,
+            wake,
+            acceptor,
+            rules: Arc::new(rules),
+            table: Table::default(),
+            timers: Timers::new([
+                limits.head_timeout,
+                Some(limits.stall_timeout),
+                Some(limits.stall_timeout),
+                Some(LINGER),
+                Some(SILENCE),
+            ]),
+            buffers: Buffers::default(),
+            ready: VecDeque::new(),
+            notices: Vec::new(),
+            date: DateCache::new(),
+            slot,
+        })
+    }
+
+    /// To wait on, without holding the reactor.
+    pub(crate) fn epoll(&self) -> Arc<Epoll> {
+        Arc::clone(&self.epoll)
+    }
+
+    /// How long a wait may be, in milliseconds, if something else is due at `at_most`.
+    pub(crate) fn patience(&self, now: Nanos, at_most: Nanos) -> u16 {
+        if !self.ready.is_empty() {
+            return 0;
+        }
+        let due = [Some(at_most), self.timers.next(), self.acceptor.due(self.table.len())];
+        let due = due.into_iter().flatten().min().unwrap_or(at_most);
+        // Rounded up: waking a little too early would only mean to wait again.
+        u16::try_from(due.saturating_sub(now).div_ceil(MILLISECOND)).unwrap_or(u16::MAX)
+    }
+
+    /// Works off what a wait has brought: clients first, then at most one new connection, then deadlines.
+    pub(crate) fn dispatch(&mut self, events: &[EpollEvent], now: Nanos) {
+        for event in events {
+            match Token::from_word(event.data()) {
+                Some(token) => self.client_event(token, event.events(), now),
+                None if event.data() == WAKE => self.wake.drain(),
+                None => self.acceptor.note_arrival(event.data()),
+            }
+        }
+        self.accept(now);
+        while let Some((index, deadline)) = self.timers.expire(now) {
+            if let Some(token) = self.table.token_at(index) {
+                self.expired(token, deadline, now);
+            }
+        }
+        self.publish_load();
+    }
+
+    /// Tells the scoreboard how many requests wait and how many connections there are.
+    pub(crate) fn publish_load(&self) {
+        self.slot.set_load(self.ready.len() as u32, self.table.len() as u32);
+    }
+
+    /// The request that has waited longest. Its connection is the caller's until [`Self::answered`].
+    pub(crate) fn next_request(&mut self) -> Option<Ready> {
+        while let Some(token) = self.ready.pop_front() {
+            if let Some(connection) = self.table.lend(token) {
+                return Some(Ready { token, connection });
+            }
+        }
+        None
+    }
+
+    /// Takes a connection back whose request has been answered, as far as the socket took it. What is left of the
+    /// response is sent without the worker; then the connection ends.
+    pub(crate) fn answered(&mut self, token: Token, connection: Box<Connection>, now: Nanos) {
+        self.table.put_back(token, connection);
+        self.send(token, now);
+    }
+
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    fn client_event(&mut self, token: Token, flags: EpollFlags, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        if flags.intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
+            connection.hung_up = true;
+        }
+        match connection.phase {
+            Phase::Head | Phase::Body => self.read(token, now),
+            Phase::Sending => self.send(token, now),
+            Phase::Lingering => self.linger(token, now),
+            // It has been taken out of epoll; this event was gathered before.
+            Phase::Request => {}
+        }
+    }
+
+    /// Reads on, and decides what comes next.
+    fn read(&mut self, token: Token, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        self.buffers.enlarge(&mut connection.raw);
+        let before = connection.phase;
+        let received = connection.raw.len() + connection.body.len();
+        match connection.advance(&self.rules, now) {
+            Advance::Ready => {
+                Self::unregister(&self.epoll, connection);
+                self.timers.clear(token.index());
+                self.ready.push_back(token);
+            }
+            Advance::Wait => {
+                let moved = connection.raw.len() + connection.body.len() != received;
+                self.buffers.shrink(&mut connection.raw);
+                let phase = connection.phase;
+                let fresh = !connection.registered;
+                if !self.register(token) {
+                    return self.close(token);
+                }
+                match phase {
+                    Phase::Head if fresh => self.timers.set(token.index(), Deadline::Head, now),
+                    Phase::Body if fresh || moved || before == Phase::Head => {
+                        self.timers.set(token.index(), Deadline::Body, now);
+                    }
+                    _ => {}
+                }
+            }
+            Advance::Refused(reject) => {
+                let peer = connection.peer;
+                self.refuse(token, reject.status, &reject.to_string(), now);
+                self.notices.push(Notice::Refused { peer, reject });
+            }
+            Advance::Gone => self.close(token),
+        }
+    }
+
+    /// Answers in the app's place, then ends the connection.
+    fn refuse(&mut self, token: Token, status: u16, detail: &str, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        let mut answer = Vec::new();
+        let head_only =
+            connection.head.has_request_line() && connection.head.method(&connection.raw) == b"HEAD";
+        write_error(&mut answer, status, detail, SERVER, self.date.at(unix() / SECOND), head_only);
+        connection.outbound.clear();
+        connection.outbound.push(Piece::Owned(answer));
+        connection.body_complete = false;
+        self.slot.count_response(status);
+        self.send(token, now);
+    }
+
+    /// Sends what is left, then ends the connection.
+    fn send(&mut self, token: Token, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        connection.phase = Phase::Sending;
+        let socket = Arc::clone(&connection.socket);
+        match connection.outbound.flush(&socket) {
+            Sent::All => self.end(token, now),
+            Sent::Blocked { progress } => {
+                let fresh = !connection.registered;
+                if !self.register(token) {
+                    return self.close(token);
+                }
+                if fresh || progress {
+                    self.timers.set(token.index(), Deadline::Send, now);
+                }
+            }
+            Sent::Failed(_) => self.close(token),
+        }
+    }
+
+    fn expired(&mut self, token: Token, deadline: Deadline, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        match deadline {
+            // Nothing was asked, so nothing is answered.
+            Deadline::Head if connection.is_silent() => self.close(token),
+            Deadline::Head | Deadline::Body => self.refuse(token, 408, "", now),
+            Deadline::Send | Deadline::Linger => self.close(token),
+            Deadline::Silence => {
+                if connection.is_silent() {
+                    self.close(token);
+                }
+            }
+        }
+    }
+
+    /// Lets epoll watch a connection; false if it cannot.
+    fn register(&mut self, token: Token) -> bool {
+        let Some(connection) = self.table.get(token) else { return false };
+        if connection.registered {
+            return true;
+        }
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLET;
+        connection.registered =
+            self.epoll.add(&*connection.socket, EpollEvent::new(flags, token.word())).is_ok();
+        connection.registered
+    }
+
+    fn unregister(epoll: &Epoll, connection: &mut Connection) {
+        if std::mem::take(&mut connection.registered) {
+            let _ = epoll.delete(&*connection.socket);
+        }
+        connection.hung_up = false;
+    }
+}

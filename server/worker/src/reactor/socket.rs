@@ -1,0 +1,134 @@
+//! A client's socket: reads and writes that never block, and waits that do.
+#![allow(unsafe_code)] // accept4, recv and sendmsg on raw memory, without the allocations of their wrappers
+
+use std::io::IoSlice;
+use std::mem;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
+
+/// Who is at the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    Internet(SocketAddr),
+    /// A unix socket: no address worth telling.
+    Local,
+}
+
+/// What a wait is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    Readable,
+    Writable,
+}
+
+/// A connected stream socket, non-blocking and close-on-exec. Dropping it closes only this process's descriptor; whoever
+/// ends a connection calls [`Socket::shut_down`] first, because a child that the app forked may hold a copy.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    fd: OwnedFd,
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn check(result: isize) -> Result<usize, Errno> {
+    usize::try_from(result).map_err(|_| Errno::last())
+}
+
+impl Socket {
+    /// Takes one connection from a listener. `EAGAIN`: none waits.
+    pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<(Self, Peer), Errno> {
+        // SAFETY: all-zero bytes are a valid sockaddr_storage.
+        let mut address: libc::sockaddr_storage = unsafe { mem::zeroed() };
+        let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        // SAFETY: both pointers are to live locals of the sizes stated.
+        let fd = unsafe {
+            libc::accept4(
+                listener.as_raw_fd(),
+                (&raw mut address).cast(),
+                &raw mut length,
+                libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC,
+            )
+        };
+        Errno::result(fd)?;
+        // SAFETY: accept4 has just given us this descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok((Self { fd }, peer(&address)))
+    }
+
+    /// Appends what has arrived, at most `most` bytes. 0: the peer has finished sending. `EAGAIN`: nothing there.
+    pub(crate) fn receive(&self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, Errno> {
+        buffer.reserve(most);
+        let spare = buffer.spare_capacity_mut();
+        // SAFETY: the kernel writes at most `most` bytes into spare capacity that is at least that long.
+        let result =
+            unsafe { libc::recv(self.fd.as_raw_fd(), spare.as_mut_ptr().cast(), most, libc::MSG_DONTWAIT) };
+        let received = check(result)?;
+        // SAFETY: the kernel has initialised the first `received` bytes of the spare capacity.
+        unsafe { buffer.set_len(buffer.len() + received) };
+        Ok(received)
+    }
+
+    /// Sends what the socket takes now. `EAGAIN`: nothing.
+    pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: pointer and length are of one live slice.
+        check(unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
+    }
+
+    /// As [`Self::send`], for several pieces at once.
+    pub(crate) fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        // SAFETY: all-zero bytes are a valid, empty msghdr.
+        let mut message: libc::msghdr = unsafe { mem::zeroed() };
+        message.msg_iov = pieces.as_ptr().cast_mut().cast();
+        message.msg_iovlen = pieces.len() as _;
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: IoSlice has the layout of iovec; sendmsg reads the pieces only, and they outlive the call.
+        check(unsafe { libc::sendmsg(self.fd.as_raw_fd(), &raw const message, flags) })
+    }
+
+    /// Sleeps until the socket is ready or the time is up; `false`: it is up, or a signal came.
+    pub(crate) fn wait(&self, what: Readiness, milliseconds: u16) -> bool {
+        let flags = match what {
+            Readiness::Readable => PollFlags::POLLIN,
+            Readiness::Writable => PollFlags::POLLOUT,
+        };
+        poll(&mut [PollFd::new(self.fd.as_fd(), flags)], PollTimeout::from(milliseconds)) == Ok(1)
+    }
+
+    /// Sends FIN.
+    pub(crate) fn finish_sending(&self) {
+        let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Write);
+    }
+
+    /// Ends both directions, for every process that holds a copy.
+    pub(crate) fn shut_down(&self) {
+        let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Both);
+    }
+}
+
+fn peer(address: &libc::sockaddr_storage) -> Peer {
+    match i32::from(address.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that the storage holds a sockaddr_in.
+            let v4: &libc::sockaddr_in = unsafe { &*(&raw const *address).cast() };
+            let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
+            Peer::Internet(SocketAddr::from((ip, u16::from_be(v4.sin_port))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that the storage holds a sockaddr_in6.
+            let v6: &libc::sockaddr_in6 = unsafe { &*(&raw const *address).cast() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            let port = u16::from_be(v6.sin6_port);
+            Peer::Internet(SocketAddrV6::new(ip, port, v6.sin6_flowinfo, v6.sin6_scope_id).into())
+        }
+        _ => Peer::Local,
+    }
+}

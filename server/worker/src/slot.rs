@@ -1,0 +1,158 @@
+//! The worker's slot of the scoreboard, shared by Python (`Slot`) and the engine.
+//!
+//! The map is not inherited by children that the app forks (`MADV_DONTFORK`), so touching it there would be a
+//! segmentation fault: [`SharedSlot::disable`] is called in such a child before anything else.
+
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use podicorn_scoreboard::{Map, RequestStart, SlotWriter, State, Ticket};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::descriptor::adopt;
+use crate::error::EngineError;
+
+/// The slot with the doorbell that makes the arbiter look.
+pub(crate) struct SharedSlot {
+    writer: Mutex<SlotWriter>,
+    doorbell: OwnedFd,
+    /// Set in a child of the worker: no word may be touched any more.
+    disabled: AtomicBool,
+}
+
+impl SharedSlot {
+    fn with<T>(&self, otherwise: T, act: impl FnOnce(&mut SlotWriter) -> T) -> T {
+        if self.disabled.load(Ordering::Relaxed) {
+            return otherwise;
+        }
+        // The writer keeps no invariant that a panic could break.
+        act(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether this process is one that the app forked.
+    pub(crate) fn is_disabled(&self) -> bool {
+        self.disabled.load(Ordering::Relaxed)
+    }
+
+    /// For the child after a fork by the app.
+    pub(crate) fn disable(&self) {
+        self.disabled.store(true, Ordering::Relaxed);
+    }
+
+    /// Wakes the arbiter. The counter cannot overflow in practice; were it full the arbiter would have to wake anyway.
+    pub(crate) fn ring(&self) {
+        if !self.is_disabled() {
+            let _ = nix::unistd::write(&self.doorbell, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// Publishes a state, and rings where the arbiter waits for it.
+    pub(crate) fn set_state(&self, state: State) {
+        self.with((), |writer| writer.set_state(state));
+        if matches!(state, State::Ready | State::Draining | State::Exiting) {
+            self.ring();
+        }
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.with(State::Exiting, |writer| writer.state())
+    }
+
+    /// Only right after the GIL was held.
+    pub(crate) fn beat(&self) {
+        self.with((), SlotWriter::beat);
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.with(false, |writer| writer.draining())
+    }
+
+    /// The worker has served its `max_requests`.
+    pub(crate) fn ask_for_replacement(&self) {
+        self.with((), SlotWriter::set_recycle);
+        self.ring();
+    }
+
+    pub(crate) fn accepted(&self, connections: u32) {
+        self.with((), |writer| {
+            writer.add_accepted();
+            writer.set_connections(connections);
+        });
+    }
+
+    pub(crate) fn set_load(&self, parked: u32, connections: u32) {
+        self.with((), |writer| {
+            writer.set_parked(parked);
+            writer.set_connections(connections);
+        });
+    }
+
+    pub(crate) fn set_log_dropped(&self, lines: u64) {
+        self.with((), |writer| writer.set_log_dropped(lines));
+    }
+
+    /// A request begins; `in_flight` counts it too.
+    pub(crate) fn begin_request(&self, start: &RequestStart<'_>, in_flight: u32) -> Option<Ticket> {
+        self.with(None, |writer| {
+            writer.set_in_flight(in_flight);
+            Some(writer.begin_request(start))
+        })
+    }
+
+    /// A request has ended; `status` 0 where no response was sent. `busy_nanos`: how long it held a Python thread.
+    pub(crate) fn end_request(&self, ticket: Option<Ticket>, status: u16, busy_nanos: u64, in_flight: u32) {
+        self.with((), |writer| {
+            if let Some(ticket) = ticket {
+                writer.end_request(ticket, status, busy_nanos);
+            }
+            writer.add_busy_nanos(busy_nanos);
+            writer.set_in_flight(in_flight);
+        });
+    }
+
+    /// A response that the engine gave without the app.
+    pub(crate) fn count_response(&self, status: u16) {
+        self.with((), |writer| writer.count_response(status));
+    }
+}
+
+/// `Slot(memfd, slot, epoch, doorbell)`: claims the slot for this process. Takes both descriptors over. Raises
+/// `SlotLost` if the arbiter has given the slot up.
+#[pyclass(frozen, module = "podicorn._engine")]
+pub(crate) struct Slot {
+    pub(crate) shared: Arc<SharedSlot>,
+}
+
+#[pymethods]
+impl Slot {
+    #[new]
+    fn new(memfd: RawFd, slot: u32, epoch: u32, doorbell: RawFd) -> Result<Self, EngineError> {
+        let memfd = adopt(memfd)?;
+        let doorbell = adopt(doorbell)?;
+        let writer = Map::attach(memfd)?.claim(slot, epoch, std::process::id())?;
+        let shared = SharedSlot { writer: Mutex::new(writer), doorbell, disabled: AtomicBool::new(false) };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Publishes `BOOTING`, `READY`, `DRAINING` or `EXITING`; rings the doorbell for all but the first.
+    fn set_state(&self, state: u64) -> PyResult<()> {
+        let state = State::from_word(state).ok_or_else(|| {
+            PyValueError::new_err(format!("{state} is not a state; use BOOTING, READY, DRAINING or EXITING"))
+        })?;
+        self.shared.set_state(state);
+        Ok(())
+    }
+
+    /// "Alive". Call it at least every second.
+    fn beat(&self) {
+        self.shared.beat();
+    }
+
+    /// Whether the arbiter has begun its shutdown.
+    #[getter]
+    fn draining(&self) -> bool {
+        self.shared.draining()
+    }
+}

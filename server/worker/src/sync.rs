@@ -1,0 +1,29 @@
+//! The worker type **sync**: the app is called inline, on the engine's own thread, one request at a time, and the connection
+//! ends with the response.
+//!
+//! The reactor takes new connections only while no complete request waits, so that another, idle worker gets them.
+
+use pyo3::prelude::*;
+
+use crate::engine::Core;
+use crate::wsgi::service::Service;
+
+/// Answers the requests that are complete. An error is one that ends the worker.
+pub(crate) fn serve(py: Python<'_>, core: &Core, service: &Service) -> PyResult<()> {
+    while !core.is_quitting() {
+        let Some(mut ready) = core.next_request() else { break };
+        let outcome = service.handle(py, &mut ready.connection);
+        if core.is_disabled() {
+            // The app has forked, and this is the child: the connection is the parent's.
+            return Ok(());
+        }
+        core.answered(ready.token, ready.connection);
+        match outcome {
+            Err(error) if core.is_quitting() => return Err(error),
+            // The app's own SystemExit or KeyboardInterrupt is logged and ends the request only, as in Gunicorn.
+            Ok(()) | Err(_) => {}
+        }
+        py.check_signals()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! The hooks `pre_request` and `post_request`, with the objects that Gunicorn gives them. Nothing here runs unless one
+//! of them is set.
+
+use podicorn_http::Scheme;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::response::Response;
+use super::text::native;
+use crate::options::Hooks;
+use crate::reactor::conn::Connection;
+use crate::reactor::socket::Peer;
+
+/// The hooks of an engine.
+pub(crate) struct RequestHooks {
+    hooks: Hooks,
+}
+
+/// What a hook may want to know of a request, kept apart from the connection. Empty if there is no hook.
+pub(crate) struct RequestView {
+    facts: Option<Facts>,
+}
+
+struct Facts {
+    method: Vec<u8>,
+    uri: Vec<u8>,
+    path: Vec<u8>,
+    query: Vec<u8>,
+    version: (u8, u8),
+    headers: Vec<(String, Vec<u8>)>,
+    scheme: &'static str,
+    peer: Peer,
+}
+
+impl RequestHooks {
+    pub(crate) fn new(hooks: Hooks) -> Self {
+        Self { hooks }
+    }
+
+    fn worker<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.hooks.worker.as_ref().map_or_else(|| py.None().into_bound(py), |worker| worker.bind(py).clone())
+    }
+
+    /// `pre_request(worker, req)`. What it raises fails the request.
+    pub(crate) fn before(&self, py: Python<'_>, view: &RequestView) -> PyResult<()> {
+        if let Some(hook) = &self.hooks.pre_request {
+            hook.bind(py).call1((self.worker(py), view.object(py)?))?;
+        }
+        Ok(())
+    }
+
+    /// `post_request(worker, req, environ, resp)`.
+    pub(crate) fn after(
+        &self,
+        py: Python<'_>,
+        view: &RequestView,
+        environ: &Bound<'_, PyDict>,
+        response: &Response,
+    ) -> PyResult<()> {
+        if let Some(hook) = &self.hooks.post_request {
+            hook.bind(py).call1((self.worker(py), view.object(py)?, environ, answer(py, response)?))?;
+        }
+        Ok(())
+    }
+}
+
+impl RequestView {
+    pub(crate) fn new(hooks: &RequestHooks, connection: &Connection) -> Self {
+        let wanted = hooks.hooks.pre_request.is_some() || hooks.hooks.post_request.is_some();
+        Self { facts: wanted.then(|| Facts::of(connection)) }
+    }
+
+    /// An object with the attributes of Gunicorn's `Request`.
+    fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let attributes = PyDict::new(py);
+        if let Some(facts) = &self.facts {
+            attributes.set_item("method", native(py, &facts.method))?;
+            attributes.set_item("uri", native(py, &facts.uri))?;
+            attributes.set_item("path", native(py, &facts.path))?;
+            attributes.set_item("query", native(py, &facts.query))?;
+            attributes.set_item("fragment", "")?;
+            attributes.set_item("version", facts.version)?;
+            attributes.set_item("scheme", facts.scheme)?;
+            let headers = facts.headers.iter().map(|(name, value)| (name, native(py, value)));
+            attributes.set_item("headers", PyList::new(py, headers.collect::<Vec<_>>())?)?;
+            match facts.peer {
+                Peer::Internet(address) => {
+                    let pair = (address.ip().to_string(), address.port());
+                    attributes.set_item("remote_addr", pair.clone())?;
+                    attributes.set_item("peer_addr", pair)?;
+                }
+                Peer::Local => {
+                    attributes.set_item("remote_addr", "")?;
+                    attributes.set_item("peer_addr", "")?;
+                }
+            }
+        }
+        namespace(py, &attributes)
+    }
+}
+
+impl Facts {
+    fn of(connection: &Connection) -> Self {
+        let (head, raw) = (&connection.head, connection.raw.as_slice());
+        let headers = head
+            .fields(raw)
+            .map(|(_, name, value)| (String::from_utf8_lossy(name).to_uppercase(), value.to_vec()))
+            .collect();
+        Self {
+            method: head.method(raw).to_vec(),
+            uri: head.target(raw).to_vec(),
+            path: head.path(raw).to_vec(),
+            query: head.query(raw).to_vec(),
+            version: (head.version().major, head.version().minor),
+            headers,
+            scheme: if head.forwarded_scheme() == Some(Scheme::Https) { "https" } else { "http" },
+            peer: connection.peer,
+        }
+    }
+}
+
+/// An object with the attributes of Gunicorn's `Response` that hooks read.
+fn answer<'py>(py: Python<'py>, response: &Response) -> PyResult<Bound<'py, PyAny>> {
+    let head = response.head();
+    let attributes = PyDict::new(py);
+    attributes.set_item("status", native(py, head.status_text()))?;
+    attributes.set_item("status_code", head.status())?;
+    let headers = head.fields().map(|(name, value)| (native(py, name), native(py, value)));
+    attributes.set_item("headers", PyList::new(py, headers.collect::<Vec<_>>())?)?;
+    attributes.set_item("sent", response.body_bytes())?;
+    attributes.set_item("response_length", head.content_length())?;
+    attributes.set_item("headers_sent", response.is_head_sent())?;
+    namespace(py, &attributes)
+}
+
+fn namespace<'py>(py: Python<'py>, attributes: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+    py.import("types")?.getattr("SimpleNamespace")?.call((), Some(attributes))
+}

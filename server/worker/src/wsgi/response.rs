@@ -1,0 +1,442 @@
+//! The response of one request: `start_response`, `write()`, early hints, and the bytes on their way to the client.
+//!
+//! Small responses leave in one write: the head waits in `buffer` for the first bytes of the body. A piece above
+//! [`FLATTEN`] is not copied but sent from where it lies.
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::errno::Errno;
+use podicorn_http::Version;
+use podicorn_http::date::DateCache;
+use podicorn_http::response::{
+    CRLF, Exchange, Framing, InvalidResponse, LAST_CHUNK, RequestMethod, ResponseHead, decide_framing,
+    write_chunk, write_chunk_size, write_early_hints, write_error,
+};
+use pyo3::exceptions::{
+    PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTimeoutError, PyTypeError, PyValueError,
+};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+
+use super::text::bytes_of;
+use super::wait::{Patience, Waited};
+use crate::clock::{SECOND, unix};
+use crate::reactor::SERVER;
+use crate::reactor::outbound::{Outbound, Piece, Sent};
+use crate::reactor::socket::{Readiness, Socket};
+
+/// Pieces up to this many bytes are copied behind the head; longer ones are sent by reference.
+const FLATTEN: usize = 4096;
+
+/// What responses of one engine share.
+pub(crate) type SharedDate = Arc<Mutex<DateCache>>;
+
+/// Facts of the request that the response depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Question {
+    pub(crate) version: Version,
+    pub(crate) method: RequestMethod,
+    pub(crate) keep_alive: bool,
+}
+
+/// The way to the client.
+struct Channel {
+    socket: Arc<Socket>,
+    patience: Patience,
+}
+
+/// Why the client gets nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The client is gone, or takes nothing any more.
+    Client,
+    /// The app has failed after the head was out.
+    App,
+}
+
+/// Given to the app as `start_response` (its bound method), as the `write` callable (itself), and as `wsgi.early_hints`.
+#[pyclass(module = "podicorn._engine")]
+pub(crate) struct Response {
+    /// `None` once the request is over.
+    channel: Option<Channel>,
+    date: SharedDate,
+    question: Question,
+    head: ResponseHead,
+    started: bool,
+    head_sent: bool,
+    framing: Framing,
+    keep_alive: bool,
+    /// Bytes of the body that went out, without chunk framing.
+    body_bytes: u64,
+    /// Bytes ready to go.
+    buffer: Vec<u8>,
+    outbound: Outbound,
+    broken: Option<Broken>,
+    /// Body bytes were given where there may be none.
+    dropped_body: bool,
+}
+
+/// A `bytes` object of the app, or the beginning of one.
+struct Part {
+    bytes: PyBackedBytes,
+    length: usize,
+}
+
+impl AsRef<[u8]> for Part {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+fn invalid(error: &InvalidResponse) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+fn client_is_gone(errno: Errno) -> PyErr {
+    PyBrokenPipeError::new_err((errno as i32, "the client went away before the response was complete"))
+}
+
+/// A member of a `(name, value)` pair, as bytes.
+fn header_text<'a>(text: &'a Bound<'_, PyAny>, what: &str) -> PyResult<Cow<'a, [u8]>> {
+    let text = text
+        .cast::<PyString>()
+        .map_err(|_| PyTypeError::new_err(format!("{what} {} is not a str", shown(text))))?;
+    bytes_of(text, what)
+}
+
+fn shown(value: &Bound<'_, PyAny>) -> String {
+    value.repr().map_or_else(|_| "given".to_owned(), |text| text.to_string())
+}
+
+/// Calls `take` with each pair of `headers`.
+fn each_header(
+    headers: &Bound<'_, PyAny>,
+    mut take: impl FnMut(&[u8], &[u8]) -> Result<(), InvalidResponse>,
+) -> PyResult<()> {
+    for pair in headers.try_iter()? {
+        let pair = pair?;
+        let wrong = || PyTypeError::new_err(format!("header {} is not a (name, value) tuple", shown(&pair)));
+        let (name, value) = match pair.cast::<PyTuple>() {
+            Ok(tuple) if tuple.len() == 2 => (tuple.get_item(0)?, tuple.get_item(1)?),
+            Ok(_) => return Err(wrong()),
+            Err(_) => pair.extract().map_err(|_| wrong())?,
+        };
+        take(&header_text(&name, "header name")?, &header_text(&value, "header value")?)
+            .map_err(|error| invalid(&error))?;
+    }
+    Ok(())
+}
+
+impl Response {
+    pub(crate) fn new(socket: Arc<Socket>, patience: Patience, date: SharedDate, question: Question) -> Self {
+        Self {
+            channel: Some(Channel { socket, patience }),
+            date,
+            question,
+            head: ResponseHead::new(),
+            started: false,
+            head_sent: false,
+            framing: Framing::NoBody,
+            keep_alive: false,
+            body_bytes: 0,
+            buffer: Vec::with_capacity(512),
+            outbound: Outbound::default(),
+            broken: None,
+            dropped_body: false,
+        }
+    }
+
+    pub(crate) fn is_head_sent(&self) -> bool {
+        self.head_sent
+    }
+
+    pub(crate) fn head(&self) -> &ResponseHead {
+        &self.head
+    }
+
+    pub(crate) fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
+    pub(crate) fn broken(&self) -> Option<Broken> {
+        self.broken
+    }
+
+    /// Whether body bytes were thrown away because the response may have none.
+    pub(crate) fn dropped_body(&self) -> bool {
+        self.dropped_body
+    }
+
+    /// Ends the response's life for Python: later calls by the app fail. What is not sent yet comes back.
+    pub(crate) fn end(&mut self) -> Outbound {
+        self.channel = None;
+        std::mem::take(&mut self.outbound)
+    }
+
+    /// The app has failed. Before the head is out the client gets this status with a plain page instead; after it the
+    /// connection just ends, so that the client sees an incomplete response.
+    pub(crate) fn fail(&mut self, status: u16, detail: &str) {
+        if self.head_sent {
+            self.broken.get_or_insert(Broken::App);
+            return;
+        }
+        self.buffer.clear();
+        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        let head_only = self.question.method == RequestMethod::Head;
+        write_error(&mut self.buffer, status, detail, SERVER, date.at(unix() / SECOND), head_only);
+        drop(date);
+        self.head.clear();
+        // The code is in range; the text is for the log.
+        let _ = self.head.set_status_code(status);
+        self.head_sent = true;
+        self.framing = Framing::NoBody;
+        self.send_ready();
+    }
+
+    /// Puts the head into the buffer. `known_length`: of the whole body, where the app has not said it.
+    fn begin(&mut self, known_length: Option<u64>) -> PyResult<()> {
+        if !self.started {
+            return Err(PyAssertionError::new_err("the app gave a body before it called start_response"));
+        }
+        let decision = decide_framing(&Exchange {
+            version: self.question.version,
+            method: self.question.method,
+            status: self.head.status(),
+            content_length: self.head.content_length().or(known_length),
+            keep_alive: self.question.keep_alive,
+        });
+        self.framing = decision.framing;
+        self.keep_alive = decision.keep_alive;
+        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        self.head.write(&mut self.buffer, &decision, SERVER, date.at(unix() / SECOND));
+        self.head_sent = true;
+        Ok(())
+    }
+
+    /// Frames one piece of the body, behind whatever waits already.
+    fn add(&mut self, data: &Bound<'_, PyBytes>) {
+        let bytes = data.as_bytes();
+        let length = match self.framing {
+            Framing::NoBody => {
+                self.dropped_body |= !bytes.is_empty();
+                0
+            }
+            Framing::ContentLength(length) => {
+                bytes.len().min(usize::try_from(length - self.body_bytes).unwrap_or(usize::MAX))
+            }
+            Framing::Chunked | Framing::UntilClose => bytes.len(),
+        };
+        if length == 0 {
+            return;
+        }
+        self.body_bytes += length as u64;
+        let chunked = self.framing == Framing::Chunked;
+        if length <= FLATTEN {
+            if chunked {
+                write_chunk(&mut self.buffer, bytes)
+            } else {
+                self.buffer.extend_from_slice(&bytes[..length])
+            }
+            return;
+        }
+        if chunked {
+            write_chunk_size(&mut self.buffer, length);
+        }
+        self.queue_buffer();
+        let bytes = PyBackedBytes::from(data.clone());
+        self.outbound.push(Piece::Shared(Box::new(Part { bytes, length })));
+        if chunked {
+            self.buffer.extend_from_slice(CRLF);
+        }
+    }
+
+    fn queue_buffer(&mut self) {
+        if !self.buffer.is_empty() {
+            self.outbound.push(Piece::Owned(std::mem::take(&mut self.buffer)));
+        }
+    }
+
+    /// Sends what the socket takes now.
+    fn send_ready(&mut self) -> Sent {
+        let Some(channel) = &self.channel else { return Sent::All };
+        if self.broken == Some(Broken::Client) {
+            self.buffer.clear();
+            self.outbound.clear();
+            return Sent::Failed(Errno::EPIPE);
+        }
+        if self.outbound.is_empty() {
+            // The common case: one small response, one send.
+            while !self.buffer.is_empty() {
+                match channel.socket.send(&self.buffer) {
+                    Ok(sent) if sent == self.buffer.len() => self.buffer.clear(),
+                    Ok(sent) => {
+                        self.buffer.drain(..sent);
+                        break;
+                    }
+                    Err(Errno::EINTR) => {}
+                    Err(Errno::EAGAIN) => break,
+                    Err(errno) => return self.lose_client(errno),
+                }
+            }
+        }
+        self.queue_buffer();
+        let Some(channel) = &self.channel else { return Sent::All };
+        match self.outbound.flush(&channel.socket) {
+            Sent::Failed(errno) => self.lose_client(errno),
+            sent => sent,
+        }
+    }
+
+    fn lose_client(&mut self, errno: Errno) -> Sent {
+        self.broken = Some(Broken::Client);
+        self.buffer.clear();
+        self.outbound.clear();
+        Sent::Failed(errno)
+    }
+
+    /// Sends everything, waiting for the client where it is slow: PEP 3333 wants each piece on its way before the app is
+    /// asked for the next one.
+    fn send_all(&mut self, py: Python<'_>) -> PyResult<()> {
+        loop {
+            match self.send_ready() {
+                Sent::All => return Ok(()),
+                Sent::Failed(errno) => return Err(client_is_gone(errno)),
+                Sent::Blocked { progress } => {
+                    let Some(channel) = &mut self.channel else { return Ok(()) };
+                    if progress {
+                        channel.patience.renew();
+                    }
+                    let socket = Arc::clone(&channel.socket);
+                    if channel.patience.wait(py, &socket, Readiness::Writable)? == Waited::Enough {
+                        self.lose_client(Errno::ETIMEDOUT);
+                        return Err(PyTimeoutError::new_err((
+                            Errno::ETIMEDOUT as i32,
+                            "the client stopped reading the response",
+                        )));
+                    }
+                }
+            }
+        }
+    }
+
+    /// One piece from the app's iterable or `write()`: sent before the app is asked for more.
+    pub(crate) fn write(&mut self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let bytes = data.cast::<PyBytes>().map_err(|_| {
+            PyTypeError::new_err(format!("the app gave {} where bytes are wanted", kind(data)))
+        })?;
+        if self.channel.is_none() {
+            return Err(PyRuntimeError::new_err("write() is called after the end of the request"));
+        }
+        if bytes.as_bytes().is_empty() {
+            return Ok(());
+        }
+        if !self.head_sent {
+            self.begin(None)?;
+        }
+        self.add(bytes);
+        self.send_all(data.py())
+    }
+
+    /// All pieces of a body at once; their length is known, and the worker need not wait for the client.
+    pub(crate) fn write_all(&mut self, pieces: &[Bound<'_, PyBytes>]) -> PyResult<()> {
+        if !self.head_sent {
+            let total = pieces.iter().map(|piece| piece.as_bytes().len() as u64).sum();
+            // To a HEAD an app may well give an empty body: that says nothing about the body of a GET.
+            let known = (self.question.method != RequestMethod::Head || total > 0).then_some(total);
+            self.begin(known)?;
+        }
+        for piece in pieces {
+            self.add(piece);
+        }
+        Ok(())
+    }
+
+    /// The app's iterable has ended. What the socket does not take now is left for [`Self::end`].
+    pub(crate) fn finish(&mut self) -> PyResult<()> {
+        if !self.head_sent {
+            self.begin((self.question.method != RequestMethod::Head).then_some(0))?;
+        }
+        match self.framing {
+            Framing::Chunked => self.buffer.extend_from_slice(LAST_CHUNK),
+            // Too little: only the end of the connection can tell the client.
+            Framing::ContentLength(length) if self.body_bytes < length => self.keep_alive = false,
+            Framing::ContentLength(_) | Framing::UntilClose | Framing::NoBody => {}
+        }
+        match self.send_ready() {
+            Sent::Failed(errno) => Err(client_is_gone(errno)),
+            Sent::All | Sent::Blocked { .. } => Ok(()),
+        }
+    }
+}
+
+fn kind(value: &Bound<'_, PyAny>) -> String {
+    value.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
+}
+
+#[pymethods]
+impl Response {
+    /// PEP 3333, "The `start_response()` Callable".
+    #[pyo3(signature = (status, headers, exc_info = None, /))]
+    fn start_response<'py>(
+        slf: &Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        headers: &Bound<'py, PyAny>,
+        exc_info: Option<&Bound<'py, PyTuple>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let mut this = slf.borrow_mut();
+        if this.channel.is_none() {
+            return Err(PyRuntimeError::new_err("start_response is called after the end of the request"));
+        }
+        match exc_info {
+            Some(exc_info) if this.head_sent => {
+                // Too late for another head: the app's exception goes on.
+                return Err(PyErr::from_value(exc_info.get_item(1)?));
+            }
+            None if this.started => return Err(PyAssertionError::new_err("Response headers already set!")),
+            _ => {}
+        }
+        this.head.clear();
+        this.started = false;
+        let status = header_text(status, "status")?;
+        this.head.set_status(&status).map_err(|error| invalid(&error))?;
+        let Response { head, started, .. } = &mut *this;
+        each_header(headers, |name, value| head.add_header(name, value))?;
+        *started = true;
+        drop(this);
+        Ok(slf.clone())
+    }
+
+    /// The `write()` callable (PEP 3333).
+    #[pyo3(signature = (data, /))]
+    fn __call__(&mut self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.write(data)?;
+        // Even an empty string sends the head here, as in Gunicorn: the app asks for output now.
+        if !self.head_sent {
+            self.begin(None)?;
+            self.send_all(data.py())?;
+        }
+        Ok(())
+    }
+
+    /// `wsgi.early_hints`: sends a 103 response with these headers; ignored for HTTP/1.0 and after the head.
+    #[pyo3(signature = (headers, /))]
+    fn early_hints(&mut self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.channel.is_none() || self.head_sent || self.question.version < Version::HTTP_11 {
+            return Ok(());
+        }
+        let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for pair in headers.try_iter()? {
+            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
+            let bytes = |text: &Bound<'_, PyAny>, what| match text.cast::<PyBytes>() {
+                Ok(bytes) => Ok(bytes.as_bytes().to_vec()),
+                Err(_) => header_text(text, what).map(Cow::into_owned),
+            };
+            pairs.push((bytes(&name, "header name")?, bytes(&value, "header value")?));
+        }
+        let fields = pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+        write_early_hints(&mut self.buffer, fields).map_err(|error| invalid(&error))?;
+        self.send_all(py)
+    }
+}

@@ -1,0 +1,404 @@
+//! One request through a WSGI app, on the thread that calls [`Service::handle`]: environ, call, response, hooks, log.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use podicorn_http::Reject;
+use podicorn_http::date::DateCache;
+use podicorn_http::response::RequestMethod;
+use podicorn_scoreboard::RequestStart;
+use pyo3::exceptions::{PyException, PyOSError, PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use super::environ::{Constants, EnvironError, EnvironFactory};
+use super::errors::Errors;
+use super::hooks::{RequestHooks, RequestView};
+use super::input::{Failure, Input, Source};
+use super::response::{Broken, Question, Response, SharedDate};
+use super::wait::Patience;
+use crate::access_log::{AccessLog, Record};
+use crate::clock::{Nanos, monotonic, unix};
+use crate::listener::ServerAddress;
+use crate::options::Options;
+use crate::reactor::conn::Connection;
+use crate::reactor::socket::Peer;
+use crate::slot::SharedSlot;
+use crate::trace::{SpanIds, TraceContext};
+
+/// What all requests of an engine share.
+pub(crate) struct Service {
+    app: Py<PyAny>,
+    error_log: Py<PyAny>,
+    environs: EnvironFactory,
+    hooks: RequestHooks,
+    access_log: Option<AccessLog>,
+    slot: Arc<SharedSlot>,
+    date: SharedDate,
+    patience: Patience,
+    span_ids: SpanIds,
+    served: AtomicU64,
+    in_flight: AtomicU64,
+    max_requests: Option<u64>,
+    replacement_asked: AtomicBool,
+}
+
+/// What a request looks like once it is over.
+struct Outcome<'py> {
+    environ: Bound<'py, PyDict>,
+    error: Option<PyErr>,
+}
+
+impl Service {
+    pub(crate) fn new(
+        py: Python<'_>,
+        slot: Arc<SharedSlot>,
+        addresses: &[ServerAddress],
+        options: Options,
+        app: Py<PyAny>,
+        error_log: Py<PyAny>,
+    ) -> PyResult<Self> {
+        let errors = Bound::new(py, Errors::new(error_log.clone_ref(py)))?.into_any();
+        let constants = Constants { multithread: false, multiprocess: options.multiprocess, errors: &errors };
+        let access_log =
+            options.access_log.map(|(target, style)| AccessLog::start(target, style)).transpose()?;
+        Ok(Self {
+            app,
+            error_log,
+            environs: EnvironFactory::new(py, addresses, &constants)?,
+            hooks: RequestHooks::new(options.hooks),
+            access_log,
+            date: Arc::new(Mutex::new(DateCache::new())),
+            patience: Patience::new(Arc::clone(&slot), options.limits.stall_timeout, options.beat),
+            slot,
+            span_ids: SpanIds::new(random_seed(py)?),
+            served: AtomicU64::new(0),
+            in_flight: AtomicU64::new(0),
+            max_requests: options.max_requests,
+            replacement_asked: AtomicBool::new(false),
+        })
+    }
+
+    /// Answers one request. What the socket does not take is left in the connection. The error is one that is no
+    /// `Exception` (`SystemExit`, say): the request is over, and the caller decides whether the worker is.
+    pub(crate) fn handle(&self, py: Python<'_>, connection: &mut Connection) -> PyResult<()> {
+        let begun = monotonic();
+        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        let ticket = self.slot.begin_request(&self.describe(connection, begun), in_flight as u32);
+        self.served.fetch_add(1, Ordering::Relaxed);
+
+        let streaming = !connection.body_complete;
+        let input = Bound::new(py, self.input(py, connection))?;
+        let head = &connection.head;
+        let question = Question {
+            version: head.version(),
+            method: RequestMethod::of(head.method(&connection.raw)),
+            keep_alive: false,
+        };
+        let response = Response::new(
+            Arc::clone(&connection.socket),
+            self.patience.clone(),
+            Arc::clone(&self.date),
+            question,
+        );
+        let response = Bound::new(py, response)?;
+        let view = RequestView::new(&self.hooks, connection);
+        let outcome = self.call(py, connection, &input, &response, &view);
+        let error = outcome.error.map(|error| self.settle_error(py, error, connection, &input, &response));
+        if self.slot.is_disabled() {
+            return Ok(());
+        }
+        self.finish(&outcome.environ, connection, &input, &response, &view, begun)?;
+
+        let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
+        let ended = response.try_borrow()?;
+        let status = if ended.is_head_sent() { ended.head().status() } else { 0 };
+        self.slot.end_request(ticket, status, monotonic().saturating_sub(begun), in_flight as u32);
+        if streaming {
+            connection.body.clear();
+        }
+        self.count_towards_replacement(py);
+        match error.flatten() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn describe<'a>(&self, connection: &'a Connection, begun: Nanos) -> RequestStart<'a> {
+        let (head, raw) = (&connection.head, connection.raw.as_slice());
+        let trace = head.find(raw, "traceparent").and_then(TraceContext::parse).unwrap_or_default();
+        RequestStart {
+            method: connection.head.method(raw),
+            path: head.path(raw),
+            start_unix_nanos: unix(),
+            queued_nanos: begun.saturating_sub(connection.arrived),
+            trace_id: trace.trace_id,
+            span_id: if trace.trace_id == 0 { 0 } else { self.span_ids.next() },
+            parent_id: trace.parent_id,
+        }
+    }
+
+    fn input(&self, py: Python<'_>, connection: &mut Connection) -> Input {
+        if connection.body_complete {
+            return Input::whole(PyBytes::new(py, &connection.body).unbind());
+        }
+        let source = Source {
+            socket: Arc::clone(&connection.socket),
+            raw: connection.raw.split_off(connection.head.len()),
+            decoder: std::mem::take(&mut connection.decoder),
+            continue_due: std::mem::take(&mut connection.continue_due),
+            patience: self.patience.clone(),
+        };
+        Input::streaming(std::mem::take(&mut connection.body), source)
+    }
+
+    /// From environ to the last byte that the app gives.
+    fn call<'py>(
+        &self,
+        py: Python<'py>,
+        connection: &Connection,
+        input: &Bound<'py, Input>,
+        response: &Bound<'py, Response>,
+        view: &RequestView,
+    ) -> Outcome<'py> {
+        let environ = match self.environs.make(py, connection) {
+            Ok(environ) => environ,
+            Err(EnvironError::Python(error)) => {
+                return Outcome { environ: PyDict::new(py), error: Some(error) };
+            }
+            Err(EnvironError::ScriptName { path, script_name }) => {
+                let text = format!("Request path {path:?} does not start with SCRIPT_NAME {script_name:?}");
+                return Outcome { environ: PyDict::new(py), error: Some(PyValueError::new_err(text)) };
+            }
+        };
+        let error = self.call_app(&environ, input, response, view).err();
+        Outcome { environ, error }
+    }
+
+    fn call_app<'py>(
+        &self,
+        environ: &Bound<'py, PyDict>,
+        input: &Bound<'py, Input>,
+        response: &Bound<'py, Response>,
+        view: &RequestView,
+    ) -> PyResult<()> {
+        let py = environ.py();
+        environ.set_item(intern!(py, "wsgi.input"), input)?;
+        environ.set_item(intern!(py, "wsgi.early_hints"), response.getattr(intern!(py, "early_hints"))?)?;
+        self.hooks.before(py, view)?;
+        let start_response = response.getattr(intern!(py, "start_response"))?;
+        let iterable = self.app.bind(py).call1((environ, start_response))?;
+        send_body(response, &iterable)
+    }
+
+    /// Turns an error of the app into a response or an end, and into a log entry. Gives back what is no `Exception`.
+    fn settle_error(
+        &self,
+        py: Python<'_>,
+        error: PyErr,
+        connection: &Connection,
+        input: &Bound<'_, Input>,
+        response: &Bound<'_, Response>,
+    ) -> Option<PyErr> {
+        if self.slot.is_disabled() {
+            return None;
+        }
+        let Ok(mut answer) = response.try_borrow_mut() else { return Some(error) };
+        let failure = input.try_borrow().ok().and_then(|input| input.failure().cloned());
+        let ours = error.is_instance_of::<PyOSError>(py) || error.is_instance_of::<PyValueError>(py);
+        match (failure, answer.broken()) {
+            // The client's doing: nothing that the app's owner should read about.
+            (_, Some(Broken::Client)) if ours => return None,
+            (Some(Failure::Gone), _) if ours => {
+                answer.fail(400, "");
+                return None;
+            }
+            (Some(Failure::Stalled), _) if ours => {
+                answer.fail(408, "");
+                return None;
+            }
+            (Some(Failure::Refused(reject)), _) if ours => {
+                answer.fail(reject.status, &reject.to_string());
+                drop(answer);
+                self.tell_refused(py, connection.peer, &reject);
+                return None;
+            }
+            _ => {}
+        }
+        let sent = answer.is_head_sent();
+        answer.fail(500, "");
+        drop(answer);
+        let (head, raw) = (&connection.head, connection.raw.as_slice());
+        let text = if sent {
+            "Error handling request".to_owned()
+        } else {
+            format!(
+                "Error handling request {} {}",
+                String::from_utf8_lossy(head.method(raw)),
+                String::from_utf8_lossy(head.target(raw))
+            )
+        };
+        self.log_exception(py, &text, &error);
+        (!error.is_instance_of::<PyException>(py)).then_some(error)
+    }
+
+    /// Takes the connection back from Python, then logs.
+    fn finish(
+        &self,
+        environ: &Bound<'_, PyDict>,
+        connection: &mut Connection,
+        input: &Bound<'_, Input>,
+        response: &Bound<'_, Response>,
+        view: &RequestView,
+        begun: Nanos,
+    ) -> PyResult<()> {
+        let py = environ.py();
+        {
+            let mut answer = response.try_borrow_mut()?;
+            connection.outbound = answer.end();
+            let failed = input.try_borrow()?.failure().is_some();
+            if let Some(source) = input.try_borrow_mut()?.end() {
+                connection.body_complete = source.decoder.is_done();
+            } else if failed {
+                connection.body_complete = false;
+            }
+        }
+        let answer = response.try_borrow()?;
+        if answer.dropped_body() {
+            let text = format!(
+                "WSGI app sent body bytes on a no-body response (method={} status={}); dropping per RFC 9110.",
+                String::from_utf8_lossy(connection.head.method(&connection.raw)),
+                answer.head().status()
+            );
+            self.log(py, "warning", &text);
+        }
+        if let Some(log) = &self.access_log
+            && answer.is_head_sent()
+            && environ.contains(intern!(py, "RAW_URI"))?
+        {
+            log.log(
+                py,
+                &Record {
+                    environ,
+                    connection,
+                    head: answer.head(),
+                    body_bytes: answer.body_bytes(),
+                    duration: monotonic().saturating_sub(begun),
+                },
+            );
+        }
+        if let Err(error) = self.hooks.after(py, view, environ, &answer) {
+            self.log_exception(py, "Exception in post_request hook", &error);
+        }
+        Ok(())
+    }
+
+    fn count_towards_replacement(&self, py: Python<'_>) {
+        let reached = self.max_requests.is_some_and(|most| self.requests() >= most);
+        if reached && !self.replacement_asked.swap(true, Ordering::Relaxed) {
+            self.log(
+                py,
+                "info",
+                "Autorestarting worker: max_requests is reached; it serves until its replacement is ready",
+            );
+            self.slot.ask_for_replacement();
+        }
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn tell_refused(&self, py: Python<'_>, peer: Peer, reject: &Reject) {
+        let ip = match peer {
+            Peer::Internet(address) => address.ip().to_string(),
+            Peer::Local => String::new(),
+        };
+        self.log(py, "warning", &format!("Invalid request from ip={ip}: {reject}"));
+    }
+
+    /// A line for the error log.
+    pub(crate) fn log(&self, py: Python<'_>, level: &str, text: &str) {
+        // The text goes in as an argument, so that no % in it is taken for a format.
+        if let Err(error) = self.error_log.bind(py).call_method1(level, ("%s", text)) {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    fn log_exception(&self, py: Python<'_>, text: &str, error: &PyErr) {
+        let logged = (|| {
+            let arguments = PyDict::new(py);
+            let exc_info = (error.get_type(py), error.value(py), error.traceback(py));
+            arguments.set_item("exc_info", exc_info)?;
+            self.error_log.bind(py).call_method("error", ("%s", text), Some(&arguments))
+        })();
+        if let Err(error) = logged {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    /// The scoreboard's copy of the log's drop count.
+    pub(crate) fn publish_log_drops(&self) {
+        if let Some(log) = &self.access_log {
+            self.slot.set_log_dropped(log.writer().dropped());
+        }
+    }
+
+    pub(crate) fn reopen_log(&self) {
+        if let Some(log) = &self.access_log {
+            log.writer().reopen();
+        }
+    }
+
+    /// Writes what is queued.
+    pub(crate) fn finish_log(&self) {
+        if let Some(log) = &self.access_log {
+            log.writer().finish();
+        }
+    }
+}
+
+/// From the kernel, and so not shared with the workers forked from the same process.
+fn random_seed(py: Python<'_>) -> PyResult<u64> {
+    let bytes: [u8; 8] = py.import("os")?.call_method1("urandom", (8,))?.extract()?;
+    Ok(u64::from_ne_bytes(bytes))
+}
+
+/// Sends what the app has returned, and closes it.
+fn send_body(response: &Bound<'_, Response>, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
+    let whole = if let Ok(list) = iterable.cast_exact::<PyList>() {
+        Some(list.iter().map(as_bytes).collect::<PyResult<Vec<_>>>()?)
+    } else if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
+        Some(tuple.iter().map(as_bytes).collect::<PyResult<Vec<_>>>()?)
+    } else {
+        None
+    };
+    if let Some(pieces) = whole {
+        let mut response = response.try_borrow_mut()?;
+        response.write_all(&pieces)?;
+        return response.finish();
+    }
+    let sent = send_each(response, iterable);
+    // PEP 3333: close() is called however the iteration ended.
+    let closed = iterable
+        .getattr_opt(intern!(iterable.py(), "close"))
+        .and_then(|close| close.map(|close| close.call0()).transpose());
+    sent?;
+    closed.map(|_| ())
+}
+
+fn as_bytes(piece: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
+    piece.cast_into::<PyBytes>().map_err(|wrong| {
+        let name =
+            wrong.into_inner().get_type().name().map_or_else(|_| String::new(), |name| name.to_string());
+        PyTypeError::new_err(format!("the app gave {name} where bytes are wanted"))
+    })
+}
+
+fn send_each(response: &Bound<'_, Response>, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
+    for piece in iterable.try_iter()? {
+        response.try_borrow_mut()?.write(&piece?)?;
+    }
+    response.try_borrow_mut()?.finish()
+}
