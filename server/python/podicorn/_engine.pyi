@@ -60,7 +60,6 @@ class Engine:
     def requests(self) -> int:
         """How many requests have been given to the app."""
 
-
 class FileWrapper:
     """`wsgi.file_wrapper` (PEP 3333)."""
 

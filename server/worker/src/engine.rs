@@ -12,7 +12,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use nix::unistd::{Pid, getppid};
 use podicorn_scoreboard::State;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 
 use crate::clock::{Nanos, monotonic};
 use crate::error::EngineError;
@@ -150,19 +150,16 @@ impl Engine {
     }
 
     /// One turn; true when the worker is to end.
-    fn turn_once(
-        &self,
-        py: Python<'_>,
-        epoll: &Epoll,
-        events: &mut [EpollEvent],
-        block: bool,
-    ) -> PyResult<bool> {
+    fn turn_once(&self, py: Python<'_>, events: &mut [EpollEvent], block: bool) -> PyResult<bool> {
+        let epoll = self.epoll()?;
         let patience = if block { self.patience() } else { EpollTimeout::ZERO };
         let found = if patience == EpollTimeout::ZERO {
             epoll.wait(events, patience)
         } else {
             py.detach(|| epoll.wait(events, patience))
         };
+        // A child that the app forks must be able to close it.
+        drop(epoll);
         let found = match found {
             Ok(found) => found,
             Err(Errno::EINTR) => 0,
@@ -262,16 +259,19 @@ impl Engine {
     fn new(
         py: Python<'_>,
         slot: &Bound<'_, Slot>,
-        listeners: Vec<(RawFd, Bound<'_, PyDict>)>,
+        listeners: &Bound<'_, PyList>,
         options: &Bound<'_, PyDict>,
         app: Py<PyAny>,
         error_log: Py<PyAny>,
     ) -> PyResult<Self> {
         let options = Options::read(options)?;
-        let listeners: Vec<Listener> = listeners
+        let listeners = listeners
             .iter()
-            .map(|(fd, description)| Listener::new(*fd, description))
-            .collect::<PyResult<_>>()?;
+            .map(|pair| {
+                let (fd, description): (RawFd, Bound<'_, PyDict>) = pair.extract()?;
+                Listener::new(fd, &description)
+            })
+            .collect::<PyResult<Vec<_>>>()?;
         let slot = Arc::clone(&slot.get().shared);
         let wake = Arc::new(Wake::new()?);
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address.clone()).collect();
@@ -301,18 +301,16 @@ impl Engine {
     /// Serves until stopped. Call it in the main thread: it makes its pipe the target of `signal.set_wakeup_fd` for as
     /// long as it runs, so that no signal waits for the end of a wait. What a signal handler raises comes out of it.
     fn run(&self, py: Python<'_>) -> PyResult<()> {
-        let epoll = self.epoll()?;
         // Refused outside the main thread, which then has no signals to wait for either.
         let before = set_wakeup_fd(py, self.core.wake.writing_end()).ok();
         let mut events = vec![EpollEvent::empty(); EVENTS];
         let outcome = loop {
-            match self.turn_once(py, &epoll, &mut events, true) {
+            match self.turn_once(py, &mut events, true) {
                 Ok(false) => {}
                 Ok(true) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
-        drop(epoll);
         if self.core.is_disabled() {
             return outcome;
         }
@@ -349,9 +347,8 @@ impl Engine {
     /// One turn that does not wait; true when the worker is to end. Call it when `fileno` is readable, and at least every
     /// second.
     fn turn(&self, py: Python<'_>) -> PyResult<bool> {
-        let epoll = self.epoll()?;
         let mut events = vec![EpollEvent::empty(); EVENTS];
-        self.turn_once(py, &epoll, &mut events, false)
+        self.turn_once(py, &mut events, false)
     }
 
     /// How many requests have been given to the app.

@@ -57,7 +57,7 @@ impl SpanIds {
         Self { state: AtomicU64::new(seed) }
     }
 
-    /// The next id; never 0. (SplitMix64: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.)
+    /// The next id; never 0. (`SplitMix64`: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014.)
     pub(crate) fn next(&self) -> u64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let state = self.state.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);

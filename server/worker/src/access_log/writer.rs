@@ -26,7 +26,7 @@ const BUFFER_LIMIT: usize = 1 << 20;
 /// How long lines gather before they are written.
 const GATHER: Duration = Duration::from_millis(5);
 /// How long the end of the worker may wait for a slow reader.
-const FLUSH_LIMIT: Duration = Duration::from_millis(1000);
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// Longer writes to a pipe may be torn apart by those of other workers (POSIX: `PIPE_BUF`).
 const PIPE_ATOMIC: usize = 4096;
 

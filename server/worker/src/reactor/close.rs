@@ -21,12 +21,11 @@ impl Reactor {
         self.buffers.enlarge(&mut connection.raw);
         connection.raw.clear();
         match connection.socket.receive(&mut connection.raw, READ_BYTES) {
-            Ok(0) => return self.close(token),
-            Ok(_) | Err(Errno::EINTR) => {}
             // Nothing has come and nothing is to come.
             Err(Errno::EAGAIN) if connection.body_complete => return self.close(token),
-            Err(Errno::EAGAIN) => {}
-            Err(_) => return self.close(token),
+            // Bytes that nobody wants, or more of a body that the app has not read.
+            Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Ok(0) | Err(_) => return self.close(token),
         }
         connection.socket.finish_sending();
         connection.phase = Phase::Lingering;

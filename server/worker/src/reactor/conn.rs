@@ -52,6 +52,7 @@ pub(crate) struct Rules {
 }
 
 /// A client.
+#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 pub(crate) struct Connection {
     pub(crate) socket: Arc<Socket>,
     pub(crate) peer: Peer,

@@ -1,4 +1,4 @@
-//! The pipe that ends a wait: written to by CPython's C-level signal handler (`signal.set_wakeup_fd`) and by `stop`.
+//! The pipe that ends a wait: written to by `CPython`'s C-level signal handler (`signal.set_wakeup_fd`) and by `stop`.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -8,7 +8,7 @@ use nix::unistd::{pipe2, read, write};
 
 use crate::error::EngineError;
 
-/// A pipe, not an eventfd: CPython writes single bytes, which an eventfd refuses.
+/// A pipe, not an eventfd: `CPython` writes single bytes, which an eventfd refuses.
 #[derive(Debug)]
 pub(crate) struct Wake {
     read: OwnedFd,

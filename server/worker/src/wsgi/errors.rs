@@ -31,6 +31,7 @@ impl Errors {
     }
 }
 
+#[allow(clippy::unused_self)] // Python calls them on the object
 #[pymethods]
 impl Errors {
     /// Writes text and flushes it; returns its length.

@@ -186,6 +186,9 @@ impl Source {
     /// Appends at least one byte to `out`, or says that the body is complete. The outer error is a signal handler's.
     fn read(&mut self, py: Python<'_>, out: &mut Vec<u8>) -> PyResult<Result<bool, Failure>> {
         let before = out.len();
+        if self.patience.is_foreign() {
+            return Ok(Err(Failure::Gone));
+        }
         if std::mem::take(&mut self.continue_due) {
             let _ = self.socket.send(CONTINUE);
         }
@@ -218,6 +221,7 @@ fn limit(size: Option<isize>) -> Option<usize> {
     size.and_then(|size| usize::try_from(size).ok())
 }
 
+#[allow(clippy::unused_self)] // Python calls them on the object
 #[pymethods]
 impl Input {
     #[pyo3(signature = (size = None, /))]

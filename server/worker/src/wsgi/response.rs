@@ -50,7 +50,7 @@ struct Channel {
 /// Why the client gets nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
-    /// The client is gone, or takes nothing any more.
+    /// The client is gone, takes nothing any more, or is not this process's.
     Client,
     /// The app has failed after the head was out.
     App,
@@ -67,7 +67,6 @@ pub(crate) struct Response {
     started: bool,
     head_sent: bool,
     framing: Framing,
-    keep_alive: bool,
     /// Bytes of the body that went out, without chunk framing.
     body_bytes: u64,
     /// Bytes ready to go.
@@ -139,7 +138,6 @@ impl Response {
             started: false,
             head_sent: false,
             framing: Framing::NoBody,
-            keep_alive: false,
             body_bytes: 0,
             buffer: Vec::with_capacity(512),
             outbound: Outbound::default(),
@@ -150,6 +148,11 @@ impl Response {
 
     pub(crate) fn is_head_sent(&self) -> bool {
         self.head_sent
+    }
+
+    /// The status that the client got; 0: none.
+    pub(crate) fn status_sent(&self) -> u16 {
+        if self.head_sent { self.head.status() } else { 0 }
     }
 
     pub(crate) fn head(&self) -> &ResponseHead {
@@ -208,7 +211,6 @@ impl Response {
             keep_alive: self.question.keep_alive,
         });
         self.framing = decision.framing;
-        self.keep_alive = decision.keep_alive;
         let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
         self.head.write(&mut self.buffer, &decision, SERVER, date.at(unix() / SECOND));
         self.head_sent = true;
@@ -235,9 +237,9 @@ impl Response {
         let chunked = self.framing == Framing::Chunked;
         if length <= FLATTEN {
             if chunked {
-                write_chunk(&mut self.buffer, bytes)
+                write_chunk(&mut self.buffer, bytes);
             } else {
-                self.buffer.extend_from_slice(&bytes[..length])
+                self.buffer.extend_from_slice(&bytes[..length]);
             }
             return;
         }
@@ -261,7 +263,7 @@ impl Response {
     /// Sends what the socket takes now.
     fn send_ready(&mut self) -> Sent {
         let Some(channel) = &self.channel else { return Sent::All };
-        if self.broken == Some(Broken::Client) {
+        if self.broken == Some(Broken::Client) || channel.patience.is_foreign() {
             self.buffer.clear();
             self.outbound.clear();
             return Sent::Failed(Errno::EPIPE);
@@ -358,11 +360,9 @@ impl Response {
         if !self.head_sent {
             self.begin((self.question.method != RequestMethod::Head).then_some(0))?;
         }
-        match self.framing {
-            Framing::Chunked => self.buffer.extend_from_slice(LAST_CHUNK),
-            // Too little: only the end of the connection can tell the client.
-            Framing::ContentLength(length) if self.body_bytes < length => self.keep_alive = false,
-            Framing::ContentLength(_) | Framing::UntilClose | Framing::NoBody => {}
+        // A body shorter than its Content-Length: only the end of the connection can tell the client.
+        if self.framing == Framing::Chunked {
+            self.buffer.extend_from_slice(LAST_CHUNK);
         }
         match self.send_ready() {
             Sent::Failed(errno) => Err(client_is_gone(errno)),

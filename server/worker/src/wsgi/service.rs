@@ -88,7 +88,6 @@ impl Service {
         let ticket = self.slot.begin_request(&self.describe(connection, begun), in_flight as u32);
         self.served.fetch_add(1, Ordering::Relaxed);
 
-        let streaming = !connection.body_complete;
         let input = Bound::new(py, self.input(py, connection))?;
         let head = &connection.head;
         let question = Question {
@@ -109,15 +108,12 @@ impl Service {
         if self.slot.is_disabled() {
             return Ok(());
         }
-        self.finish(&outcome.environ, connection, &input, &response, &view, begun)?;
-
-        let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
-        let ended = response.try_borrow()?;
-        let status = if ended.is_head_sent() { ended.head().status() } else { 0 };
-        self.slot.end_request(ticket, status, monotonic().saturating_sub(begun), in_flight as u32);
-        if streaming {
-            connection.body.clear();
+        let status = response.try_borrow().map_or(0, |ended| ended.status_sent());
+        if let Err(error) = self.finish(&outcome.environ, connection, &input, &response, &view, begun) {
+            self.log_exception(py, "Error after a request", &error);
         }
+        let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
+        self.slot.end_request(ticket, status, monotonic().saturating_sub(begun), in_flight as u32);
         self.count_towards_replacement(py);
         match error.flatten() {
             Some(error) => Err(error),

@@ -37,6 +37,11 @@ impl Patience {
         self.since = 0;
     }
 
+    /// Whether this process is a child that the app has forked: the connection is the parent's.
+    pub(crate) fn is_foreign(&self) -> bool {
+        self.slot.is_disabled()
+    }
+
     /// Waits until the socket is ready. Signal handlers run; what they raise ends the wait.
     pub(crate) fn wait(&mut self, py: Python<'_>, socket: &Arc<Socket>, what: Readiness) -> PyResult<Waited> {
         let begun = monotonic();
