@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tokio::io::unix::AsyncFd;
 
 use crate::pool::Exit;
@@ -45,6 +46,8 @@ pub(crate) fn duplicate_inherited(number: i32) -> nix::Result<OwnedFd> {
     }
     // SAFETY: the number is only borrowed for fcntl, which checks that it is open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    // Python gets the sockets over the control channel, not by inheritance.
+    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     borrowed
         .try_clone_to_owned()
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EBADF)))

@@ -134,7 +134,7 @@ pub async fn start(
         "generation": generation,
         "arbiter_pid": std::process::id(),
         "reload": occasion == Occasion::Reload,
-        "hooks_run": occasion == Occasion::Restart,
+        "hooks_run": matches!(occasion, Occasion::Restart | Occasion::Check),
         "listeners": descriptions,
     });
     let body: Map<String, Value> = match body {

@@ -1,5 +1,6 @@
 //! Where settings come from: fixed at start, read again at every reload together with the config file.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use podicorn_settings::{
@@ -24,12 +25,20 @@ pub struct Origin {
     command_line: CommandLine,
     environment: EnvLayers,
     host: Host,
+    directory: PathBuf,
 }
 
 impl Origin {
     pub fn new(command_line: CommandLine) -> Result<Self, OriginError> {
         let environment = environment_layers(|name| std::env::var(name).ok())?;
-        Ok(Self { command_line, environment, host: Host::of_process()? })
+        let host = Host::of_process()?;
+        let directory = logical_directory(&host.working_directory);
+        Ok(Self { command_line, environment, host, directory })
+    }
+
+    /// Where every fork server starts, whatever `chdir` says: relative paths on the command line count from there.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// The interpreter asked for by `--python` or `PODICORN_PYTHON`.
@@ -64,4 +73,13 @@ impl Origin {
             .transpose()?;
         merge(&self.environment, layer.as_ref(), &self.command_line, &self.host).map(Arc::new)
     }
+}
+
+/// `$PWD` where it names the working directory: with a symlink such as `current` in it, a reload follows the link to the
+/// new release, as in Gunicorn.
+fn logical_directory(physical: &Path) -> PathBuf {
+    let named = std::env::var_os("PWD").map(PathBuf::from).filter(|path| path.is_absolute());
+    named
+        .filter(|path| path.canonicalize().is_ok_and(|real| real == physical))
+        .unwrap_or_else(|| physical.to_path_buf())
 }

@@ -86,6 +86,11 @@ def _run_module(name: str) -> dict[str, Any]:
 
     try:
         return vars(importlib.import_module(name))
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            # The module itself: where it was looked for says more than a stack.
+            raise Failure.config(f"there is no config module {name!r} on sys.path; see --pythonpath") from error
+        raise _unreadable(f"config module {name!r}", error) from error
     except BaseException as error:
         raise _unreadable(f"config module {name!r}", error) from error
 

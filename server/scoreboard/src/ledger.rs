@@ -19,8 +19,17 @@ pub struct Totals {
 /// Keeps [`Totals`] from successive readings of the slots.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    last: HashMap<u32, Counters>,
+    slots: HashMap<u32, Account>,
     totals: Totals,
+}
+
+/// What is known of one slot.
+#[derive(Debug, Clone, Copy, Default)]
+struct Account {
+    /// As last read.
+    last: Counters,
+    /// What was believed of it.
+    own: Counters,
 }
 
 /// More of anything than this in a second is a scribble, not work.
@@ -34,9 +43,11 @@ impl Ledger {
     /// Adds what a slot has counted since it was last observed; `elapsed` is the time since then. Returns `false` if the
     /// figures cannot be true: they then become the new base line and add nothing.
     pub fn observe(&mut self, slot: u32, now: &Counters, elapsed: Duration) -> bool {
-        let last = self.last.insert(slot, *now).unwrap_or_default();
+        let account = self.slots.entry(slot).or_default();
+        let last = std::mem::replace(&mut account.last, *now);
         let plausible = difference(now, &last).filter(|added| believable(added, elapsed));
         if let Some(added) = plausible {
+            account.own = sum(&account.own, &added);
             self.totals.counters = sum(&self.totals.counters, &added);
             true
         } else {
@@ -47,16 +58,16 @@ impl Ledger {
 
     /// The slot is empty again; its figures stay in the totals.
     pub fn forget(&mut self, slot: u32) {
-        self.last.remove(&slot);
+        self.slots.remove(&slot);
     }
 
     pub fn totals(&self) -> &Totals {
         &self.totals
     }
 
-    /// What the slot itself has counted, as last observed.
+    /// What the slot's present worker has counted, as far as it is believed.
     pub fn slot(&self, slot: u32) -> Counters {
-        self.last.get(&slot).copied().unwrap_or_default()
+        self.slots.get(&slot).map(|account| account.own).unwrap_or_default()
     }
 }
 
@@ -139,6 +150,7 @@ mod tests {
         assert!(!ledger.observe(0, &served(6), SECOND), "back to sense is a fall, so a new base line");
         assert!(ledger.observe(0, &served(8), SECOND));
         assert_eq!(ledger.totals().counters.accepted, 7);
+        assert_eq!(ledger.slot(0).accepted, 7);
         assert_eq!(ledger.totals().corruptions, 2);
     }
 

@@ -41,9 +41,15 @@ impl Map {
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).map_err(system("fcntl(F_ADD_SEALS)"))?;
         let map = Self::mapping(fd.as_fd())?;
-        map.set(header::MAGIC, layout::MAGIC);
-        map.set(header::VERSION, layout::VERSION);
+        map.write_header(false);
         Ok((map, fd))
+    }
+
+    /// Writes the header again: a worker's code may have overwritten it, and then no new worker could attach.
+    pub fn write_header(&self, draining: bool) {
+        self.set(header::MAGIC, layout::MAGIC);
+        self.set(header::VERSION, layout::VERSION);
+        self.set_draining(draining);
     }
 
     /// Maps an existing scoreboard for a worker and closes the descriptor. The map is not inherited by children that

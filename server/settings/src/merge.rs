@@ -86,10 +86,11 @@ pub fn merge(
     resolve_account(&mut merged, "user", host.user, host.user_by_name)?;
     resolve_account(&mut merged, "group", host.group, host.group_by_name)?;
     resolve_directory(&mut merged, host)?;
+    // First: a setting that this version refuses may be another way to name the app.
+    let mut notices = gate::check(&merged)?;
     if merged.get("wsgi_app").and_then(Value::as_str).is_none_or(str::is_empty) {
         return Err(SettingsError::NoApp);
     }
-    let mut notices = gate::check(&merged)?;
     if !command_line.ignored.is_empty() {
         notices.push(format!(
             "these arguments after the app have no effect: {}",

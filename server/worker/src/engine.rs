@@ -4,6 +4,7 @@
 //! handlers run, beat, dispatch, have the complete requests answered. `fileno` and `turn` are for loops of others.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -169,7 +170,12 @@ impl Engine {
         py.check_signals()?;
         let now = monotonic();
         self.keep_alive(py, now);
-        self.core.with(|reactor| reactor.dispatch(&events[..found], now));
+        let dispatched = catch_unwind(AssertUnwindSafe(|| {
+            self.core.with(|reactor| reactor.dispatch(&events[..found], now));
+        }));
+        if dispatched.is_err() {
+            self.service.log(py, "error", "internal error: the reactor has panicked; the worker goes on");
+        }
         sync::serve(py, &self.core, &self.service)?;
         if self.core.is_disabled() {
             return Ok(true);

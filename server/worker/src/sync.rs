@@ -3,6 +3,8 @@
 //!
 //! The reactor takes new connections only while no complete request waits, so that another, idle worker gets them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use pyo3::prelude::*;
 
 use crate::engine::Core;
@@ -12,7 +14,13 @@ use crate::wsgi::service::Service;
 pub(crate) fn serve(py: Python<'_>, core: &Core, service: &Service) -> PyResult<()> {
     while !core.is_quitting() {
         let Some(mut ready) = core.next_request() else { break };
-        let outcome = service.handle(py, &mut ready.connection);
+        // A panic of ours costs this connection, not the worker.
+        let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(py, &mut ready.connection)));
+        let outcome = outcome.unwrap_or_else(|_| {
+            service.log(py, "error", "internal error: a request has panicked; its connection is closed");
+            ready.connection.abandon();
+            Ok(())
+        });
         if core.is_disabled() {
             // The app has forked, and this is the child: the connection is the parent's.
             return Ok(());

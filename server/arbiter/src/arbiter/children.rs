@@ -64,7 +64,7 @@ impl Arbiter {
                 tracing::error!(slot, "Worker (pid:{pid}) was sent SIGKILL! Perhaps out of memory?{serving}");
             }
             Exit::Signal(libc::SIGTERM) => {
-                tracing::info!(slot, "Worker (pid:{pid}) was sent SIGTERM!{serving}")
+                tracing::info!(slot, "Worker (pid:{pid}) was sent SIGTERM!{serving}");
             }
             Exit::Code(code) if matches!(phase, Phase::Aborting { .. }) => {
                 tracing::info!(slot, "Worker (pid:{pid}) exited with code {code} after ABRT");

@@ -63,6 +63,8 @@ impl Arbiter {
             return;
         }
         tracing::info!("Workers wanted: {new} instead of {old} ({why})");
+        // Whom to retire depends on who is busy now.
+        self.read_scoreboard();
         let old = u32::try_from(old).ok();
         self.run_hook(self.pool.generation(), Hook::WorkersChanged { new, old });
         self.tell_pool(Event::Target(new as usize));

@@ -23,7 +23,7 @@ const DUMP_TIME: Duration = Duration::from_millis(300);
 impl Arbiter {
     /// Runs the interpreter for a generation, and brings it up beside the loop.
     fn launch(&mut self, generation: u32, occasion: Occasion) -> Result<i32, LaunchStartError> {
-        let process = spawn(&self.python)?;
+        let process = spawn(&self.python, self.origin.directory())?;
         let pid = process.pid;
         let client = Client::new(process.control)?;
         let stacks = stack_reader(process.stacks, Python::Forkserver { pid }, &self.inputs)?;

@@ -110,7 +110,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     let origin = Arc::new(Origin::new(command_line)?);
     let python = find(origin.python().as_deref(), &Surroundings::of_process())?;
 
-    let process = spawn(&python)?;
+    let process = spawn(&python, origin.directory())?;
     let client = Client::new(process.control)?;
     let pid = process.pid;
     let configuring = launch::configure(&client, &origin);

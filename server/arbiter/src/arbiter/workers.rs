@@ -7,7 +7,7 @@ use podicorn_scoreboard::RingEntry;
 use serde_json::{Map, Value};
 
 use super::run::stack_reader;
-use super::{Arbiter, Attendant, Input, Python, share};
+use super::{Arbiter, Attendant, Ending, Input, Python, share};
 use crate::forkserver::RequestError;
 use crate::forkserver::spawn::stack_pipe;
 use crate::launch;
@@ -80,6 +80,7 @@ impl Arbiter {
     fn spawn_worker(&mut self, slot: u32, epoch: u32, generation: u32, age: u64) {
         let failed = |error| Input::Spawned { slot, epoch, generation, result: Err(error) };
         let Ok(reader) = self.map.reader(slot) else { return };
+        self.map.write_header(self.ending == Ending::Stopping);
         reader.offer(epoch);
         let Some((_, client)) = self.client_of(generation) else {
             let _ = self.inputs.send(failed(RequestError::Gone));
@@ -211,6 +212,7 @@ impl Arbiter {
     pub(super) fn read_scoreboard(&mut self) {
         let slots: Vec<u32> =
             self.pool.workers().filter(|(_, worker)| worker.pid.is_some()).map(|(slot, _)| slot).collect();
+        let mut readings = Vec::with_capacity(slots.len());
         for slot in slots {
             self.observe(slot);
             let Ok(reader) = self.map.reader(slot) else { continue };
@@ -222,6 +224,11 @@ impl Arbiter {
                 in_flight: now.in_flight,
                 parked: now.parked,
             };
+            // All loads before any event: the first one may already make the pool choose whom to retire.
+            self.pool.note_load(slot, reading);
+            readings.push((slot, reading));
+        }
+        for (slot, reading) in readings {
             self.tell_pool(Event::Reading { slot, reading });
         }
     }

@@ -3,6 +3,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
@@ -24,10 +25,15 @@ pub enum SpawnError {
     #[error("cannot make the control channel of the fork server: {0}")]
     Channel(#[from] nix::Error),
     #[error(
-        "cannot run the Python interpreter {} ({origin}): {source}; name another one with --python",
-        program.display()
+        "cannot run the Python interpreter {} ({origin}) in the directory {}: {source}; name another one with --python",
+        program.display(), directory.display()
     )]
-    Exec { program: std::path::PathBuf, origin: &'static str, source: std::io::Error },
+    Exec {
+        program: std::path::PathBuf,
+        origin: &'static str,
+        directory: std::path::PathBuf,
+        source: std::io::Error,
+    },
 }
 
 /// A fork server that has just been started.
@@ -40,8 +46,8 @@ pub struct Process {
     pub stacks: OwnedFd,
 }
 
-/// Runs the interpreter. The child is reaped by the arbiter's own `waitpid`, not through `std::process`.
-pub fn spawn(python: &Interpreter) -> Result<Process, SpawnError> {
+/// Runs the interpreter in the directory that the server was started in. The child is reaped by the arbiter's own `waitpid`, not through `std::process`.
+pub fn spawn(python: &Interpreter, directory: &Path) -> Result<Process, SpawnError> {
     let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
     for end in [&ours, &theirs] {
         setsockopt(end, sockopt::SndBuf, &MESSAGE_BYTES)?;
@@ -52,12 +58,17 @@ pub fn spawn(python: &Interpreter) -> Result<Process, SpawnError> {
 
     let inherited = [theirs.as_raw_fd(), stack_end.as_raw_fd()];
     let mut command = Command::new(&python.program);
-    command.args(&python.arguments).args(["-c", BOOT]).args(inherited.map(|fd| fd.to_string()));
+    command
+        .current_dir(directory)
+        .args(&python.arguments)
+        .args(["-c", BOOT])
+        .args(inherited.map(|fd| fd.to_string()));
     // SAFETY: only fcntl(2) on descriptors that the parent keeps open until after the exec: async-signal-safe.
     unsafe { command.pre_exec(move || keep_open(inherited)) };
     let child = command.spawn().map_err(|source| SpawnError::Exec {
         program: python.program.clone(),
         origin: python.origin,
+        directory: directory.into(),
         source,
     })?;
     let pid = i32::try_from(child.id()).unwrap_or(0);

@@ -155,6 +155,14 @@ impl Pool {
         workers.chain(stuck).chain(retry).min()
     }
 
+    /// Takes a worker's present load in without deciding anything.
+    pub fn note_load(&mut self, slot: u32, reading: Reading) {
+        if let Some(worker) = self.workers.get_mut(&slot) {
+            worker.in_flight = reading.in_flight;
+            worker.parked = reading.parked;
+        }
+    }
+
     /// Takes an event in and says what is to be done.
     pub fn handle(&mut self, event: Event, now: Instant) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -259,9 +267,6 @@ impl Pool {
             Phase::Spawning { .. } | Phase::Booting { .. } => {
                 self.boot_death(worker.generation, cause, now, actions);
             }
-            Phase::Aborting { reason: HangReason::Boot, .. } => {
-                self.boot_death(worker.generation, DeathCause::BootTimeout, now, actions);
-            }
             Phase::Ready { since } => {
                 if now.duration_since(since) < STEADY {
                     self.backoff.slow_down(now);
@@ -357,6 +362,7 @@ impl Pool {
     }
 
     fn enforce_deadlines(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        let mut failed_boots = Vec::new();
         for (slot, worker) in &mut self.workers {
             if worker.deadline(&self.limits).is_none_or(|deadline| now < deadline) {
                 continue;
@@ -367,6 +373,8 @@ impl Pool {
                 Phase::Booting { .. } | Phase::Ready { .. } => {
                     let reason = if worker.is_ready() { HangReason::Silent } else { HangReason::Boot };
                     actions.push(Action::DumpStacks { slot, pid, reason });
+                    // It counts now and not at its death, or its replacement would start without the back-off.
+                    failed_boots.extend((reason == HangReason::Boot).then_some(worker.generation));
                     Phase::Aborting { reason, aborted: false, next: now + DUMP_TIME }
                 }
                 Phase::Aborting { reason, aborted: false, .. } => {
@@ -384,6 +392,9 @@ impl Pool {
                 }
                 Phase::Spawning { .. } | Phase::Killed { .. } => worker.phase,
             };
+        }
+        for generation in failed_boots {
+            self.boot_death(generation, DeathCause::BootTimeout, now, actions);
         }
         if self.mode != Mode::Running {
             let stuck = self

@@ -210,6 +210,7 @@ fn a_boot_that_hangs_counts_as_failed() {
     world.fork();
     let actions = world.after(LIMITS.boot_timeout);
     assert!(matches!(actions[0], Action::DumpStacks { reason: HangReason::Boot, .. }));
+    assert_eq!(spawns(&actions), 0, "its replacement waits for the back-off");
     world.after(DUMP_TIME);
     world.after(ABORT_TIME);
     let slot = world.slots(Worker::is_leaving)[0];

@@ -21,7 +21,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "umask",
         Kind::Int { min: 0, max: u32::MAX as i64, prefixed: true },
-        "File mode bits that the workers' new files and unix sockets lack; 022 is octal.",
+        "File mode bits that the unix sockets of bind lack; 022 is octal.",
     )
     .flags(&["-m", "--umask"])
     .metavar("MODE")

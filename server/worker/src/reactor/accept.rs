@@ -13,7 +13,7 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use super::conn::Connection;
 use super::socket::Socket;
 use super::{Notice, Reactor, WAKE};
-use crate::clock::{MILLISECOND, Nanos};
+use crate::clock::{MILLISECOND, Nanos, SECOND};
 use crate::listener::Listener;
 use crate::trust::TrustedPeers;
 
@@ -28,6 +28,9 @@ enum Mode {
     UntilEmpty,
     Closed,
 }
+
+/// How often the log hears of such a shortage.
+const COMPLAIN_EVERY: Nanos = 10 * SECOND;
 
 struct Watched {
     listener: Listener,
@@ -48,6 +51,7 @@ pub(crate) struct Acceptor {
     most: usize,
     mode: Mode,
     paused_until: Option<Nanos>,
+    complain_again_at: Nanos,
     /// The listener to ask first, so that a busy one does not starve the others.
     turn: usize,
 }
@@ -64,7 +68,16 @@ impl Acceptor {
             .into_iter()
             .map(|listener| Watched { listener, armed: false, arrivals: false, done: false })
             .collect();
-        Self { epoll, listeners, trusted, most, mode: Mode::Open, paused_until: None, turn: 0 }
+        Self {
+            epoll,
+            listeners,
+            trusted,
+            most,
+            mode: Mode::Open,
+            paused_until: None,
+            complain_again_at: 0,
+            turn: 0,
+        }
     }
 
     /// When to look at the listeners without being told by epoll.
@@ -134,6 +147,10 @@ impl Acceptor {
         }
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        self.mode == Mode::Open
+    }
+
     pub(super) fn is_closed(&self) -> bool {
         self.mode == Mode::Closed
     }
@@ -192,7 +209,10 @@ impl Reactor {
                 Err(Errno::ECONNABORTED | Errno::EINTR | Errno::EPROTO) => {}
                 Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)) => {
                     self.acceptor.paused_until = Some(now + PAUSE);
-                    self.notices.push(Notice::AcceptFailed(errno));
+                    if self.acceptor.complain_again_at <= now {
+                        self.acceptor.complain_again_at = now + COMPLAIN_EVERY;
+                        self.notices.push(Notice::AcceptFailed(errno));
+                    }
                     return self.acceptor.keep_room(self.table.len());
                 }
                 // The arbiter has shut the listener down, or the descriptor is none.

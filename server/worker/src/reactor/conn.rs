@@ -104,6 +104,12 @@ impl Connection {
         }
     }
 
+    /// Nothing more is sent, and the connection is to end.
+    pub(crate) fn abandon(&mut self) {
+        self.outbound.clear();
+        self.body_complete = false;
+    }
+
     /// Whether the client has not sent a byte of its request.
     pub(crate) fn is_silent(&self) -> bool {
         self.phase == Phase::Head && self.raw.is_empty()

@@ -208,12 +208,19 @@ impl Reactor {
                 let moved = connection.raw.len() + connection.body.len() != received;
                 self.buffers.shrink(&mut connection.raw);
                 let phase = connection.phase;
-                let fresh = !connection.registered;
+                let (fresh, silent) = (!connection.registered, connection.is_silent());
                 if !self.register(token) {
                     return self.close(token);
                 }
                 match phase {
-                    Phase::Head if fresh => self.timers.set(token.index(), Deadline::Head, now),
+                    Phase::Head if fresh => {
+                        let kind = if silent && !self.acceptor.is_open() {
+                            Deadline::Silence
+                        } else {
+                            Deadline::Head
+                        };
+                        self.timers.set(token.index(), kind, now);
+                    }
                     Phase::Body if fresh || moved || before == Phase::Head => {
                         self.timers.set(token.index(), Deadline::Body, now);
                     }

@@ -198,6 +198,11 @@ impl Response {
         self.send_ready();
     }
 
+    /// The client is gone: nothing more goes out.
+    pub(crate) fn abandon(&mut self) {
+        self.lose_client(Errno::ECONNRESET);
+    }
+
     /// Puts the head into the buffer. `known_length`: of the whole body, where the app has not said it.
     fn begin(&mut self, known_length: Option<u64>) -> PyResult<()> {
         if !self.started {

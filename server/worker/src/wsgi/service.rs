@@ -207,7 +207,7 @@ impl Service {
             // The client's doing: nothing that the app's owner should read about.
             (_, Some(Broken::Client)) if ours => return None,
             (Some(Failure::Gone), _) if ours => {
-                answer.fail(400, "");
+                answer.abandon();
                 return None;
             }
             (Some(Failure::Stalled), _) if ours => {
