@@ -261,3 +261,10 @@ fn dates() {
         }
     }
 }
+
+#[test]
+fn fields_are_told_again_for_logs() {
+    let head = head("200 OK", &[("X-A", " b: c "), ("Server", "mine"), ("Empty", "")]).unwrap();
+    let told: Vec<(&[u8], &[u8])> = head.fields().collect();
+    assert_eq!(told, [(&b"X-A"[..], &b"b: c"[..]), (b"Empty", b"")]);
+}

@@ -16,7 +16,8 @@ use crate::error::EngineError;
 
 /// The slot with the doorbell that makes the arbiter look.
 pub(crate) struct SharedSlot {
-    writer: Mutex<SlotWriter>,
+    /// `None` in a child of the worker, which does not have the map.
+    writer: Mutex<Option<SlotWriter>>,
     doorbell: OwnedFd,
     /// Set in a child of the worker: no word may be touched any more.
     disabled: AtomicBool,
@@ -28,7 +29,7 @@ impl SharedSlot {
             return otherwise;
         }
         // The writer keeps no invariant that a panic could break.
-        act(&mut self.writer.lock().unwrap_or_else(PoisonError::into_inner))
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map_or(otherwise, act)
     }
 
     /// Whether this process is one that the app forked.
@@ -39,6 +40,10 @@ impl SharedSlot {
     /// For the child after a fork by the app.
     pub(crate) fn disable(&self) {
         self.disabled.store(true, Ordering::Relaxed);
+        // The map is not mapped here: to drop it would unmap whatever has taken its place.
+        if let Ok(mut writer) = self.writer.try_lock() {
+            std::mem::forget(writer.take());
+        }
     }
 
     /// Wakes the arbiter. The counter cannot overflow in practice; were it full the arbiter would have to wake anyway.
@@ -132,7 +137,8 @@ impl Slot {
         let memfd = adopt(memfd)?;
         let doorbell = adopt(doorbell)?;
         let writer = Map::attach(memfd)?.claim(slot, epoch, std::process::id())?;
-        let shared = SharedSlot { writer: Mutex::new(writer), doorbell, disabled: AtomicBool::new(false) };
+        let shared =
+            SharedSlot { writer: Mutex::new(Some(writer)), doorbell, disabled: AtomicBool::new(false) };
         Ok(Self { shared: Arc::new(shared) })
     }
 

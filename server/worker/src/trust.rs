@@ -1,6 +1,6 @@
 //! Which peers are proxies whose word about scheme and path is believed (`forwarded_allow_ips`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::reactor::socket::Peer;
 
@@ -44,6 +44,14 @@ impl TrustedPeers {
     }
 }
 
+/// How many bits a netmask (`255.255.0.0`) or a hostmask (`0.0.255.255`) leaves to the network, as Python's
+/// `ipaddress` reads them.
+fn prefix_of_mask(mask: Ipv4Addr) -> Option<u8> {
+    let mask = mask.to_bits();
+    let mask = if mask >> 31 == 0 && mask != 0 { !mask } else { mask };
+    (mask.leading_ones() + mask.trailing_zeros() >= 32).then(|| mask.leading_ones() as u8)
+}
+
 impl Network {
     fn parse(entry: &str) -> Option<Self> {
         let (address, prefix) = match entry.split_once('/') {
@@ -53,7 +61,10 @@ impl Network {
         let address: IpAddr = address.parse().ok()?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
-            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= longest)?,
+            Some(prefix) => match prefix.parse() {
+                Ok(prefix) => Some(prefix).filter(|prefix| *prefix <= longest)?,
+                Err(_) => prefix_of_mask(prefix.parse().ok()?).filter(|_| address.is_ipv4())?,
+            },
             None => longest,
         };
         Some(Self { address, prefix })
@@ -98,6 +109,9 @@ mod tests {
         assert!(trusts(&["*"], "8.8.8.8"));
         assert!(trusts(&["0.0.0.0/0"], "8.8.8.8"));
         assert!(trusts(&["10.0.0.0/8"], "::ffff:10.1.1.1"));
+        assert!(trusts(&["10.1.0.0/255.255.0.0"], "10.1.9.9"));
+        assert!(!trusts(&["10.1.0.0/255.255.0.0"], "10.2.0.1"));
+        assert!(trusts(&["10.1.0.0/0.0.255.255"], "10.1.9.9"));
         assert!(!trusts(&[], "127.0.0.1"));
     }
 
@@ -108,7 +122,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in ["localhost", "10.0.0.0/33", "::1/129", "10.0.0.0/x"] {
+        for bad in
+            ["localhost", "10.0.0.0/33", "::1/129", "10.0.0.0/x", "10.0.0.0/255.0.255.0", "::/255.0.0.0"]
+        {
             assert!(TrustedPeers::parse([bad]).is_err(), "{bad}");
         }
     }

@@ -224,13 +224,13 @@ fn limit(size: Option<isize>) -> Option<usize> {
 #[allow(clippy::unused_self)] // Python calls them on the object
 #[pymethods]
 impl Input {
-    #[pyo3(signature = (size = None, /))]
+    #[pyo3(signature = (size = None))]
     fn read<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
         self.read_until(py, limit(size), false)
     }
 
     /// What is there, after at most one wait.
-    #[pyo3(signature = (size = None, /))]
+    #[pyo3(signature = (size = None))]
     fn read1<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
         let most = limit(size).unwrap_or(usize::MAX);
         if most > 0 && self.available(py).is_empty() {
@@ -240,13 +240,13 @@ impl Input {
         Ok(self.take(py, length))
     }
 
-    #[pyo3(signature = (size = None, /))]
+    #[pyo3(signature = (size = None))]
     fn readline<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
         self.read_until(py, limit(size), true)
     }
 
     /// All lines; with a hint no more than are needed to exceed that many bytes.
-    #[pyo3(signature = (hint = None, /))]
+    #[pyo3(signature = (hint = None))]
     fn readlines<'py>(&mut self, py: Python<'py>, hint: Option<isize>) -> PyResult<Bound<'py, PyList>> {
         let lines = PyList::empty(py);
         let hint = limit(hint).filter(|hint| *hint > 0);

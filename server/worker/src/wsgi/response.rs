@@ -1,26 +1,22 @@
-//! The response of one request: `start_response`, `write()`, early hints, and the bytes on their way to the client.
+//! The response of one request: its head, its framing, and its bytes on their way to the client.
 //!
 //! Small responses leave in one write: the head waits in `buffer` for the first bytes of the body. A piece above
 //! [`FLATTEN`] is not copied but sent from where it lies.
 
-use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
 use podicorn_http::Version;
 use podicorn_http::date::DateCache;
 use podicorn_http::response::{
-    CRLF, Exchange, Framing, InvalidResponse, LAST_CHUNK, RequestMethod, ResponseHead, decide_framing,
-    write_chunk, write_chunk_size, write_early_hints, write_error,
+    CRLF, Exchange, Framing, LAST_CHUNK, RequestMethod, ResponseHead, decide_framing, write_chunk,
+    write_chunk_size, write_error,
 };
-use pyo3::exceptions::{
-    PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTimeoutError, PyTypeError, PyValueError,
-};
+use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTimeoutError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::PyBytes;
 
-use super::text::bytes_of;
 use super::wait::{Patience, Waited};
 use crate::clock::{SECOND, unix};
 use crate::reactor::SERVER;
@@ -62,15 +58,15 @@ pub(crate) struct Response {
     /// `None` once the request is over.
     channel: Option<Channel>,
     date: SharedDate,
-    question: Question,
-    head: ResponseHead,
-    started: bool,
-    head_sent: bool,
+    pub(super) question: Question,
+    pub(super) head: ResponseHead,
+    pub(super) started: bool,
+    pub(super) head_sent: bool,
     framing: Framing,
     /// Bytes of the body that went out, without chunk framing.
     body_bytes: u64,
     /// Bytes ready to go.
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     outbound: Outbound,
     broken: Option<Broken>,
     /// Body bytes were given where there may be none.
@@ -89,43 +85,8 @@ impl AsRef<[u8]> for Part {
     }
 }
 
-fn invalid(error: &InvalidResponse) -> PyErr {
-    PyValueError::new_err(error.to_string())
-}
-
 fn client_is_gone(errno: Errno) -> PyErr {
     PyBrokenPipeError::new_err((errno as i32, "the client went away before the response was complete"))
-}
-
-/// A member of a `(name, value)` pair, as bytes.
-fn header_text<'a>(text: &'a Bound<'_, PyAny>, what: &str) -> PyResult<Cow<'a, [u8]>> {
-    let text = text
-        .cast::<PyString>()
-        .map_err(|_| PyTypeError::new_err(format!("{what} {} is not a str", shown(text))))?;
-    bytes_of(text, what)
-}
-
-fn shown(value: &Bound<'_, PyAny>) -> String {
-    value.repr().map_or_else(|_| "given".to_owned(), |text| text.to_string())
-}
-
-/// Calls `take` with each pair of `headers`.
-fn each_header(
-    headers: &Bound<'_, PyAny>,
-    mut take: impl FnMut(&[u8], &[u8]) -> Result<(), InvalidResponse>,
-) -> PyResult<()> {
-    for pair in headers.try_iter()? {
-        let pair = pair?;
-        let wrong = || PyTypeError::new_err(format!("header {} is not a (name, value) tuple", shown(&pair)));
-        let (name, value) = match pair.cast::<PyTuple>() {
-            Ok(tuple) if tuple.len() == 2 => (tuple.get_item(0)?, tuple.get_item(1)?),
-            Ok(_) => return Err(wrong()),
-            Err(_) => pair.extract().map_err(|_| wrong())?,
-        };
-        take(&header_text(&name, "header name")?, &header_text(&value, "header value")?)
-            .map_err(|error| invalid(&error))?;
-    }
-    Ok(())
 }
 
 impl Response {
@@ -139,7 +100,7 @@ impl Response {
             head_sent: false,
             framing: Framing::NoBody,
             body_bytes: 0,
-            buffer: Vec::with_capacity(512),
+            buffer: Vec::with_capacity(1024),
             outbound: Outbound::default(),
             broken: None,
             dropped_body: false,
@@ -170,6 +131,11 @@ impl Response {
     /// Whether body bytes were thrown away because the response may have none.
     pub(crate) fn dropped_body(&self) -> bool {
         self.dropped_body
+    }
+
+    /// Whether the request is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.channel.is_none()
     }
 
     /// Ends the response's life for Python: later calls by the app fail. What is not sent yet comes back.
@@ -204,7 +170,7 @@ impl Response {
     }
 
     /// Puts the head into the buffer. `known_length`: of the whole body, where the app has not said it.
-    fn begin(&mut self, known_length: Option<u64>) -> PyResult<()> {
+    pub(super) fn begin(&mut self, known_length: Option<u64>) -> PyResult<()> {
         if !self.started {
             return Err(PyAssertionError::new_err("the app gave a body before it called start_response"));
         }
@@ -305,7 +271,7 @@ impl Response {
 
     /// Sends everything, waiting for the client where it is slow: PEP 3333 wants each piece on its way before the app is
     /// asked for the next one.
-    fn send_all(&mut self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn send_all(&mut self, py: Python<'_>) -> PyResult<()> {
         loop {
             match self.send_ready() {
                 Sent::All => return Ok(()),
@@ -378,70 +344,4 @@ impl Response {
 
 fn kind(value: &Bound<'_, PyAny>) -> String {
     value.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
-}
-
-#[pymethods]
-impl Response {
-    /// PEP 3333, "The `start_response()` Callable".
-    #[pyo3(signature = (status, headers, exc_info = None, /))]
-    fn start_response<'py>(
-        slf: &Bound<'py, Self>,
-        status: &Bound<'py, PyAny>,
-        headers: &Bound<'py, PyAny>,
-        exc_info: Option<&Bound<'py, PyTuple>>,
-    ) -> PyResult<Bound<'py, Self>> {
-        let mut this = slf.borrow_mut();
-        if this.channel.is_none() {
-            return Err(PyRuntimeError::new_err("start_response is called after the end of the request"));
-        }
-        match exc_info {
-            Some(exc_info) if this.head_sent => {
-                // Too late for another head: the app's exception goes on.
-                return Err(PyErr::from_value(exc_info.get_item(1)?));
-            }
-            None if this.started => return Err(PyAssertionError::new_err("Response headers already set!")),
-            _ => {}
-        }
-        this.head.clear();
-        this.started = false;
-        let status = header_text(status, "status")?;
-        this.head.set_status(&status).map_err(|error| invalid(&error))?;
-        let Response { head, started, .. } = &mut *this;
-        each_header(headers, |name, value| head.add_header(name, value))?;
-        *started = true;
-        drop(this);
-        Ok(slf.clone())
-    }
-
-    /// The `write()` callable (PEP 3333).
-    #[pyo3(signature = (data, /))]
-    fn __call__(&mut self, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.write(data)?;
-        // Even an empty string sends the head here, as in Gunicorn: the app asks for output now.
-        if !self.head_sent {
-            self.begin(None)?;
-            self.send_all(data.py())?;
-        }
-        Ok(())
-    }
-
-    /// `wsgi.early_hints`: sends a 103 response with these headers; ignored for HTTP/1.0 and after the head.
-    #[pyo3(signature = (headers, /))]
-    fn early_hints(&mut self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.channel.is_none() || self.head_sent || self.question.version < Version::HTTP_11 {
-            return Ok(());
-        }
-        let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-        for pair in headers.try_iter()? {
-            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
-            let bytes = |text: &Bound<'_, PyAny>, what| match text.cast::<PyBytes>() {
-                Ok(bytes) => Ok(bytes.as_bytes().to_vec()),
-                Err(_) => header_text(text, what).map(Cow::into_owned),
-            };
-            pairs.push((bytes(&name, "header name")?, bytes(&value, "header value")?));
-        }
-        let fields = pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-        write_early_hints(&mut self.buffer, fields).map_err(|error| invalid(&error))?;
-        self.send_all(py)
-    }
 }

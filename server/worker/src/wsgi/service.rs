@@ -7,11 +7,12 @@ use podicorn_http::Reject;
 use podicorn_http::date::DateCache;
 use podicorn_http::response::RequestMethod;
 use podicorn_scoreboard::RequestStart;
-use pyo3::exceptions::{PyException, PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyException, PyOSError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict};
 
+use super::body::send_body;
 use super::environ::{Constants, EnvironError, EnvironFactory};
 use super::errors::Errors;
 use super::hooks::{RequestHooks, RequestView};
@@ -359,42 +360,4 @@ impl Service {
 fn random_seed(py: Python<'_>) -> PyResult<u64> {
     let bytes: [u8; 8] = py.import("os")?.call_method1("urandom", (8,))?.extract()?;
     Ok(u64::from_ne_bytes(bytes))
-}
-
-/// Sends what the app has returned, and closes it.
-fn send_body(response: &Bound<'_, Response>, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
-    let whole = if let Ok(list) = iterable.cast_exact::<PyList>() {
-        Some(list.iter().map(as_bytes).collect::<PyResult<Vec<_>>>()?)
-    } else if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {
-        Some(tuple.iter().map(as_bytes).collect::<PyResult<Vec<_>>>()?)
-    } else {
-        None
-    };
-    if let Some(pieces) = whole {
-        let mut response = response.try_borrow_mut()?;
-        response.write_all(&pieces)?;
-        return response.finish();
-    }
-    let sent = send_each(response, iterable);
-    // PEP 3333: close() is called however the iteration ended.
-    let closed = iterable
-        .getattr_opt(intern!(iterable.py(), "close"))
-        .and_then(|close| close.map(|close| close.call0()).transpose());
-    sent?;
-    closed.map(|_| ())
-}
-
-fn as_bytes(piece: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
-    piece.cast_into::<PyBytes>().map_err(|wrong| {
-        let name =
-            wrong.into_inner().get_type().name().map_or_else(|_| String::new(), |name| name.to_string());
-        PyTypeError::new_err(format!("the app gave {name} where bytes are wanted"))
-    })
-}
-
-fn send_each(response: &Bound<'_, Response>, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
-    for piece in iterable.try_iter()? {
-        response.try_borrow_mut()?.write(&piece?)?;
-    }
-    response.try_borrow_mut()?.finish()
 }

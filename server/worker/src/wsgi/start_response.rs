@@ -1,0 +1,113 @@
+//! What the app calls: `start_response`, `write()` and `wsgi.early_hints`.
+
+use std::borrow::Cow;
+
+use podicorn_http::Version;
+use podicorn_http::response::{InvalidResponse, write_early_hints};
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString, PyTuple};
+
+use super::response::Response;
+use super::text::bytes_of;
+
+fn invalid(error: &InvalidResponse) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
+/// A member of a `(name, value)` pair, as bytes.
+fn header_text<'a>(text: &'a Bound<'_, PyAny>, what: &str) -> PyResult<Cow<'a, [u8]>> {
+    let text = text
+        .cast::<PyString>()
+        .map_err(|_| PyTypeError::new_err(format!("{what} {} is not a str", shown(text))))?;
+    bytes_of(text, what)
+}
+
+fn shown(value: &Bound<'_, PyAny>) -> String {
+    value.repr().map_or_else(|_| "given".to_owned(), |text| text.to_string())
+}
+
+/// Calls `take` with each pair of `headers`.
+fn each_header(
+    headers: &Bound<'_, PyAny>,
+    mut take: impl FnMut(&[u8], &[u8]) -> Result<(), InvalidResponse>,
+) -> PyResult<()> {
+    for pair in headers.try_iter()? {
+        let pair = pair?;
+        let wrong = || PyTypeError::new_err(format!("header {} is not a (name, value) tuple", shown(&pair)));
+        let (name, value) = match pair.cast::<PyTuple>() {
+            Ok(tuple) if tuple.len() == 2 => (tuple.get_item(0)?, tuple.get_item(1)?),
+            Ok(_) => return Err(wrong()),
+            Err(_) => pair.extract().map_err(|_| wrong())?,
+        };
+        take(&header_text(&name, "header name")?, &header_text(&value, "header value")?)
+            .map_err(|error| invalid(&error))?;
+    }
+    Ok(())
+}
+
+#[pymethods]
+impl Response {
+    /// PEP 3333, "The `start_response()` Callable".
+    #[pyo3(signature = (status, headers, exc_info = None))]
+    fn start_response<'py>(
+        slf: &Bound<'py, Self>,
+        status: &Bound<'py, PyAny>,
+        headers: &Bound<'py, PyAny>,
+        exc_info: Option<&Bound<'py, PyTuple>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        let mut this = slf.try_borrow_mut()?;
+        if this.is_over() {
+            return Err(PyRuntimeError::new_err("start_response is called after the end of the request"));
+        }
+        match exc_info {
+            Some(exc_info) if this.head_sent => {
+                // Too late for another head: the app's exception goes on.
+                return Err(PyErr::from_value(exc_info.get_item(1)?));
+            }
+            None if this.started => return Err(PyAssertionError::new_err("Response headers already set!")),
+            _ => {}
+        }
+        this.head.clear();
+        this.started = false;
+        let status = header_text(status, "status")?;
+        this.head.set_status(&status).map_err(|error| invalid(&error))?;
+        let Response { head, started, .. } = &mut *this;
+        each_header(headers, |name, value| head.add_header(name, value))?;
+        *started = true;
+        drop(this);
+        Ok(slf.clone())
+    }
+
+    /// The `write()` callable (PEP 3333).
+    #[pyo3(signature = (data, /))]
+    fn __call__(&mut self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.write(data)?;
+        // Even an empty string sends the head here, as in Gunicorn: the app asks for output now.
+        if !self.head_sent {
+            self.begin(None)?;
+            self.send_all(data.py())?;
+        }
+        Ok(())
+    }
+
+    /// `wsgi.early_hints`: sends a 103 response with these headers; ignored for HTTP/1.0 and after the head.
+    #[pyo3(signature = (headers, /))]
+    fn early_hints(&mut self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.is_over() || self.head_sent || self.question.version < Version::HTTP_11 {
+            return Ok(());
+        }
+        let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for pair in headers.try_iter()? {
+            let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair?.extract()?;
+            let bytes = |text: &Bound<'_, PyAny>, what| match text.cast::<PyBytes>() {
+                Ok(bytes) => Ok(bytes.as_bytes().to_vec()),
+                Err(_) => header_text(text, what).map(Cow::into_owned),
+            };
+            pairs.push((bytes(&name, "header name")?, bytes(&value, "header value")?));
+        }
+        let fields = pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
+        write_early_hints(&mut self.buffer, fields).map_err(|error| invalid(&error))?;
+        self.send_all(py)
+    }
+}
