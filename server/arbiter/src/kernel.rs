@@ -4,7 +4,6 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use tokio::io::unix::AsyncFd;
 
 use crate::pool::Exit;
@@ -14,6 +13,14 @@ use crate::status::AcceptQueue;
 pub(crate) fn watch(fd: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an OwnedFd names one open descriptor for as long as it lives, and the AsyncFd owns it from here on.
     Ok(unsafe { AsyncFd::register(fd) }?)
+}
+
+/// Marks every descriptor above stderr close-on-exec: what the parent left open (a `fd://` socket, a job server's pipe) is
+/// not Python's. Kernels before 5.11 cannot; there Python inherits what it always did.
+pub(crate) fn keep_descriptors_to_ourselves() {
+    let flags = libc::c_int::try_from(libc::CLOSE_RANGE_CLOEXEC).unwrap_or(0);
+    // SAFETY: plain numbers; it closes nothing in this process.
+    unsafe { libc::close_range(3, libc::c_uint::MAX, flags) };
 }
 
 /// Takes the value of an eventfd; what it was does not matter.
@@ -46,8 +53,6 @@ pub(crate) fn duplicate_inherited(number: i32) -> nix::Result<OwnedFd> {
     }
     // SAFETY: the number is only borrowed for fcntl, which checks that it is open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
-    // Python gets the sockets over the control channel, not by inheritance.
-    fcntl(borrowed, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     borrowed
         .try_clone_to_owned()
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EBADF)))

@@ -58,6 +58,24 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
 
 
+class RecordStream:
+    """`wsgi.errors` where the log is JSON: each line that is written becomes a record."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        """Takes text in; what has no line end yet waits for it."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        for line in lines:
+            self._logger.error("%s", line)
+        return len(text)
+
+    def flush(self) -> None:
+        """`print` writes the line end by itself, so the end of a line is the only moment that matters."""
+
+
 class DescriptorHandler(logging.Handler):
     """Writes to stdout or stderr, but does not wait for a reader that has stopped reading: it counts lost lines.
 
@@ -146,6 +164,9 @@ class Logger:
                 raise Failure.config(f"cannot open the log file {target!r}: {error.strerror}") from error
             self._give_away(handler.baseFilename)
         handler.setFormatter(formatter)
+        if isinstance(formatter, JsonFormatter) and logger is self.error_log:
+            # Where the engine finds it.
+            handler.error_stream = RecordStream(logger)  # type: ignore[attr-defined]
         setattr(handler, _OURS, True)
         logger.addHandler(handler)
 

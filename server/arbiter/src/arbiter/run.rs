@@ -107,6 +107,7 @@ fn complain(error: &RunError) {
 async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunError> {
     let mut signals = signals.into_async()?;
     become_subreaper()?;
+    kernel::keep_descriptors_to_ourselves();
     let origin = Arc::new(Origin::new(command_line)?);
     let python = find(origin.python().as_deref(), &Surroundings::of_process())?;
 

@@ -161,6 +161,8 @@ impl Reactor {
     pub(crate) fn next_request(&mut self) -> Option<Ready> {
         while let Some(token) = self.ready.pop_front() {
             if let Some(connection) = self.table.lend(token) {
+                // It no longer waits: from here on it is in flight.
+                self.publish_load();
                 return Some(Ready { token, connection });
             }
         }

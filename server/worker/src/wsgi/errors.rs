@@ -19,7 +19,13 @@ impl Errors {
         let streams = PyList::empty(py);
         if let Some(handlers) = self.error_log.bind(py).getattr_opt("handlers")? {
             for handler in handlers.try_iter()? {
-                if let Some(stream) = handler?.getattr_opt("stream")?.filter(|stream| !stream.is_none()) {
+                let handler = handler?;
+                // A log of records has a stream that makes records of lines.
+                let stream = match handler.getattr_opt("error_stream")? {
+                    Some(stream) => Some(stream),
+                    None => handler.getattr_opt("stream")?,
+                };
+                if let Some(stream) = stream.filter(|stream| !stream.is_none()) {
                     streams.append(stream)?;
                 }
             }
