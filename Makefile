@@ -1,0 +1,87 @@
+# `make run` and `make test` need Rust and CPython 3.10 or newer; everything else they fetch and build themselves.
+# What they build lies outside the checkout, in PODICORN_CACHE.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PODICORN_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
+export PODICORN_CACHE
+export CARGO_TARGET_DIR ?= $(PODICORN_CACHE)/podicorn-cargo-target
+# One environment for each checkout, so that two never install over each other.
+VENV ?= $(PODICORN_CACHE)/podicorn-venv-$(shell printf %s '$(CURDIR)' | sha256sum | cut -c1-10)
+PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_DISABLE_PIP_VERSION_CHECK
+
+PORT ?= 8000
+ADMIN_PORT ?= 9099
+WORKERS ?= 2
+# Processes that run the black-box suites; they wait more than they compute.
+JOBS ?= $(shell nproc)
+PYTEST ?= $(VENV)/bin/python -m pytest
+
+.PHONY: help
+help: ## This list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: venv ## Build, serve the demo app and print what to try. PORT, ADMIN_PORT and WORKERS may be set.
+	@printf '%s\n' '' \
+	  'Podicorn serves examples/demo/demo.py. Try, in a browser or another terminal:' \
+	  '' \
+	  '  http://127.0.0.1:$(PORT)/                          the app: what is slow, what crashes' \
+	  '  http://127.0.0.1:$(ADMIN_PORT)/                          the admin page' \
+	  '  curl http://127.0.0.1:$(ADMIN_PORT)/readyz?verbose       the probes: also /livez, /startupz' \
+	  '  curl http://127.0.0.1:$(ADMIN_PORT)/workers              the pool, each worker and its last requests' \
+	  '  curl http://127.0.0.1:$(ADMIN_PORT)/metrics              for Prometheus' \
+	  '  curl -X POST http://127.0.0.1:$(ADMIN_PORT)/scale/ttin   one worker more (ttou: one less)' \
+	  '  curl -X POST http://127.0.0.1:$(ADMIN_PORT)/reload       new code without a lost request (or: kill -HUP)' \
+	  '' 'Ctrl-C ends it.' ''
+	@cd examples/demo && exec $(VENV)/bin/podicorn --bind 127.0.0.1:$(PORT) --admin-bind 127.0.0.1:$(ADMIN_PORT) \
+	  --workers $(WORKERS) --access-logfile - demo
+
+.PHONY: test
+test: lint unit blackbox ## Everything that CI runs.
+
+.PHONY: lint
+lint: venv-tests ## Formatting, clippy, documentation, licences, Python lint.
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --document-private-items --quiet
+	dev/deny.sh
+	$(VENV)/bin/ruff check tests examples
+	$(VENV)/bin/ruff format --check tests examples
+	cd server && $(VENV)/bin/ruff check python
+	cd server && $(VENV)/bin/mypy
+
+.PHONY: unit
+unit: venv-tests ## Tests of the crates and of the Python package, without a running server.
+	cargo test --workspace --locked --quiet
+	cd server && $(PYTEST) --quiet
+
+.PHONY: blackbox
+blackbox: venv-tests ## The real server, from outside. ARGS='-k reload' chooses, JOBS=4 sets the processes.
+	cd tests && $(PYTEST) --quiet --numprocesses $(JOBS) $(ARGS)
+
+.PHONY: oracle
+oracle: venv-tests ## The black-box tests that compare, run against Gunicorn itself: do the tests tell the truth?
+	cd tests && PODTEST_PROGRAM=gunicorn $(PYTEST) --quiet --numprocesses $(JOBS) -m parity $(ARGS)
+
+.PHONY: pythons
+pythons: venv-tests ## Build and serve with every other CPython of this machine.
+	cd tests && PODTEST_PYTHONS=1 $(PYTEST) --quiet blackbox/test_pythons.py
+
+.PHONY: venv
+venv: ## The environment with the server, built from this checkout.
+	@dev/prepare.sh
+	@dev/venv.sh '$(VENV)' server
+
+.PHONY: venv-tests
+venv-tests:
+	@dev/prepare.sh
+	@dev/venv.sh '$(VENV)' tests
+
+.PHONY: clean
+clean: ## Remove this checkout's environment and the build cache.
+	rm -rf '$(VENV)' '$(VENV).lock' '$(CARGO_TARGET_DIR)' server/build server/python/podicorn.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,33 @@
+#!/bin/sh
+# Makes sure that what the build needs is there. As root on a Debian-like system it installs what is missing;
+# elsewhere it says what to install. Prints nothing when all is well.
+set -eu
+
+missing=""
+need() { missing="$missing $1"; }
+
+command -v cc >/dev/null 2>&1 || need gcc
+command -v make >/dev/null 2>&1 || need make
+command -v git >/dev/null 2>&1 || need git
+[ -e /usr/include/stdio.h ] || [ -n "$(find /usr/include -name stdio.h -print -quit 2>/dev/null)" ] || need libc6-dev
+python=$("$(dirname "$0")/find-python.sh" 2>/dev/null) || need python3-venv
+
+if [ -n "$missing" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+        echo "Installing$missing (Debian packages)" >&2
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $missing >/dev/null
+    else
+        echo "These Debian packages (or their like) are needed:$missing" >&2
+        echo "Install them, for example: sudo apt-get install$missing" >&2
+        exit 1
+    fi
+fi
+
+python=$("$(dirname "$0")/find-python.sh")
+[ -n "$python" ]
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "Rust is needed: cargo is not on PATH. Install it by rustup (https://rustup.rs), 1.90 or newer." >&2
+    exit 1
+fi

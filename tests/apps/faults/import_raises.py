@@ -1,0 +1,3 @@
+"""Raises at import."""
+
+raise RuntimeError("the database is not there")

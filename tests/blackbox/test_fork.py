@@ -1,0 +1,127 @@
+"""The fork protocol: hooks run once, parents are right, nobody outlives the arbiter."""
+
+import os
+import re
+import signal
+
+import pytest
+from podtest import http, processes
+from podtest.server import RANDOM_UID
+from podtest.waiting import wait_until
+
+HOOK = re.compile(r"^fork hook (before|parent|child) in (\d+)$", re.MULTILINE)
+
+
+def runs(server) -> dict[str, list[int]]:
+    """Which hooks ran in which processes, in order."""
+    found: dict[str, list[int]] = {"before": [], "parent": [], "child": []}
+    for which, pid in HOOK.findall(server.err.text):
+        found[which].append(int(pid))
+    return found
+
+
+def test_each_fork_hook_runs_once_for_each_worker(serve):
+    server = serve("faults.fork_hooks:application", "--preload", "--workers", "3")
+    workers = server.admin.wait_workers(3)
+    (fork_server,) = server.fork_servers()
+    ran = runs(server)
+    assert ran["before"] == ran["parent"] == [fork_server] * 3
+    assert sorted(ran["child"]) == sorted(workers)
+
+
+def test_fork_hooks_of_the_config_file_run_once_too(serve, config):
+    path = config("import faults.fork_hooks\n")
+    server = serve("hello:app", "--config", path, "--workers", "2")
+    workers = server.admin.wait_workers(2)
+    assert sorted(runs(server)["child"]) == sorted(workers)
+    assert len(runs(server)["before"]) == len(runs(server)["parent"]) == 2
+
+
+def test_workers_are_children_of_the_arbiter(serve, as_pid1):
+    server = serve("probe:app", "--workers", "2", pid1=as_pid1)
+    server.admin.wait_workers(2)
+    assert {server.get("/identity").json()["ppid"] for _ in range(10)} == {server.admin.pool()["pid"]}
+
+
+@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+def test_nobody_outlives_a_killed_arbiter(serve, preload):
+    server = serve("hello:app", "--workers", "4", *(["--preload"] if preload else []))
+    server.admin.wait_workers(4)
+    assert len(server.family()) == 6
+    assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    wait_until(lambda: not server.family(), lambda: f"the end of {server.family()}")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may change the user")
+def test_nobody_outlives_a_killed_arbiter_after_a_change_of_user(serve, namespaces):
+    """setuid clears the parent-death signal: it must be set afterwards."""
+    user = str(RANDOM_UID)
+    server = serve("hello:app", "--workers", "2", "--user", user, "--group", user, cwd="/", for_others=True)
+    server.admin.wait_workers(2)
+    server.stop(signal.SIGKILL)
+    wait_until(lambda: not server.family(), lambda: f"the end of {server.family()}")
+
+
+def test_a_killed_arbiters_worker_still_finishes_its_request(serve, gate):
+    server = serve("probe:app", environment=gate.environment)
+    with server.connect() as client:
+        client.send(http.head("GET", "/hold/last"))
+        gate.wait(1, "last")
+        server.stop(signal.SIGKILL)
+        gate.open()
+        assert client.read_response().body == b"released\n"
+    wait_until(lambda: not server.family(), lambda: f"the end of {server.family()}")
+
+
+def test_a_worker_that_boots_while_the_arbiter_is_killed_leaves(serve, gate):
+    server = serve("faults.import_held:application", ready=False, environment=gate.environment)
+    gate.wait(1, "import")
+    server.stop(signal.SIGKILL)
+    gate.open()
+    wait_until(lambda: not server.family(), lambda: f"the end of {server.family()}")
+
+
+def test_randomness_differs_between_workers(serve, tmp_path):
+    """A preloaded random generator must not give each worker the same numbers."""
+    (tmp_path / "dice.py").write_text(
+        "import random\n"
+        "import tempfile\n"
+        "random.random()\n"
+        "next(tempfile._get_candidate_names())\n"
+        "drawn = []\n"
+        "def application(environ, start_response):\n"
+        "    drawn or drawn.append(random.getrandbits(64))\n"
+        "    start_response('200 OK', [('Content-Type', 'text/plain')])\n"
+        "    return [str(drawn[0]).encode()]\n"
+    )
+    server = serve("dice", "--preload", "--workers", "3", cwd=tmp_path)
+    server.admin.wait_workers(3)
+    drawn: set[str] = set()
+    wait_until(lambda: drawn.add(server.get().text) or len(drawn) == 3, lambda: f"three different numbers: {drawn}")
+
+
+def test_threads_that_preload_would_lose_are_named(serve):
+    server = serve("faults.thread_at_import:application", "--preload")
+    server.err.wait_for(r"\[WARNING\].*metrics-pusher")
+
+
+def test_a_forgotten_thread_does_not_keep_a_worker_for_ever(serve):
+    """A thread that is no daemon holds the interpreter's shutdown: the graceful timeout must end that."""
+    server = serve("faults.leaves_threads:application", "--graceful-timeout", "3")
+    assert server.get("/thread").text == "started"
+    server.send(signal.SIGTTIN)
+    old, _ = server.admin.wait_workers(2)
+    os.kill(old, signal.SIGTERM)
+    wait_until(lambda: processes.read(old) is None, "the end of the worker")
+    server.admin.wait_workers(2)
+    assert server.get("/thread").text == "started"
+    assert server.stop() == 0
+    assert not server.family()
+
+
+def test_the_app_may_fork(serve):
+    """A child of the app has no part in the worker's sockets, slot or signals."""
+    server = serve("faults.scribbler:application")
+    for _ in range(3):
+        assert server.get("/child-maps").text == "no scoreboard\n"
+    assert len(server.admin.workers()) == 1
