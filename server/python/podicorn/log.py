@@ -24,6 +24,8 @@ ACCESS_LOGGER = "gunicorn.access"
 ERROR_FORMAT = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
 DATE_FORMAT = "[%Y-%m-%d %H:%M:%S %z]"
 _OURS = "_podicorn"
+#: Where the engine looks for what `wsgi.errors` writes to, before the handler's own stream.
+_ERROR_STREAM = "error_stream"
 LEVELS = {
     "critical": logging.CRITICAL,
     "error": logging.ERROR,
@@ -165,8 +167,7 @@ class Logger:
             self._give_away(handler.baseFilename)
         handler.setFormatter(formatter)
         if isinstance(formatter, JsonFormatter) and logger is self.error_log:
-            # Where the engine finds it.
-            handler.error_stream = RecordStream(logger)  # type: ignore[attr-defined]
+            setattr(handler, _ERROR_STREAM, RecordStream(logger))
         setattr(handler, _OURS, True)
         logger.addHandler(handler)
 

@@ -17,7 +17,7 @@ pub struct CommandLine {
     pub layer: Layer,
     /// The argument `[APP_MODULE]`.
     pub app: Option<String>,
-    /// Further arguments; Gunicorn ignores them, and so does [`crate::merge`], with a notice.
+    /// Further arguments; Gunicorn ignores them, and so does [`crate::merge()`], with a notice.
     pub(crate) ignored: Vec<String>,
 }
 

@@ -5,7 +5,7 @@
 //! ([`layer_from_config_file`]), `--help`, `--print-config` and the page `docs/settings.md` ([`reference()`]).
 //!
 //! Each origin becomes a [`Layer`]: values already checked and in one plain (JSON) form, each with the place it was set.
-//! [`merge`] lays the layers over the defaults and gives typed [`Settings`]:
+//! [`merge()`] lays the layers over the defaults and gives typed [`Settings`]:
 //!
 //! defaults < `WEB_CONCURRENCY`, `PORT`, … < config file < `PODICORN_<NAME>` < `GUNICORN_CMD_ARGS` < command line.
 //!
