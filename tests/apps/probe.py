@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -362,6 +363,16 @@ def child_status(environ, start_response, rest, query):
     """What a child process of the app finds in /proc/self/status: signals must be as on a fresh start."""
     done = subprocess.run(["cat", "/proc/self/status"], capture_output=True, check=True)
     return answer(start_response, done.stdout)
+
+
+@route("terminated_child")
+def terminated_child(environ, start_response, rest, query):
+    """The exit code of a forked child that was sent TERM while it slept."""
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    child.start()
+    child.terminate()
+    child.join()
+    return answer(start_response, str(child.exitcode))
 
 
 @route("descriptors")

@@ -71,6 +71,7 @@ def test_int_and_quit_do_not_wait(serve, gate, as_pid1, number):
         gate.wait(1, "for-ever")
         assert server.stop(number) == 0
         assert http.unserved(client)
+    assert "Error handling" not in server.err.text, "the app is not to blame"
 
 
 def test_a_second_signal_hurries(serve, gate):
@@ -231,3 +232,8 @@ def test_the_names_of_signals_are_logged(serve):
     assert "Handling signal: term" in server.err.text
     assert "Shutting down: Master" in server.err.text
     assert processes.read(server.pid) is None or not processes.alive(server.pid)
+
+
+def test_a_child_of_the_app_ends_by_term(server):
+    """It inherits the worker's handlers, which must not make it a worker that lives on."""
+    assert server.get("/terminated_child").text == f"-{int(signal.SIGTERM)}"

@@ -228,9 +228,5 @@ def request(
 
 
 def unserved(connection: Connection) -> bool:
-    """Whether the connection ends without the app's answer: nothing at all, or a 500 of the server's own.
-
-    A worker that is told to leave in the middle of a request may still say so; one that is killed cannot.
-    """
-    said = connection.read_to_end()
-    return said == b"" or said.startswith(b"HTTP/1.1 500 ")
+    """Whether the connection ends without any answer: its worker was told to leave at once, or was killed."""
+    return connection.read_to_end() == b""

@@ -34,7 +34,7 @@ pub(crate) struct Core {
     wake: Arc<Wake>,
     slot: Arc<SharedSlot>,
     stop: AtomicBool,
-    quit: AtomicBool,
+    quit: Arc<AtomicBool>,
 }
 
 /// For the after-fork hook, which has no other way to the engines.
@@ -290,12 +290,15 @@ impl Engine {
             wake,
             slot,
             stop: AtomicBool::new(false),
-            quit: AtomicBool::new(false),
+            quit: Arc::default(),
         });
         register_after_fork(py, &core)?;
         let (beat, graceful_timeout) = (options.beat, options.graceful_timeout);
         Ok(Self {
-            service: Service::new(py, Arc::clone(&core.slot), &addresses, options, app, error_log)?,
+            service: {
+                let quit = Arc::clone(&core.quit);
+                Service::new(py, Arc::clone(&core.slot), quit, &addresses, options, app, error_log)?
+            },
             core,
             parent: getppid(),
             beat,

@@ -57,7 +57,9 @@ impl fmt::Display for DeathCause {
             Self::Exit(Exit::Code(3)) => {
                 write!(f, "the worker could not import or start the app (exit code 3)")
             }
-            Self::Exit(Exit::Code(4)) => write!(f, "the app was not found (exit code 4)"),
+            Self::Exit(Exit::Code(4)) => {
+                write!(f, "the app named does not exist or cannot be called (exit code 4)")
+            }
             Self::Exit(exit) => write!(f, "the worker {exit} while it booted"),
             Self::BootTimeout => write!(f, "the app was not ready within boot_timeout"),
             Self::ForkFailed => write!(f, "the fork server could not fork"),

@@ -43,6 +43,8 @@ pub(crate) struct Service {
     in_flight: AtomicU64,
     max_requests: Option<u64>,
     replacement_asked: AtomicBool,
+    /// The worker was told to end at once.
+    quit: Arc<AtomicBool>,
 }
 
 /// What a request looks like once it is over.
@@ -55,6 +57,7 @@ impl Service {
     pub(crate) fn new(
         py: Python<'_>,
         slot: Arc<SharedSlot>,
+        quit: Arc<AtomicBool>,
         addresses: &[ServerAddress],
         options: Options,
         app: Py<PyAny>,
@@ -78,6 +81,7 @@ impl Service {
             in_flight: AtomicU64::new(0),
             max_requests: options.max_requests,
             replacement_asked: AtomicBool::new(false),
+            quit,
         })
     }
 
@@ -202,6 +206,11 @@ impl Service {
             return None;
         }
         let Ok(mut answer) = response.try_borrow_mut() else { return Some(error) };
+        if self.quit.load(Ordering::Relaxed) && !error.is_instance_of::<PyException>(py) {
+            // The SystemExit by which INT, QUIT or ABRT ends the worker: no fault of the app. The connection just ends.
+            answer.abandon();
+            return Some(error);
+        }
         let failure = input.try_borrow().ok().and_then(|input| input.failure().cloned());
         let ours = error.is_instance_of::<PyOSError>(py) || error.is_instance_of::<PyValueError>(py);
         match (failure, answer.broken()) {
