@@ -234,6 +234,7 @@ def test_the_names_of_signals_are_logged(serve):
     assert processes.read(server.pid) is None or not processes.alive(server.pid)
 
 
-def test_a_child_of_the_app_ends_by_term(server):
+def test_a_child_of_the_app_ends_by_term(serve):
     """It inherits the worker's handlers, which must not make it a worker that lives on."""
+    server = serve("probe:app")
     assert server.get("/terminated_child").text == f"-{int(signal.SIGTERM)}"
