@@ -367,11 +367,23 @@ def child_status(environ, start_response, rest, query):
 
 @route("terminated_child")
 def terminated_child(environ, start_response, rest, query):
-    """The exit code of a forked child that was sent TERM while it slept."""
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    """The exit code of a forked child that was sent TERM while it ran.
+
+    Earlier would prove nothing: CPython drops signals that come before the child's interpreter has started anew.
+    """
+    running, started = os.pipe()
+
+    def run():
+        os.write(started, b".")
+        time.sleep(600)
+
+    child = multiprocessing.get_context("fork").Process(target=run)
     child.start()
+    os.read(running, 1)
     child.terminate()
     child.join()
+    os.close(running)
+    os.close(started)
     return answer(start_response, str(child.exitcode))
 
 

@@ -178,8 +178,6 @@ class WorkerProcess:
     # ---- signals ----
 
     def _on_term(self, number: int, frame: FrameType | None) -> None:
-        if self._is_not_ours(number):
-            return
         worker = self._worker
         worker.alive = False
         if self._leaving or self._asked is not None:
@@ -193,22 +191,10 @@ class WorkerProcess:
             self._asked = 0
             raise SystemExit(0)
 
-    def _is_not_ours(self, number: int) -> bool:
-        """A child that the app has forked inherits the handlers: there the signal does what it does by default."""
-        if os.getpid() == self._worker.pid:
-            return False
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
-        return True
-
     def _on_quit(self, number: int, frame: FrameType | None) -> None:
-        if self._is_not_ours(number):
-            return
         self._stop_now("worker_int", 0)
 
     def _on_abort(self, number: int, frame: FrameType | None) -> None:
-        if self._is_not_ours(number):
-            return
         self._worker.aborted = True
         self._stop_now("worker_abort", 1)
 
