@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::generations::HookDone;
-use super::run::{FLUSH_TIME, limits};
+use super::setup::{FLUSH_TIME, limits};
 use super::{Arbiter, Ending, Input};
 use crate::forkserver::message::Hook;
 use crate::pool::{DeathCause, Event, Limits};

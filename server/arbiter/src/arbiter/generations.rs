@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use podicorn_settings::Settings;
 
-use super::run::{configured_workers, limits, log_options, stack_reader};
+use super::setup::{configured_workers, limits, log_options, stack_reader};
 use super::{Arbiter, Ending, Forkserver, Input, Launched, Python};
 use crate::admin::{Refusal, ReloadView};
 use crate::forkserver::message::Hook;

@@ -1,7 +1,7 @@
 //! The run loop: hears signals, children, the doorbell, the admin API and the clock, asks the [`Pool`] what is to be
 //! done, and does it.
 //!
-//! One file per kind of work: [`mod@run`] starts and ends it all, [`generations`] brings fork servers up and down,
+//! One file per kind of work: [`mod@run`] starts and ends it all, [`setup`] puts settings to work, [`generations`] brings fork servers up and down,
 //! [`workers`] carries out the pool's actions, [`children`] takes the dead in, [`commands`] answers the admin API,
 //! [`report`] fills its snapshot, [`ending`] is the shutdown.
 
@@ -11,6 +11,7 @@ mod ending;
 mod generations;
 mod report;
 mod run;
+mod setup;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap};

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::Signal;
 use podicorn_scoreboard::{Ledger, MAX_SLOTS, Map, ScoreboardError};
-use podicorn_settings::{CommandLine, LogFormat, LogLevel, LogTarget, Settings};
+use podicorn_settings::CommandLine;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
+use super::setup::{FLUSH_TIME, announce, configured_workers, limits, open_admin, stack_reader, start_log};
 use super::{Arbiter, Ending, Forkserver, Input, Python, ReloadState, Tally, share};
-use crate::admin::{self, Access, AdminListener, AdminState, BindAddress, Command};
+use crate::admin::{self, Command};
 use crate::forkserver::interpreter::{InterpreterError, Surroundings, find};
 use crate::forkserver::spawn::spawn;
 use crate::forkserver::{Client, SpawnError};
@@ -22,17 +23,16 @@ use crate::kernel;
 use crate::launch::{self, Blueprint, LaunchError, Occasion, Shared};
 use crate::origin::{Origin, OriginError};
 use crate::pidfile::{Pidfile, PidfileError};
-use crate::pool::{Event, Limits, Pool};
+use crate::pool::{Event, Pool};
 use crate::reaper;
-use crate::scale::{Scale, Workers};
+use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
-use crate::stacks::StackReader;
-use crate::telemetry::log::{self, Format, Level, LogError, LogHandle, Target};
-use crate::token::{TokenError, TokenFile};
+use crate::telemetry::log::LogError;
+use crate::token::TokenError;
 
 /// Why the arbiter could not begin, or could not go on.
 #[derive(Debug, thiserror::Error)]
-enum RunError {
+pub(super) enum RunError {
     #[error(transparent)]
     Origin(#[from] OriginError),
     #[error(transparent)]
@@ -196,9 +196,6 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     Ok(code)
 }
 
-/// The longest that the exit waits for a slow reader of the log.
-pub(super) const FLUSH_TIME: Duration = Duration::from_secs(1);
-
 /// Runs `work` unless TERM, INT or QUIT comes first.
 async fn unless_stopped<T>(
     signals: &mut SignalStream,
@@ -248,80 +245,6 @@ async fn check(
         }
         Some(Ok(_)) | None => Ok(0),
     }
-}
-
-pub(super) fn log_options(settings: &Settings) -> (Level, Format, Target) {
-    let level = match settings.loglevel {
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Info => Level::Info,
-        LogLevel::Warning => Level::Warning,
-        LogLevel::Error => Level::Error,
-        LogLevel::Critical => Level::Critical,
-    };
-    let format = match settings.log_format {
-        LogFormat::Text => Format::Text,
-        LogFormat::Json => Format::Json,
-    };
-    let target = match &settings.errorlog {
-        Some(LogTarget::File(path)) => Target::File(path.clone()),
-        Some(LogTarget::Standard) | None => Target::Stderr,
-    };
-    (level, format, target)
-}
-
-fn start_log(settings: &Settings) -> Result<LogHandle, RunError> {
-    let (level, format, target) = log_options(settings);
-    Ok(log::init(level, format, target)?)
-}
-
-pub(super) fn announce(settings: &Settings) {
-    tracing::info!("Starting podicorn {}", env!("CARGO_PKG_VERSION"));
-    for notice in settings.notices() {
-        tracing::warn!("{notice}");
-    }
-}
-
-pub(super) fn limits(settings: &Settings) -> Limits {
-    Limits {
-        boot_timeout: settings.boot_timeout.unwrap_or(launch::FOR_EVER),
-        timeout: settings.timeout,
-        graceful_timeout: settings.graceful_timeout,
-    }
-}
-
-pub(super) fn configured_workers(settings: &Settings) -> Workers {
-    match settings.workers {
-        podicorn_settings::Workers::Fixed(count) => Workers::Fixed(count),
-        podicorn_settings::Workers::Range { min, max } => Workers::Range { min, max },
-    }
-}
-
-fn open_admin(settings: &Settings, commands: mpsc::Sender<Command>) -> Result<(), RunError> {
-    let Some(bind) = &settings.admin_bind else { return Ok(()) };
-    let address = BindAddress::parse(&bind.to_string())?;
-    let listener = AdminListener::bind(&address)?;
-    let token =
-        settings.admin_token_file.as_ref().map(TokenFile::open).transpose()?.map(admin::TokenGate::new);
-    let access =
-        listener.tcp_address().map_or(Access::Trusted, |address| Access::for_tcp(address, token.as_ref()));
-    tracing::info!("Admin API at {}: {}", listener.address()?, access.note());
-    tokio::spawn(async move {
-        if let Err(error) = admin::serve(listener, AdminState { commands, access }).await {
-            crate::critical!("The admin API has stopped: {error}");
-        }
-    });
-    Ok(())
-}
-
-pub(super) fn stack_reader(
-    pipe: OwnedFd,
-    who: Python,
-    inputs: &mpsc::UnboundedSender<Input>,
-) -> std::io::Result<StackReader> {
-    let inputs = inputs.clone();
-    StackReader::start(pipe, move |text| {
-        let _ = inputs.send(Input::Stacks { who, text });
-    })
 }
 
 impl Arbiter {

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use podicorn_scoreboard::RingEntry;
 use serde_json::{Map, Value};
 
-use super::run::stack_reader;
+use super::setup::stack_reader;
 use super::{Arbiter, Attendant, Ending, Input, Python, share};
 use crate::forkserver::RequestError;
 use crate::forkserver::spawn::stack_pipe;

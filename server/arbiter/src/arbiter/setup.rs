@@ -1,0 +1,94 @@
+//! What the settings say, put to work: log, limits, admin API.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use podicorn_settings::{LogFormat, LogLevel, LogTarget, Settings};
+use tokio::sync::mpsc;
+
+use super::run::RunError;
+use super::{Input, Python};
+use crate::admin::{self, Access, AdminListener, AdminState, BindAddress, Command};
+use crate::launch;
+use crate::pool::Limits;
+use crate::scale::Workers;
+use crate::stacks::StackReader;
+use crate::telemetry::log::{self, Format, Level, LogHandle, Target};
+use crate::token::TokenFile;
+
+/// The longest that the exit waits for a slow reader of the log.
+pub(super) const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+pub(super) fn log_options(settings: &Settings) -> (Level, Format, Target) {
+    let level = match settings.loglevel {
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Info => Level::Info,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Error => Level::Error,
+        LogLevel::Critical => Level::Critical,
+    };
+    let format = match settings.log_format {
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    let target = match &settings.errorlog {
+        Some(LogTarget::File(path)) => Target::File(path.clone()),
+        Some(LogTarget::Standard) | None => Target::Stderr,
+    };
+    (level, format, target)
+}
+
+pub(super) fn start_log(settings: &Settings) -> Result<LogHandle, RunError> {
+    let (level, format, target) = log_options(settings);
+    Ok(log::init(level, format, target)?)
+}
+
+pub(super) fn announce(settings: &Settings) {
+    tracing::info!("Starting podicorn {}", env!("CARGO_PKG_VERSION"));
+    for notice in settings.notices() {
+        tracing::warn!("{notice}");
+    }
+}
+
+pub(super) fn limits(settings: &Settings) -> Limits {
+    Limits {
+        boot_timeout: settings.boot_timeout.unwrap_or(launch::FOR_EVER),
+        timeout: settings.timeout,
+        graceful_timeout: settings.graceful_timeout,
+    }
+}
+
+pub(super) fn configured_workers(settings: &Settings) -> Workers {
+    match settings.workers {
+        podicorn_settings::Workers::Fixed(count) => Workers::Fixed(count),
+        podicorn_settings::Workers::Range { min, max } => Workers::Range { min, max },
+    }
+}
+
+pub(super) fn open_admin(settings: &Settings, commands: mpsc::Sender<Command>) -> Result<(), RunError> {
+    let Some(bind) = &settings.admin_bind else { return Ok(()) };
+    let address = BindAddress::parse(&bind.to_string())?;
+    let listener = AdminListener::bind(&address)?;
+    let token =
+        settings.admin_token_file.as_ref().map(TokenFile::open).transpose()?.map(admin::TokenGate::new);
+    let access =
+        listener.tcp_address().map_or(Access::Trusted, |address| Access::for_tcp(address, token.as_ref()));
+    tracing::info!("Admin API at {}: {}", listener.address()?, access.note());
+    tokio::spawn(async move {
+        if let Err(error) = admin::serve(listener, AdminState { commands, access }).await {
+            crate::critical!("The admin API has stopped: {error}");
+        }
+    });
+    Ok(())
+}
+
+pub(super) fn stack_reader(
+    pipe: OwnedFd,
+    who: Python,
+    inputs: &mpsc::UnboundedSender<Input>,
+) -> std::io::Result<StackReader> {
+    let inputs = inputs.clone();
+    StackReader::start(pipe, move |text| {
+        let _ = inputs.send(Input::Stacks { who, text });
+    })
+}
