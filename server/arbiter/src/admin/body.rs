@@ -3,10 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use http_body_util::BodyExt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
@@ -14,6 +15,9 @@ use crate::problem::{FieldError, Kind, Problem};
 
 /// The largest body, in bytes. The largest sensible one has about 150.
 pub(super) const MAX_BODY_BYTES: usize = 16 * 1024;
+
+/// How much of a larger one is read and thrown away before the answer.
+const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 
 /// How long a body may take to arrive.
 const BODY_DEADLINE: Duration = Duration::from_secs(5);
@@ -84,10 +88,10 @@ pub(super) async fn read_object(request: Request) -> Result<JsonObject, Problem>
         )
         .with_header(ACCEPT, HeaderValue::from_static("application/json")));
     }
-    let read = tokio::time::timeout(BODY_DEADLINE, to_bytes(request.into_body(), MAX_BODY_BYTES)).await;
+    let read = tokio::time::timeout(BODY_DEADLINE, collect(request.into_body())).await;
     let bytes = match read {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) if is_too_large(&error) => {
+        Ok(Ok(Collected::Whole(bytes))) => bytes,
+        Ok(Ok(Collected::TooLarge)) => {
             return Err(Problem::blank(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("The body may have {MAX_BODY_BYTES} bytes."),
@@ -131,15 +135,27 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-fn is_too_large(error: &axum::Error) -> bool {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = source {
-        if error.is::<http_body_util::LengthLimitError>() {
-            return true;
+/// A body, as far as it is wanted.
+enum Collected {
+    Whole(Vec<u8>),
+    TooLarge,
+}
+
+/// Reads a body. One that is too large is still read, within bounds: a client that is answered while it sends would see
+/// a reset connection and not the answer (RFC 9112 §9.6).
+async fn collect(mut body: Body) -> Result<Collected, axum::Error> {
+    let mut bytes = Vec::new();
+    let mut received = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        received += data.len();
+        if received <= MAX_BODY_BYTES {
+            bytes.extend_from_slice(&data);
+        } else if received > MAX_DISCARDED_BYTES {
+            break;
         }
-        source = error.source();
     }
-    false
+    Ok(if received > MAX_BODY_BYTES { Collected::TooLarge } else { Collected::Whole(bytes) })
 }
 
 /// Keeps every member, so that one that is there twice is seen.

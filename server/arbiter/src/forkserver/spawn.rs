@@ -63,8 +63,14 @@ pub fn spawn(python: &Interpreter, directory: &Path) -> Result<Process, SpawnErr
         .args(&python.arguments)
         .args(["-c", BOOT])
         .args(inherited.map(|fd| fd.to_string()));
-    // SAFETY: only fcntl(2) on descriptors that the parent keeps open until after the exec: async-signal-safe.
-    unsafe { command.pre_exec(move || keep_open(inherited)) };
+    // SAFETY: only fcntl(2), on descriptors that the parent keeps open until after the exec, and rt_sigaction(2): both
+    // async-signal-safe.
+    unsafe {
+        command.pre_exec(move || {
+            default_signals();
+            keep_open(inherited)
+        })
+    };
     let child = command.spawn().map_err(|source| SpawnError::Exec {
         program: python.program.clone(),
         origin: python.origin,
@@ -84,6 +90,25 @@ pub fn stack_pipe() -> nix::Result<(OwnedFd, OwnedFd)> {
 
 fn set_nonblocking(fd: &OwnedFd) -> nix::Result<()> {
     fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop)
+}
+
+/// Signals that our parent ignored (as nohup does) would stay ignored in every program that the app runs. glibc refuses to
+/// name the two that it keeps for itself, so the kernel is asked.
+fn default_signals() {
+    let default = [0_u64; 4];
+    for number in 1..=64 {
+        // SAFETY: `default` is a zeroed kernel sigaction (32 bytes: SIG_DFL, no flags, no restorer, an empty mask of 8
+        // bytes). KILL and STOP are refused, which is as good.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                number,
+                default.as_ptr(),
+                std::ptr::null_mut::<libc::c_void>(),
+                8,
+            )
+        };
+    }
 }
 
 fn keep_open(inherited: [RawFd; 2]) -> std::io::Result<()> {
