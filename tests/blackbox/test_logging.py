@@ -40,8 +40,8 @@ def test_text_lines_look_like_gunicorns(serve):
 def test_each_line_names_the_process_that_wrote_it(serve):
     server = serve("hello:app")
     worker = server.admin.pids()[0]
-    assert f"[{server.pid}] [INFO] Listening at" in server.err.text
-    assert re.search(rf"\[{worker}\] \[INFO\] Booting worker with pid: {worker}", server.err.text)
+    server.err.wait_for(rf"\[{server.pid}\] \[INFO\] Listening at")
+    server.err.wait_for(rf"\[{worker}\] \[INFO\] Booting worker with pid: {worker}")
 
 
 def test_json_lines_are_json_all_of_them(serve):

@@ -89,4 +89,4 @@ def test_the_heartbeat_needs_no_file(serve):
         assert http.unserved(client)
     wait_until(lambda: not processes.alive(before), "the end of the hung worker")
     server.admin.wait_workers(1)
-    assert "wait_for_a_lock_nobody_frees" in server.err.text
+    server.err.wait_for("wait_for_a_lock_nobody_frees")

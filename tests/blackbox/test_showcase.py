@@ -57,7 +57,7 @@ def test_twenty_random_kills_then_a_broken_release(serve, django_db, tmp_path, p
         server.send(signal.SIGHUP)
         wait_until(lambda: server.admin.pool()["reloads"]["failed"] == 1, "the failed reload")
         assert server.admin.status("/readyz") == 200
-        assert "the new release is broken" in server.err.text
+        server.err.wait_for("the new release is broken")
         assert set(server.admin.pids()) == workers
         done = load.done()
         wait_until(lambda: load.done() >= done + 100, "more answers")

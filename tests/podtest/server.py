@@ -171,6 +171,9 @@ class Server:
         """The exit code; minus the number of the signal that killed it."""
         wait_until(lambda: not self.running(), lambda: f"the server's exit; it said:\n{self.err.text}", deadline)
         assert self.exit_code is not None
+        # The pipes may hold what it said last. A survivor that keeps them open is not waited for.
+        self.err.join(1)
+        self.out.join(1)
         return self.exit_code
 
     def wait_ready(self, deadline: float = DEADLINE) -> "Server":
