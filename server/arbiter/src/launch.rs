@@ -75,6 +75,8 @@ pub struct Blueprint {
 pub struct Shared {
     pub memfd: Descriptor,
     pub doorbell: Descriptor,
+    /// By which busy workers wake idle ones.
+    pub nudge: Descriptor,
 }
 
 /// Reads the config file in the fork server and merges the settings.
@@ -142,8 +144,8 @@ pub async fn start(
         _ => Map::new(),
     };
     let sockets = blueprint.listeners.iter().map(|listener| Arc::clone(&listener.socket));
-    let descriptors =
-        [Arc::clone(&shared.memfd), Arc::clone(&shared.doorbell)].into_iter().chain(sockets).collect();
+    let descriptors = [&shared.memfd, &shared.doorbell, &shared.nudge];
+    let descriptors = descriptors.into_iter().map(Arc::clone).chain(sockets).collect();
     let deadline = settings.boot_timeout.unwrap_or(FOR_EVER);
     Ok(client.request("start", body, descriptors, deadline).await?)
 }

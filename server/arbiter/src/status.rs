@@ -197,6 +197,8 @@ pub struct WorkerStatus {
     pub in_flight: u32,
     /// Complete requests that wait in the worker.
     pub queued: u32,
+    /// Open connections: those of requests, idle ones, and those whose request is still on its way.
+    pub connections: u32,
     /// Seconds with at least one request running.
     pub busy_seconds: f64,
     /// Seconds since the arbiter saw the heartbeat change.
@@ -242,6 +244,8 @@ pub struct Totals {
     pub request_queue: Histogram,
     pub restarts: Restarts,
     pub access_log_lines_dropped: u64,
+    /// Requests that ran into `request_timeout`.
+    pub request_timeouts: u64,
 }
 
 /// Finished requests by the class of their status.

@@ -19,9 +19,9 @@ def set_parent_death_signal(signal: int) -> None:
     """PR_SET_PDEATHSIG. Raises OSError."""
 
 class Slot:
-    """A worker's slot of the scoreboard. Takes `memfd` and `doorbell` over."""
+    """A worker's slot of the scoreboard. Takes the descriptors over."""
 
-    def __init__(self, memfd: int, slot: int, epoch: int, doorbell: int) -> None: ...
+    def __init__(self, memfd: int, slot: int, epoch: int, doorbell: int, nudge: int) -> None: ...
     def set_state(self, state: int) -> None: ...
     def beat(self) -> None: ...
     @property
@@ -40,6 +40,12 @@ class Engine:
     ) -> None: ...
     def run(self) -> None:
         """Serves until stopped; what a signal handler raises comes out of it."""
+
+    def work(self) -> None:
+        """Answers requests on this thread, beside `run`, until the worker ends."""
+
+    def beat_beside(self) -> None:
+        """Beats beside `run`, until the worker ends."""
 
     def stop(self) -> None:
         """Finishes what has begun, then `run` returns. Also before `run`."""

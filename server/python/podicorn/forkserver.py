@@ -40,12 +40,15 @@ if TYPE_CHECKING:
 class Started:
     """What a `start` request has set up; workers are forked from it."""
 
-    def __init__(self, cfg: Settings, log: Logger, server: ArbiterView, memfd: int, doorbell: int) -> None:
+    def __init__(
+        self, cfg: Settings, log: Logger, server: ArbiterView, memfd: int, doorbell: int, nudge: int
+    ) -> None:
         self.cfg = cfg
         self.log = log
         self.server = server
         self.memfd = memfd
         self.doorbell = doorbell
+        self.nudge = nudge
 
 
 class ForkServer:
@@ -126,9 +129,9 @@ class ForkServer:
 
     def _start(self, request: Message, fds: list[int]) -> Message:
         descriptions = request["listeners"]
-        if len(fds) != 2 + len(descriptions):
+        if len(fds) != 3 + len(descriptions):
             raise Failure.internal(f"'start' came with {len(fds)} descriptors for {len(descriptions)} listeners")
-        memfd, doorbell, *sockets = fds
+        memfd, doorbell, nudge, *sockets = fds
         cfg = Settings(request["settings"], self._python, descriptions)
         environment.set_env(cfg.raw_env or ())
         environment.enter(cfg.chdir or self._cwd)
@@ -147,7 +150,7 @@ class ForkServer:
             self._hooks.require("on_reload" if request.get("reload") else "on_starting", server)
         if cfg.preload_app:
             self._preload(server)
-        self._started = Started(cfg, log, server, memfd, doorbell)
+        self._started = Started(cfg, log, server, memfd, doorbell, nudge)
         return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": _other_threads()}
 
     def _preload(self, server: ArbiterView) -> None:
@@ -173,6 +176,7 @@ class ForkServer:
         claim = Claim(
             memfd=started.memfd,
             doorbell=started.doorbell,
+            nudge=started.nudge,
             slot=request["slot"],
             epoch=request["epoch"],
             stack_fd=fds[0],

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from podicorn import _engine, app, environment, leaving, signals, titles
+from podicorn import _engine, app, environment, gthread, leaving, signals, titles
 from podicorn.failure import BOOT_ERROR, UNHANDLED, Failure, first_line, trimmed
 from podicorn.privileges import become
 
@@ -29,9 +29,10 @@ QUICK_PATIENCE = 1.0
 class Claim:
     """The slot of the scoreboard that the worker is for, and the descriptors that came with it."""
 
-    def __init__(self, *, memfd: int, doorbell: int, slot: int, epoch: int, stack_fd: int) -> None:
+    def __init__(self, *, memfd: int, doorbell: int, nudge: int, slot: int, epoch: int, stack_fd: int) -> None:
         self.memfd = memfd
         self.doorbell = doorbell
+        self.nudge = nudge
         self.slot = slot
         self.epoch = epoch
         self.stack_fd = stack_fd
@@ -58,7 +59,7 @@ class WorkerProcess:
         """Claims the slot, boots, serves, exits."""
         claim = self._claim
         try:
-            self._slot = _engine.Slot(claim.memfd, claim.slot, claim.epoch, claim.doorbell)
+            self._slot = _engine.Slot(claim.memfd, claim.slot, claim.epoch, claim.doorbell, claim.nudge)
         except _engine.SlotLost:
             os._exit(0)
         except BaseException:
@@ -154,7 +155,11 @@ class WorkerProcess:
         self._slot.set_state(_engine.READY)
         self._worker.booted = True
         # A TERM during the boot has raised; one from here on is the engine's.
-        self._engine.run()
+        cfg = self._worker.cfg
+        if cfg.worker_type == "gthread":
+            gthread.serve(self._engine, cfg.threads or 1)
+        else:
+            self._engine.run()
 
     def _leave(self, code: int) -> NoReturn:
         self._slot.set_state(_engine.EXITING)

@@ -86,6 +86,7 @@ class Arbiter:
         self._id = 0
         self.memfd = os.memfd_create("scoreboard")
         self.doorbell = os.eventfd(0) if hasattr(os, "eventfd") else os.memfd_create("doorbell")
+        self.nudge = os.memfd_create("nudge")
         self.workers = set()
 
     # ---- requests ----
@@ -124,7 +125,7 @@ class Arbiter:
         try:
             return self.request(
                 "start",
-                [self.memfd, self.doorbell, listener.fileno()],
+                [self.memfd, self.doorbell, self.nudge, listener.fileno()],
                 settings=default_settings(**changes),
                 generation=1,
                 arbiter_pid=os.getpid(),
@@ -229,5 +230,5 @@ class Arbiter:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
         self._socket.close()
-        for fd in (self.stacks, self._err, self._out, self.memfd, self.doorbell):
+        for fd in (self.stacks, self._err, self._out, self.memfd, self.doorbell, self.nudge):
             os.close(fd)

@@ -58,8 +58,9 @@ def fork_worker(arbiter_pid):
 class Slot:
     draining = False
 
-    def __init__(self, memfd, slot, epoch, doorbell):
+    def __init__(self, memfd, slot, epoch, doorbell, nudge):
         os.close(memfd)
+        os.close(nudge)
         self._doorbell = doorbell
         if epoch == 0:
             raise SlotLost

@@ -5,7 +5,7 @@ use crate::histogram::BUCKETS;
 /// `PODICORN` in ASCII: the first word of the map.
 pub const MAGIC: u64 = u64::from_be_bytes(*b"PODICORN");
 /// Raised with every change of this file's numbers.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 /// How many workers the map has room for. Pages that no worker touches cost nothing.
 pub const MAX_SLOTS: u32 = 1024;
@@ -52,6 +52,8 @@ pub mod field {
 
     /// How many ring entries have ever begun.
     pub const RING_HEAD: usize = QUEUE + 3 * LINE;
+    /// Requests that were answered in the app's place because it took too long.
+    pub const TIMED_OUT: usize = RING_HEAD + 1;
     pub const RING: usize = RING_HEAD + LINE;
 }
 

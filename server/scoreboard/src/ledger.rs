@@ -88,6 +88,7 @@ fn zip(a: &Counters, b: &Counters, f: impl Fn(u64, u64) -> Option<u64>) -> Optio
         busy_nanos: f(a.busy_nanos, b.busy_nanos)?,
         log_dropped: f(a.log_dropped, b.log_dropped)?,
         ring_lost: f(a.ring_lost, b.ring_lost)?,
+        timed_out: f(a.timed_out, b.timed_out)?,
         requests: each::<{ field::CLASSES }>(a.requests, b.requests, &f)?,
         latency: each::<BUCKETS>(a.latency, b.latency, &f)?,
         latency_nanos: f(a.latency_nanos, b.latency_nanos)?,
@@ -106,7 +107,7 @@ fn sum(a: &Counters, b: &Counters) -> Counters {
 
 fn believable(added: &Counters, elapsed: Duration) -> bool {
     let most = PER_SECOND.saturating_mul(elapsed.as_secs().saturating_add(1)).saturating_add(SLACK);
-    let counts = [added.accepted, added.log_dropped, added.ring_lost]
+    let counts = [added.accepted, added.log_dropped, added.ring_lost, added.timed_out]
         .into_iter()
         .chain(added.requests)
         .chain(added.latency)

@@ -35,6 +35,8 @@ pub struct Counters {
     pub log_dropped: u64,
     /// Requests whose ring entry was overwritten before they ended.
     pub ring_lost: u64,
+    /// Requests that ran into `request_timeout`.
+    pub timed_out: u64,
     /// By status class: other, 1xx … 5xx.
     pub requests: [u64; field::CLASSES],
     pub latency: [u64; BUCKETS],
@@ -111,6 +113,7 @@ impl<'m> SlotReader<'m> {
                 busy_nanos: get(field::BUSY_NANOS),
                 log_dropped: get(field::LOG_DROPPED),
                 ring_lost: get(field::RING_LOST),
+                timed_out: get(field::TIMED_OUT),
                 requests: std::array::from_fn(|class| get(field::REQUESTS + class)),
                 latency: std::array::from_fn(|b| get(field::LATENCY + b)),
                 latency_nanos: get(field::LATENCY + BUCKETS),
@@ -227,9 +230,9 @@ impl SlotWriter {
         ring::begin(&self.map, self.base, start)
     }
 
-    /// A request has ended with this status (0 where no response was sent).
+    /// A request has ended with this status (0 where no response was sent). Its response is counted apart, by
+    /// [`Self::count_response`].
     pub fn end_request(&self, ticket: Ticket, status: u16, duration_nanos: u64) {
-        self.count_response(status);
         self.add(field::LATENCY + bucket(duration_nanos), 1);
         self.add(field::LATENCY + BUCKETS, duration_nanos);
         if !ring::end(&self.map, self.base, ticket, status, duration_nanos) {
@@ -237,7 +240,12 @@ impl SlotWriter {
         }
     }
 
-    /// A response that the engine gave without the app (a 400, a 408 …).
+    /// A request ran into `request_timeout`.
+    pub fn add_timed_out(&self) {
+        self.add(field::TIMED_OUT, 1);
+    }
+
+    /// A response: of the app, or one that the engine gave in its place (a 400, a 408 …).
     pub fn count_response(&self, status: u16) {
         let class = usize::from(status / 100);
         let class = if class < field::CLASSES { class } else { 0 };
@@ -293,6 +301,8 @@ mod tests {
             parent_id: 0,
         });
         writer.end_request(ticket, 404, 20_000_000);
+        writer.count_response(404);
+        writer.add_timed_out();
         writer.count_response(700);
         writer.beat();
         let reading = map.reader(0).unwrap().read();
@@ -300,6 +310,7 @@ mod tests {
         assert_eq!((reading.beat, reading.in_flight, reading.recycle), (1, 1, false));
         assert_eq!(reading.counters.requests, [1, 0, 0, 0, 1, 0]);
         assert_eq!(reading.counters.latency_nanos, 20_000_000);
+        assert_eq!(reading.counters.timed_out, 1);
         assert_eq!(reading.counters.latency[5], 1);
         assert_eq!(reading.counters.queue[2], 1);
     }

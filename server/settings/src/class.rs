@@ -7,7 +7,10 @@ use std::fmt;
 #[serde(try_from = "String")]
 #[non_exhaustive]
 pub enum WorkerClass {
+    /// One request at a time; the connection ends with the response.
     Sync,
+    /// `threads` requests at a time; connections are kept.
+    Gthread,
 }
 
 /// The name of a worker type as Gunicorn writes it: alias, class.
@@ -24,7 +27,7 @@ const GUNICORN: &[(&str, &str)] = &[
 
 impl WorkerClass {
     /// Every type, by its alias.
-    const AVAILABLE: &[(&str, Self)] = &[("sync", Self::Sync)];
+    const AVAILABLE: &[(&str, Self)] = &[("sync", Self::Sync), ("gthread", Self::Gthread)];
 
     /// The type that `-k` names: an alias, a dotted class, `module:Class`, or `egg:gunicorn#alias`.
     pub(crate) fn named(text: &str) -> Option<Self> {
@@ -39,7 +42,8 @@ impl WorkerClass {
         let alias = alias_of(text);
         if GUNICORN.iter().any(|(name, _)| *name == alias) {
             format!(
-                "of Gunicorn's worker types this version has {available}; use -k {available} with more workers"
+                "of Gunicorn's worker types this version has {available}; for many requests at a time use -k gthread \
+                 --threads N"
             )
         } else {
             format!("worker classes other than its own are not loaded; this version has {available}")
@@ -50,6 +54,7 @@ impl WorkerClass {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
+            Self::Gthread => "gthread",
         }
     }
 }
@@ -99,8 +104,15 @@ mod tests {
     }
 
     #[test]
+    fn every_spelling_of_gthread_is_gthread() {
+        for text in ["gthread", "egg:gunicorn#gthread", "gunicorn.workers.gthread.ThreadWorker"] {
+            assert_eq!(WorkerClass::named(text), Some(WorkerClass::Gthread), "{text}");
+        }
+    }
+
+    #[test]
     fn other_types_are_refused_by_name() {
-        for text in ["gevent", "gunicorn.workers.gthread.ThreadWorker", "egg:gunicorn#asgi", "eventlet"] {
+        for text in ["gevent", "gunicorn.workers.ggevent.GeventWorker", "egg:gunicorn#asgi", "eventlet"] {
             assert_eq!(WorkerClass::named(text), None, "{text}");
             assert!(WorkerClass::refusal(text).starts_with("of Gunicorn's worker types"), "{text}");
         }

@@ -42,11 +42,6 @@ fn worker_type(merged: &Layer) -> Result<(), SettingsError> {
     if WorkerClass::named(class).is_none() {
         return Err(refusal(merged, "worker_class", WorkerClass::refusal(class)));
     }
-    if merged.get("threads").and_then(Value::as_i64).is_some_and(|threads| threads > 1) {
-        let instead = "it makes a sync worker a gthread worker, which this version does not have; use --workers for more \
-                       requests at a time";
-        return Err(refusal(merged, "threads", instead.to_owned()));
-    }
     Ok(())
 }
 

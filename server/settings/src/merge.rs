@@ -8,7 +8,7 @@ use crate::table::{find, table};
 use crate::value::{self, Problem};
 use crate::{
     CommandLine, EnvLayers, Host, Layer, LogFormat, LogLevel, LogTarget, Settings, SettingsError, Source,
-    gate,
+    WorkerClass, gate,
 };
 
 /// What is needed before the config file is read, from the environment and the command line.
@@ -128,6 +128,10 @@ fn typed(
     settings.sources = sources;
     settings.hooks = hooks;
     settings.notices = notices;
+    if settings.worker_class == WorkerClass::Sync && settings.threads > 1 {
+        // As in Gunicorn: threads are what was asked for.
+        settings.worker_class = WorkerClass::Gthread;
+    }
     Ok(settings)
 }
 

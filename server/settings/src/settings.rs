@@ -38,6 +38,7 @@ pub struct Settings {
     pub reuse_port: bool,
 
     pub workers: Workers,
+    /// The type in force: `sync` with more than one thread is gthread.
     pub worker_class: WorkerClass,
     pub threads: u32,
     pub worker_connections: u32,
@@ -60,6 +61,9 @@ pub struct Settings {
     /// A connection whose request head is not complete after this long gets 408; `None`: no limit.
     #[serde(deserialize_with = "seconds_or_none")]
     pub head_timeout: Option<Duration>,
+    /// A request without the beginning of a response after this long gets 504; `None`: no limit.
+    #[serde(deserialize_with = "seconds_or_none")]
+    pub request_timeout: Option<Duration>,
     #[serde(deserialize_with = "seconds")]
     pub drain_delay: Duration,
 
@@ -132,11 +136,13 @@ impl Settings {
     ///
     /// As in Gunicorn's `Config`, what depends on other things is worked out: `proc_name`, `sendfile`, `user`, `group`
     /// and `chdir` are the values in force. `workers` is the number to start with, and `workers_max` (no setting) the end
-    /// of the range, or the same number. Hooks are null: they stay in Python.
+    /// of the range, or the same number; `worker_type` (no setting) is the alias of the type in force. Hooks are null: they
+    /// stay in Python.
     pub fn to_json(&self) -> Value {
         let mut values = self.values.clone();
         values.insert("proc_name".to_owned(), self.proc_name.clone().into());
         values.insert("sendfile".to_owned(), self.sendfile.into());
+        values.insert("worker_type".to_owned(), self.worker_class.as_str().into());
         values.insert("workers".to_owned(), self.workers.initial().into());
         values.insert("workers_max".to_owned(), self.workers.max().into());
         for hook in crate::table().iter().filter(|setting| matches!(setting.kind, crate::Kind::Hook)) {

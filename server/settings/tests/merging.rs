@@ -325,12 +325,21 @@ fn accounts_and_directories_are_resolved() {
 }
 
 #[test]
+fn threads_turn_sync_into_gthread() {
+    assert_eq!(from_args(&["app", "--threads", "4"]).worker_class, WorkerClass::Gthread);
+    assert_eq!(from_args(&["app", "-k", "sync", "--threads", "4"]).worker_class, WorkerClass::Gthread);
+    assert_eq!(from_args(&["app", "-k", "gthread"]).worker_class, WorkerClass::Gthread);
+    let settings = from_args(&["app", "--threads", "1"]);
+    assert_eq!(settings.worker_class, WorkerClass::Sync);
+    assert_eq!(settings.to_json()["worker_type"], "sync");
+}
+
+#[test]
 fn what_is_not_supported_is_refused_with_an_alternative() {
     for (args, file, says) in [
         (&["app", "-k", "gevent"][..], json!({}), "worker_class = 'gevent' (command line --worker-class)"),
-        (&["app", "-k", "gevent"], json!({}), "this version has sync"),
+        (&["app", "-k", "gevent"], json!({}), "this version has sync, gthread"),
         (&["app"], json!({"worker_class": "pkg.mod:Class"}), "this version has sync"),
-        (&["app", "--threads", "2"], json!({}), "gthread"),
         (&["app", "--daemon"], json!({}), "foreground"),
         (&["app", "--paste", "x.ini"], json!({}), "paste.deploy.loadapp"),
         (&["app", "--protocol", "uwsgi"], json!({}), "proxy_pass"),

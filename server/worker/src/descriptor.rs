@@ -22,6 +22,19 @@ pub(crate) fn adopt(fd: RawFd) -> Result<OwnedFd, EngineError> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// A second descriptor for what Python keeps open for as long as this call takes.
+pub(crate) fn duplicate(fd: RawFd) -> Result<OwnedFd, EngineError> {
+    if fd < 0 {
+        return Err(EngineError::System { what: "duplicating a descriptor", errno: Errno::EBADF });
+    }
+    // SAFETY: the number is not negative, and a closed one gives EBADF.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let copy = fcntl(borrowed, FcntlArg::F_DUPFD_CLOEXEC(0))
+        .map_err(EngineError::system("duplicating a descriptor"))?;
+    // SAFETY: fcntl has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 /// Listening sockets are shared between the workers: a worker that loses the race for a connection must not sleep in
 /// `accept`.
 pub(crate) fn set_nonblocking(fd: &OwnedFd) -> Result<(), EngineError> {

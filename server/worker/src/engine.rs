@@ -1,12 +1,14 @@
 //! `Engine`: the reactor and a worker type in one Python object.
 //!
 //! `run` is the loop of the types in which the engine itself waits: wait for events without the GIL, let Python's signal
-//! handlers run, beat, dispatch, have the complete requests answered. `fileno` and `turn` are for loops of others.
+//! handlers run, beat, dispatch, have the complete requests answered, by this thread (sync, and gthread with one thread) or
+//! by those that are in `work` (gthread with more). `fileno` and `turn` are for loops of others.
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
@@ -24,17 +26,27 @@ use crate::reactor::table::Token;
 use crate::reactor::wake::Wake;
 use crate::reactor::{EVENTS, Notice, Reactor, Ready};
 use crate::slot::{SharedSlot, Slot};
-use crate::sync;
-use crate::wsgi::service::Service;
+use crate::wsgi::service::{Orders, Service};
+use crate::{gthread, sync};
 
 /// What is not Python's: reachable from signal handlers, from other threads and from the after-fork hook.
 pub(crate) struct Core {
     /// `None` after the end, and in a child that the app has forked.
     reactor: Mutex<Option<Reactor>>,
+    /// For threads in [`Self::wait_for_request`]: a request is ready, or there will be none any more.
+    work: Condvar,
     wake: Arc<Wake>,
     slot: Arc<SharedSlot>,
-    stop: AtomicBool,
-    quit: Arc<AtomicBool>,
+    orders: Orders,
+}
+
+/// Why [`Core::attend`] came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attention {
+    /// Python is due: a signal, the heartbeat, something to be logged.
+    Due,
+    /// The reactor has panicked.
+    Panicked,
 }
 
 /// For the after-fork hook, which has no other way to the engines.
@@ -53,16 +65,82 @@ impl Core {
 
     /// A complete request for the worker type. Its connection goes back by [`Self::answered`].
     pub(crate) fn next_request(&self) -> Option<Ready> {
-        self.with(Reactor::next_request).flatten()
+        self.with(|reactor| reactor.next_request(monotonic())).flatten()
+    }
+
+    /// As [`Self::next_request`], but sleeps until there is one; `None`: the worker ends. Call it without the GIL.
+    pub(crate) fn wait_for_request(&self) -> Option<Ready> {
+        let mut guard = self.lock();
+        loop {
+            let reactor = guard.as_mut().filter(|_| !self.is_quitting())?;
+            if let Some(ready) = reactor.next_request(monotonic()) {
+                return Some(ready);
+            }
+            reactor.sleepers += 1;
+            guard = self.work.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            if let Some(reactor) = guard.as_mut() {
+                reactor.sleepers -= 1;
+            }
+        }
     }
 
     pub(crate) fn answered(&self, token: Token, connection: Box<Connection>) {
-        self.with(|reactor| reactor.answered(token, connection, monotonic()));
+        let socket = Arc::clone(&connection.socket);
+        if self.with(|reactor| reactor.answered(token, connection, monotonic())).is_none() {
+            // The engine has ended meanwhile.
+            socket.shut_down();
+        } else if self.orders.stop.load(Ordering::Relaxed) {
+            // It may have been what the worker still waited for.
+            self.wake.ring();
+        }
+    }
+
+    /// Waits for events and dispatches them until Python is due, by `until` at the latest. Call it without the GIL, which
+    /// the threads that run the app want.
+    pub(crate) fn attend(
+        &self,
+        epoll: &Epoll,
+        events: &mut [EpollEvent],
+        until: Nanos,
+    ) -> Result<Attention, Errno> {
+        loop {
+            let now = monotonic();
+            let patience = self.with(|reactor| reactor.patience(now, until)).unwrap_or(0);
+            let found = match epoll.wait(events, EpollTimeout::from(patience)) {
+                Ok(found) => found,
+                Err(Errno::EINTR) => return Ok(Attention::Due),
+                Err(errno) => return Err(errno),
+            };
+            let now = monotonic();
+            let dispatched = catch_unwind(AssertUnwindSafe(|| {
+                self.with(|reactor| {
+                    let woken = reactor.dispatch(&events[..found], now);
+                    for _ in 0..reactor.waiting().min(reactor.sleepers) {
+                        self.work.notify_one();
+                    }
+                    woken || reactor.has_notices()
+                })
+            }));
+            match dispatched {
+                Err(_) => return Ok(Attention::Panicked),
+                Ok(None | Some(true)) => return Ok(Attention::Due),
+                Ok(Some(false)) if now >= until => return Ok(Attention::Due),
+                Ok(Some(false)) => {}
+            }
+        }
+    }
+
+    /// Sleeps for so long; whether the engine has ended by then.
+    fn has_ended_after(&self, pause: Duration) -> bool {
+        let guard = self.lock();
+        let ended = |reactor: &mut Option<Reactor>| reactor.is_some();
+        let waited = self.work.wait_timeout_while(guard, pause, ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.is_none()
     }
 
     /// Whether the worker is to end at once.
     pub(crate) fn is_quitting(&self) -> bool {
-        self.quit.load(Ordering::Relaxed)
+        self.orders.quit.load(Ordering::Relaxed)
     }
 
     /// Whether this process is a child that the app has forked.
@@ -137,6 +215,8 @@ pub(crate) struct Engine {
     beat: Nanos,
     graceful_timeout: Nanos,
     progress: Mutex<Progress>,
+    /// Threads that call the app; 1: the engine's own.
+    threads: usize,
 }
 
 impl Engine {
@@ -171,10 +251,10 @@ impl Engine {
         let now = monotonic();
         self.keep_alive(py, now);
         let dispatched = catch_unwind(AssertUnwindSafe(|| {
-            self.core.with(|reactor| reactor.dispatch(&events[..found], now));
+            self.core.with(|reactor| reactor.dispatch(&events[..found], now))
         }));
         if dispatched.is_err() {
-            self.service.log(py, "error", "internal error: the reactor has panicked; the worker goes on");
+            self.tell_panic(py);
         }
         sync::serve(py, &self.core, &self.service)?;
         if self.core.is_disabled() {
@@ -185,12 +265,36 @@ impl Engine {
         Ok(self.is_done())
     }
 
+    /// One turn in which the app is called by other threads; true when the worker is to end.
+    fn turn_beside_threads(&self, py: Python<'_>, events: &mut [EpollEvent]) -> PyResult<bool> {
+        let epoll = self.epoll()?;
+        let until = self.next_duty();
+        let attention = py.detach(|| self.core.attend(&epoll, events, until));
+        drop(epoll);
+        if attention.map_err(|errno| EngineError::System { what: "epoll_wait", errno })?
+            == Attention::Panicked
+        {
+            self.tell_panic(py);
+        }
+        py.check_signals()?;
+        self.keep_alive(py, monotonic());
+        self.tell_notices(py);
+        Ok(self.is_done())
+    }
+
+    fn tell_panic(&self, py: Python<'_>) {
+        self.service.log(py, "error", "internal error: the reactor has panicked; the worker goes on");
+    }
+
+    /// When Python is due at the latest.
+    fn next_duty(&self) -> Nanos {
+        let progress = self.progress();
+        progress.deadline.map_or(progress.next_beat, |deadline| deadline.min(progress.next_beat))
+    }
+
     fn patience(&self) -> EpollTimeout {
         let now = monotonic();
-        let progress = self.progress();
-        let at_most =
-            progress.deadline.map_or(progress.next_beat, |deadline| deadline.min(progress.next_beat));
-        drop(progress);
+        let at_most = self.next_duty();
         EpollTimeout::from(self.core.with(|reactor| reactor.patience(now, at_most)).unwrap_or(0))
     }
 
@@ -206,7 +310,7 @@ impl Engine {
         self.core.slot.beat();
         self.service.publish_log_drops();
         self.core.with(Reactor::requeue_listeners);
-        if getppid() != self.parent && !self.core.stop.swap(true, Ordering::Relaxed) {
+        if getppid() != self.parent && !self.core.orders.stop.swap(true, Ordering::Relaxed) {
             self.service.log(py, "info", "Parent changed, shutting down: the arbiter has died");
         }
     }
@@ -216,7 +320,7 @@ impl Engine {
         if self.core.is_quitting() {
             return true;
         }
-        if !self.core.stop.load(Ordering::Relaxed) {
+        if !self.core.orders.stop.load(Ordering::Relaxed) {
             return false;
         }
         let now = monotonic();
@@ -255,6 +359,7 @@ impl Engine {
         if let Some(mut reactor) = self.core.lock().take() {
             reactor.close_all();
         }
+        self.core.work.notify_all();
         py.detach(|| self.service.finish_log());
     }
 }
@@ -289,21 +394,23 @@ impl Engine {
             reactor: Mutex::new(Some(reactor)),
             wake,
             slot,
-            stop: AtomicBool::new(false),
-            quit: Arc::default(),
+            work: Condvar::new(),
+            orders: Orders::default(),
         });
         register_after_fork(py, &core)?;
         let (beat, graceful_timeout) = (options.beat, options.graceful_timeout);
+        let threads = options.limits.threads;
         Ok(Self {
             service: {
-                let quit = Arc::clone(&core.quit);
-                Service::new(py, Arc::clone(&core.slot), quit, &addresses, options, app, error_log)?
+                let orders = core.orders.clone();
+                Service::new(py, Arc::clone(&core.slot), orders, &addresses, options, app, error_log)?
             },
             core,
             parent: getppid(),
             beat,
             graceful_timeout,
             progress: Mutex::new(Progress { next_beat: 0, deadline: None, done: false }),
+            threads,
         })
     }
 
@@ -314,7 +421,12 @@ impl Engine {
         let before = set_wakeup_fd(py, self.core.wake.writing_end()).ok();
         let mut events = vec![EpollEvent::empty(); EVENTS];
         let outcome = loop {
-            match self.turn_once(py, &mut events, true) {
+            let turn = if self.threads > 1 {
+                self.turn_beside_threads(py, &mut events)
+            } else {
+                self.turn_once(py, &mut events, true)
+            };
+            match turn {
                 Ok(false) => {}
                 Ok(true) => break Ok(()),
                 Err(error) => break Err(error),
@@ -333,14 +445,28 @@ impl Engine {
     /// Graceful: takes no more connections (all that wait, if the whole server stops), finishes what has begun, then
     /// `run` returns. For signal handlers too.
     fn stop(&self) {
-        self.core.stop.store(true, Ordering::Relaxed);
+        self.core.orders.stop.store(true, Ordering::Relaxed);
         self.core.wake.ring();
     }
 
     /// `run` returns as soon as it can.
     fn quit(&self) {
-        self.core.quit.store(true, Ordering::Relaxed);
+        self.core.orders.quit.store(true, Ordering::Relaxed);
         self.core.wake.ring();
+    }
+
+    /// Answers requests on the calling thread, until the worker ends; `run` goes on beside it. For `threads` > 1.
+    fn work(&self, py: Python<'_>) {
+        gthread::work(py, &self.core, &self.service);
+    }
+
+    /// Beats beside `run`, for a worker whose only thread may be in the app for longer than `timeout`; returns when the
+    /// worker ends.
+    fn beat_beside(&self, py: Python<'_>) {
+        let pause = Duration::from_nanos(self.beat);
+        while !self.core.is_disabled() && !py.detach(|| self.core.has_ended_after(pause)) {
+            self.core.slot.beat();
+        }
     }
 
     /// Opens the access log's file again.

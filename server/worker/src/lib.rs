@@ -19,6 +19,7 @@ mod descriptor;
 mod engine;
 mod error;
 mod fork;
+mod gthread;
 mod listener;
 mod options;
 mod reactor;
@@ -58,6 +59,8 @@ mod _engine {
     use super::error::SlotLost;
     #[pymodule_export]
     use super::slot::Slot;
+    #[pymodule_export]
+    use super::wsgi::client_socket::ClientSocket;
     #[pymodule_export]
     use super::wsgi::errors::Errors;
     #[pymodule_export]

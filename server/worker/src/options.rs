@@ -13,9 +13,6 @@ use crate::clock::{Nanos, SECOND, from_seconds};
 use crate::error::EngineError;
 use crate::trust::TrustedPeers;
 
-/// Where a request body that never moves is given up, and a client that takes none of its response.
-const STALL: Nanos = 60 * SECOND;
-
 /// How lines of the access log look.
 #[derive(Debug, Clone)]
 pub(crate) enum LogStyle {
@@ -30,10 +27,27 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// `None`: a request head may take for ever.
     pub(crate) head_timeout: Option<Nanos>,
-    /// How long a body or a response may stand still.
-    pub(crate) stall_timeout: Nanos,
+    /// The period in which a body or a response must move by `min_rate`; `None`: it may stand still.
+    pub(crate) stall_timeout: Option<Nanos>,
+    /// Bytes per second.
+    pub(crate) min_rate: u64,
     /// Bytes of a body that are complete before Python is called.
     pub(crate) body_buffer: usize,
+    /// Bytes of all unfinished requests together.
+    pub(crate) body_budget: usize,
+    /// How long a connection may wait for its next request; `None`: each carries one.
+    pub(crate) keep_alive: Option<Nanos>,
+    /// `None`: the app may take for ever.
+    pub(crate) request_timeout: Option<Nanos>,
+    /// Requests at a time; 1 on the engine's own thread.
+    pub(crate) threads: usize,
+}
+
+impl Limits {
+    /// Bytes that a client has to move in each stall period.
+    pub(crate) fn least_per_stall(&self) -> u64 {
+        self.min_rate.saturating_mul(self.stall_timeout.unwrap_or(0) / SECOND).max(1)
+    }
 }
 
 /// Hooks of the config file, called only where set.
@@ -55,7 +69,10 @@ pub(crate) struct Options {
     pub(crate) beat: Nanos,
     /// `None`: for ever.
     pub(crate) max_requests: Option<u64>,
+    /// What `wsgi.multithread` says: of gthread, whatever the number of threads, as in Gunicorn.
+    pub(crate) multithread: bool,
     pub(crate) multiprocess: bool,
+    pub(crate) sendfile: bool,
     pub(crate) access_log: Option<(Target, LogStyle)>,
     pub(crate) hooks: Hooks,
 }
@@ -78,6 +95,15 @@ impl<'py> Reader<'_, 'py> {
         let Some(value) = self.get(name)? else { return Ok(from_seconds(default)) };
         let seconds: f64 = value.extract().map_err(|_| Self::wrong(name, &value, "a number of seconds"))?;
         Ok(from_seconds(seconds))
+    }
+
+    /// A duration where 0 means that there is none.
+    fn limit(&self, name: &'static str, default: f64) -> PyResult<Option<Nanos>> {
+        Ok(Some(self.seconds(name, default)?).filter(|limit| *limit > 0))
+    }
+
+    fn size(&self, name: &'static str, default: u64) -> PyResult<usize> {
+        Ok(usize::try_from(self.count(name, default)?).unwrap_or(usize::MAX))
     }
 
     fn count(&self, name: &'static str, default: u64) -> PyResult<u64> {
@@ -123,14 +149,17 @@ impl Options {
     /// Reads the dict.
     pub(crate) fn read(options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let reader = Reader(options);
-        let head_timeout = reader.seconds("head_timeout", 60.0)?;
+        let gthread = reader.text("worker_type")?.as_deref() == Some("gthread");
         let limits = Limits {
-            connections: usize::try_from(reader.count("worker_connections", 1000)?)
-                .unwrap_or(usize::MAX)
-                .max(1),
-            head_timeout: (head_timeout > 0).then_some(head_timeout),
-            stall_timeout: STALL,
-            body_buffer: usize::try_from(reader.count("body_buffer", 1 << 20)?).unwrap_or(usize::MAX),
+            connections: reader.size("worker_connections", 1000)?.max(1),
+            head_timeout: reader.limit("head_timeout", 10.0)?,
+            stall_timeout: reader.limit("stall_timeout", 30.0)?,
+            min_rate: reader.count("min_body_rate", 240)?,
+            body_buffer: reader.size("body_buffer", 1 << 20)?,
+            body_budget: reader.size("body_budget", 32 << 20)?,
+            keep_alive: if gthread { reader.limit("keepalive", 2.0)? } else { None },
+            request_timeout: reader.limit("request_timeout", 0.0)?,
+            threads: if gthread { reader.size("threads", 1)?.max(1) } else { 1 },
         };
         let trusted = reader.list("forwarded_allow_ips", "127.0.0.1,::1")?;
         let trusted = TrustedPeers::parse(trusted.iter().map(String::as_str))
@@ -143,7 +172,9 @@ impl Options {
             graceful_timeout: reader.seconds("graceful_timeout", 30.0)?,
             beat: if timeout == 0 { SECOND } else { SECOND.min(timeout / 4) },
             max_requests: max_requests(&reader)?,
+            multithread: gthread,
             multiprocess: reader.get("workers")?.is_some_and(|workers| !workers.eq(1).unwrap_or(false)),
+            sendfile: reader.get("sendfile")?.is_none_or(|value| value.is_truthy().unwrap_or(true)),
             access_log: access_log(&reader)?,
             hooks: Hooks {
                 worker: reader.hook("worker")?,
@@ -168,12 +199,14 @@ fn parser_config(reader: &Reader<'_, '_>) -> PyResult<ParserConfig> {
             return Err(EngineError::Setting { name: "header_map", reason }.into());
         }
     };
+    let limits = HttpLimits::from_settings(
+        number("limit_request_line", defaults.request_line)?,
+        number("limit_request_fields", defaults.fields)?,
+        number("limit_request_field_size", defaults.field_size)?,
+    );
+    let body = Some(reader.count("limit_request_body", 0)?).filter(|limit| *limit > 0);
     Ok(ParserConfig {
-        limits: HttpLimits::from_settings(
-            number("limit_request_line", defaults.request_line)?,
-            number("limit_request_fields", defaults.fields)?,
-            number("limit_request_field_size", defaults.field_size)?,
-        ),
+        limits: HttpLimits { body, ..limits },
         leniency: Leniency {
             strip_header_spaces: reader.flag("strip_header_spaces")?,
             permit_obsolete_folding: reader.flag("permit_obsolete_folding")?,

@@ -3,7 +3,7 @@
 //! The map is not inherited by children that the app forks (`MADV_DONTFORK`), so touching it there would be a
 //! segmentation fault: [`SharedSlot::disable`] is called in such a child before anything else.
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +19,8 @@ pub(crate) struct SharedSlot {
     /// `None` in a child of the worker, which does not have the map.
     writer: Mutex<Option<SlotWriter>>,
     doorbell: OwnedFd,
+    /// Shared by all workers.
+    nudge: OwnedFd,
     /// Set in a child of the worker: no word may be touched any more.
     disabled: AtomicBool,
 }
@@ -106,7 +108,7 @@ impl SharedSlot {
         })
     }
 
-    /// A request has ended; `status` 0 where no response was sent. `busy_nanos`: how long it held a Python thread.
+    /// A request has ended; `status` 0 where no response was sent. Its response is counted apart. `busy_nanos`: how long it held a Python thread.
     pub(crate) fn end_request(&self, ticket: Option<Ticket>, status: u16, busy_nanos: u64, in_flight: u32) {
         self.with((), |writer| {
             if let Some(ticket) = ticket {
@@ -117,13 +119,32 @@ impl SharedSlot {
         });
     }
 
-    /// A response that the engine gave without the app.
+    /// A request ran into `request_timeout`; the arbiter tells people where the app was.
+    pub(crate) fn tell_timed_out(&self) {
+        self.with((), |writer| writer.add_timed_out());
+        self.ring();
+    }
+
+    /// Wakes one other worker that is idle: connections wait that this one leaves to it. Were the counter full, every
+    /// worker would have been woken already.
+    pub(crate) fn nudge(&self) {
+        if !self.is_disabled() {
+            let _ = nix::unistd::write(&self.nudge, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// To be watched for nudges of other workers.
+    pub(crate) fn nudged(&self) -> BorrowedFd<'_> {
+        self.nudge.as_fd()
+    }
+
+    /// A response, the app's or one that the engine gave in its place.
     pub(crate) fn count_response(&self, status: u16) {
         self.with((), |writer| writer.count_response(status));
     }
 }
 
-/// `Slot(memfd, slot, epoch, doorbell)`: claims the slot for this process. Takes both descriptors over. Raises
+/// `Slot(memfd, slot, epoch, doorbell, nudge)`: claims the slot for this process. Takes the descriptors over. Raises
 /// `SlotLost` if the arbiter has given the slot up.
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct Slot {
@@ -133,12 +154,13 @@ pub(crate) struct Slot {
 #[pymethods]
 impl Slot {
     #[new]
-    fn new(memfd: RawFd, slot: u32, epoch: u32, doorbell: RawFd) -> Result<Self, EngineError> {
+    fn new(memfd: RawFd, slot: u32, epoch: u32, doorbell: RawFd, nudge: RawFd) -> Result<Self, EngineError> {
         let memfd = adopt(memfd)?;
         let doorbell = adopt(doorbell)?;
+        let nudge = adopt(nudge)?;
         let writer = Map::attach(memfd)?.claim(slot, epoch, std::process::id())?;
-        let shared =
-            SharedSlot { writer: Mutex::new(Some(writer)), doorbell, disabled: AtomicBool::new(false) };
+        let writer = Mutex::new(Some(writer));
+        let shared = SharedSlot { writer, doorbell, nudge, disabled: AtomicBool::new(false) };
         Ok(Self { shared: Arc::new(shared) })
     }
 

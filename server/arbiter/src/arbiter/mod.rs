@@ -101,6 +101,9 @@ struct Attendant {
     retired: Option<RetireReason>,
     /// When the slot's counters were last taken.
     observed: Instant,
+    /// Requests that had run into `request_timeout` when last looked, and when that was last told.
+    timed_out: u64,
+    timeout_told: Option<Instant>,
     /// Dropped with the entry.
     _stacks: Option<StackReader>,
 }

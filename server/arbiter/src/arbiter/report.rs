@@ -106,6 +106,7 @@ impl Arbiter {
             requests: counters.requests.iter().fold(0, |sum, count| sum.saturating_add(*count)),
             in_flight: worker.in_flight,
             queued: worker.parked,
+            connections: worker.connections,
             busy_seconds: seconds(counters.busy_nanos),
             last_beat_seconds: worker.pid.map(|_| seconds_since(worker.beat_seen)),
             current_request: requests
@@ -132,6 +133,7 @@ impl Arbiter {
             request_queue: histogram(&counters.queue, counters.queue_nanos),
             restarts: self.tally.restarts,
             access_log_lines_dropped: counters.log_dropped,
+            request_timeouts: counters.timed_out,
         }
     }
 }

@@ -128,7 +128,12 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
 
     let (map, memfd) = Map::create()?;
     let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let shared = Shared { memfd: share(memfd), doorbell: share(doorbell.as_fd().try_clone_to_owned()?) };
+    let nudge = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let shared = Shared {
+        memfd: share(memfd),
+        doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
+        nudge: share(nudge.into()),
+    };
     let mut blueprint = Blueprint { settings: Arc::clone(&settings), listeners: Vec::new(), hooks };
 
     if settings.print_config || settings.check_config {

@@ -1,6 +1,6 @@
 //! Carrying out the pool's actions, and reading the scoreboard for it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use podicorn_scoreboard::RingEntry;
@@ -13,6 +13,9 @@ use crate::forkserver::spawn::stack_pipe;
 use crate::launch;
 use crate::pool::{Action, Event, HangReason, Reading, RetireReason};
 use crate::signals;
+
+/// Stacks of one worker are not asked for more often, however many of its requests time out.
+const TIMEOUT_QUIET: Duration = Duration::from_secs(5);
 
 #[derive(Debug, serde::Deserialize)]
 struct SpawnedReply {
@@ -101,7 +104,14 @@ impl Arbiter {
         let deadline = self.settings.boot_timeout.unwrap_or(launch::FOR_EVER);
         let answer = client.request::<SpawnedReply>("spawn", body, vec![share(stack_end)], deadline);
         let stacks = stack_reader(stacks, Python::Worker { slot, epoch }, &self.inputs).ok();
-        let attendant = Attendant { generation, retired: None, observed: Instant::now(), _stacks: stacks };
+        let attendant = Attendant {
+            generation,
+            retired: None,
+            observed: Instant::now(),
+            timed_out: 0,
+            timeout_told: None,
+            _stacks: stacks,
+        };
         self.attendants.insert(slot, attendant);
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
@@ -217,12 +227,14 @@ impl Arbiter {
             self.observe(slot);
             let Ok(reader) = self.map.reader(slot) else { continue };
             let now = reader.read();
+            self.tell_request_timeouts(slot, now.counters.timed_out);
             let reading = Reading {
                 state: now.state,
                 beat: now.beat,
                 recycle: now.recycle,
                 in_flight: now.in_flight,
                 parked: now.parked,
+                connections: now.connections,
             };
             // All loads before any event: the first one may already make the pool choose whom to retire.
             self.pool.note_load(slot, reading);
@@ -231,6 +243,20 @@ impl Arbiter {
         for (slot, reading) in readings {
             self.tell_pool(Event::Reading { slot, reading });
         }
+    }
+
+    /// Says which request ran into `request_timeout`, and has the worker say where it is in the app.
+    fn tell_request_timeouts(&mut self, slot: u32, timed_out: u64) {
+        let serving = self.running_request(slot).map(|entry| request_text(&entry));
+        let pid = self.pool.worker(slot).and_then(|worker| worker.pid);
+        let Some(attendant) = self.attendants.get_mut(&slot) else { return };
+        let more = timed_out > std::mem::replace(&mut attendant.timed_out, timed_out);
+        let quiet = attendant.timeout_told.is_none_or(|told| told.elapsed() >= TIMEOUT_QUIET);
+        let (true, true, Some(pid)) = (more, quiet, pid) else { return };
+        attendant.timeout_told = Some(Instant::now());
+        let serving = serving.unwrap_or_else(|| "a request that has ended meanwhile".to_owned());
+        tracing::error!(slot, "Request timeout in worker (pid:{pid}): {serving}");
+        let _ = signals::send(pid, signals::stack_signal());
     }
 
     /// The request that a worker was serving when it was last heard of.

@@ -98,6 +98,7 @@ pub struct Reading {
     pub recycle: bool,
     pub in_flight: u32,
     pub parked: u32,
+    pub connections: u32,
 }
 
 /// What has happened.

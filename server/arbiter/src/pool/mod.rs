@@ -161,6 +161,7 @@ impl Pool {
         if let Some(worker) = self.workers.get_mut(&slot) {
             worker.in_flight = reading.in_flight;
             worker.parked = reading.parked;
+            worker.connections = reading.connections;
         }
     }
 

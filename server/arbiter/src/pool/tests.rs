@@ -54,7 +54,7 @@ impl World {
     }
 
     fn read(&mut self, slot: u32, state: State, beat: u64, recycle: bool, in_flight: u32) -> Vec<Action> {
-        let reading = Reading { state: Some(state), beat, recycle, in_flight, parked: 0 };
+        let reading = Reading { state: Some(state), beat, recycle, in_flight, parked: 0, connections: 0 };
         self.send(Event::Reading { slot, reading })
     }
 

@@ -44,6 +44,7 @@ pub struct Worker {
     pub recycle: bool,
     pub in_flight: u32,
     pub parked: u32,
+    pub connections: u32,
     beat: u64,
     /// When the arbiter last saw the beat change.
     pub beat_seen: Instant,
@@ -61,6 +62,7 @@ impl Worker {
             recycle: false,
             in_flight: 0,
             parked: 0,
+            connections: 0,
             beat: 0,
             beat_seen: now,
             spawned_at: now,
@@ -94,6 +96,7 @@ impl Worker {
         }
         self.in_flight = reading.in_flight;
         self.parked = reading.parked;
+        self.connections = reading.connections;
         // A wish to be replaced is not taken back.
         self.recycle |= reading.recycle && self.is_ready();
     }

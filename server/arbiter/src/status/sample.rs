@@ -25,6 +25,7 @@ pub(crate) fn worker(slot: u32, state: WorkerState) -> WorkerStatus {
         requests: 120,
         in_flight: u32::from(busy),
         queued: 2 * u32::from(busy),
+        connections: 3,
         busy_seconds: 12.25,
         last_beat_seconds: Some(0.5),
         current_request: busy.then(|| CurrentRequest {
@@ -110,6 +111,7 @@ pub(crate) fn status() -> Status {
                 reload: 6,
             },
             access_log_lines_dropped: 19,
+            request_timeouts: 20,
         },
         listeners: vec![
             ListenerStatus {

@@ -126,6 +126,11 @@ fn requests(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         "Requests finished, by class of status",
         totals.requests.by_class().map(|(class, count)| ([("code_class", class)], count)),
     )?;
+    families.counter(
+        "request_timeouts",
+        "Requests that ran into request_timeout and were answered 504 or cut off",
+        totals.request_timeouts,
+    )?;
     let sum =
         |count: fn(&WorkerStatus) -> u32| status.workers.iter().map(|worker| u64::from(count(worker))).sum();
     families.gauge("requests_in_flight", "Requests that run", sum(|worker| worker.in_flight))?;
@@ -134,6 +139,7 @@ fn requests(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         "Complete requests that wait in a worker",
         sum(|worker| worker.queued),
     )?;
+    families.gauge("connections", "Open client connections", sum(|worker| worker.connections))?;
     families.histogram(
         "request_duration",
         "From the call of the app to the end of the response",

@@ -35,6 +35,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         .flags(&["--head-timeout"])
         .default(DefaultValue::Int(10))
         .ours(),
+    setting("request_timeout", Kind::Seconds, "Answer 504 to a request that the app has not begun to answer by then; 0: no limit.")
+        .flags(&["--request-timeout"])
+        .default(DefaultValue::Int(0))
+        .ours()
+        .example("20")
+        .details(
+            "Counts from the complete request, the wait for a free worker included, on every worker type. A response that \
+             has begun is cut off instead. The log says where the app was; a worker that does not come back from the \
+             request is replaced.",
+        ),
+    setting("stall_timeout", Kind::Seconds, "Give up a client that in such a period sends or takes less than min_body_rate.")
+        .flags(&["--stall-timeout"])
+        .default(DefaultValue::Int(30))
+        .ours()
+        .details(
+            "Holds for request bodies (408) and for responses (the connection is closed). In each period at least one byte \
+             must move; 0: no limit.",
+        ),
     setting("drain_delay", Kind::Seconds, "On TERM go on accepting this long while /readyz is 503, so that load balancers notice.")
         .flags(&["--drain-delay"])
         .default(DefaultValue::Int(0))

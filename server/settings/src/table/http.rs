@@ -28,6 +28,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         .default(DefaultValue::Int(8190))
         .unit("bytes")
         .details("Longer ones are answered 431."),
+    setting("limit_request_body", Kind::Size, "Largest request body; suffixes k, m, g; 0: no limit.")
+        .flags(&["--limit-request-body"])
+        .metavar("BYTES")
+        .default(DefaultValue::Int(0))
+        .unit("bytes")
+        .ours()
+        .example("100m")
+        .details("Larger ones are answered 413, before the app is called where the length is told in advance."),
     setting("body_buffer", Kind::Size, "Bytes of a request body read before a worker is taken; suffixes k, m, g.")
         .flags(&["--body-buffer"])
         .metavar("BYTES")
@@ -36,6 +44,24 @@ pub(super) const SETTINGS: &[Setting] = &[
         .ours()
         .example("512k")
         .details("A slow upload up to this size costs no worker. What is longer streams to the app. k, m and g are powers of 1024."),
+    setting("body_budget", Kind::Size, "Bytes of unfinished requests that one worker holds; suffixes k, m, g.")
+        .flags(&["--body-budget"])
+        .metavar("BYTES")
+        .default(DefaultValue::Int(32 * 1024 * 1024))
+        .unit("bytes")
+        .ours()
+        .example("64m")
+        .details(
+            "All requests together that wait to be complete. Beyond it the worker stops reading those that hold more than \
+             16 KiB, until others are done: the clients wait.",
+        ),
+    setting("min_body_rate", COUNT, "Slowest request body and slowest reader of a response, over a stall_timeout.")
+        .flags(&["--min-body-rate"])
+        .metavar("BYTES")
+        .default(DefaultValue::Int(240))
+        .unit("bytes per second")
+        .ours()
+        .details("A client that is slower is given up; see `stall_timeout`. 0: a byte per period is enough."),
     setting("sendfile", Kind::Flag, "Do not use sendfile() for wsgi.file_wrapper.")
         .flags(&["--no-sendfile"])
         .takes(Takes::False)

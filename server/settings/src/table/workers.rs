@@ -20,25 +20,32 @@ pub(super) const SETTINGS: &[Setting] = &[
             "From 1 to 512. TTIN, TTOU and the admin API change the number at run time; it survives a reload. With \
              `WEB_CONCURRENCY` in the environment that is the default. Gunicorn takes a number only.",
         ),
-    setting("worker_class", Kind::Class, "Type of worker. This version has: sync.")
+    setting("worker_class", Kind::Class, "Type of worker. This version has: sync, gthread.")
         .flags(&["-k", "--worker-class"])
         .metavar("TYPE")
         .default(DefaultValue::Text("sync"))
         .example("sync")
-        .details("`gunicorn.workers.sync.SyncWorker` and `egg:gunicorn#sync` mean sync, too."),
-    setting("threads", COUNT, "Threads per worker. This version has 1.")
+        .details(
+            "**sync** answers one request at a time and closes the connection after it. **gthread** answers `threads` requests \
+             at a time and keeps connections open. Gunicorn's other spellings are understood: \
+             `gunicorn.workers.sync.SyncWorker`, `egg:gunicorn#gthread`.",
+        ),
+    setting("threads", COUNT, "Threads that call the app in each gthread worker; more than 1 turns sync into gthread.")
         .flags(&["--threads"])
         .metavar("N")
         .default(DefaultValue::Int(1))
-        .unit("threads"),
+        .unit("threads")
+        .example("4")
+        .details("An idle connection takes no thread, nor does one whose request is still on its way."),
     setting("worker_connections", COUNT, "Connections that one worker holds open at a time.")
         .flags(&["--worker-connections"])
         .metavar("N")
         .default(DefaultValue::Int(1000))
         .unit("connections")
         .details(
-            "A sync worker serves one request at a time, but reads slow heads and bodies beside it; this caps those \
-             connections.",
+            "Connections that are idle or whose request is still on its way count too. Where one more would be too many, \
+             the idle one that has waited longest is closed for it, or else the one that has been sending its request for \
+             longest gets 408.",
         ),
     setting("max_requests", COUNT, "Replace a worker after this many requests; 0: never.")
         .flags(&["--max-requests"])

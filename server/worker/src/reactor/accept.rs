@@ -3,17 +3,24 @@
 //! Each worker's epoll has the listeners with `EPOLLEXCLUSIVE`, so an arrival wakes one worker. The kernel wakes the first
 //! in the queue, always the same one; taking the listener out and adding it again after each accept puts this worker at
 //! the end, so that the workers take turns.
+//!
+//! A worker that has as many requests as it can serve leaves new connections to others. The wake-up may have been meant for
+//! it alone, so it passes it on (the **nudge**, an eventfd that all workers watch exclusively). If the connection is still
+//! there when the worker has next answered a request, the others must be busy too, and it takes it: clients that keep
+//! their connections and always have a next request must not lock new ones out.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use podicorn_http::response::write_error;
 
-use super::conn::Connection;
+use super::conn::{Connection, Phase};
 use super::socket::Socket;
-use super::{Notice, Reactor, WAKE};
-use crate::clock::{MILLISECOND, Nanos, SECOND};
+use super::timers::Deadline;
+use super::{FIRST_LISTENER, Notice, Reactor, SERVER};
+use crate::clock::{MILLISECOND, Nanos, SECOND, unix};
 use crate::listener::Listener;
 use crate::trust::TrustedPeers;
 
@@ -54,6 +61,10 @@ pub(crate) struct Acceptor {
     complain_again_at: Nanos,
     /// The listener to ask first, so that a busy one does not starve the others.
     turn: usize,
+    /// A connection was left to other workers.
+    declined: bool,
+    /// A request was answered since a connection was last taken in spite of having enough to do.
+    credit: bool,
 }
 
 impl Acceptor {
@@ -77,6 +88,8 @@ impl Acceptor {
             paused_until: None,
             complain_again_at: 0,
             turn: 0,
+            declined: false,
+            credit: true,
         }
     }
 
@@ -91,15 +104,27 @@ impl Acceptor {
 
     /// An event on the listener with this epoll number.
     pub(super) fn note_arrival(&mut self, word: u64) {
-        let number = usize::try_from(word - WAKE - 1).unwrap_or(usize::MAX);
+        let number = usize::try_from(word - FIRST_LISTENER).unwrap_or(usize::MAX);
         if let Some(watched) = self.listeners.get_mut(number) {
             watched.arrivals = watched.armed;
         }
     }
 
-    /// In epoll while there is room for another connection, out of it while there is not.
-    pub(super) fn keep_room(&mut self, connections: usize) {
-        let wanted = self.mode == Mode::Open && self.paused_until.is_none() && connections < self.most;
+    /// Another worker has left a connection, on whichever listener.
+    pub(super) fn note_nudge(&mut self) {
+        for watched in &mut self.listeners {
+            watched.arrivals = watched.armed;
+        }
+    }
+
+    /// A request was answered.
+    pub(super) fn note_answer(&mut self) {
+        self.credit = true;
+    }
+
+    /// Listeners are in epoll while another connection is welcome, out of it while it is not.
+    fn welcome(&mut self, room: bool, busy: bool) {
+        let wanted = self.mode == Mode::Open && self.paused_until.is_none() && room && (!busy || self.credit);
         for number in 0..self.listeners.len() {
             if wanted { self.arm(number) } else { self.disarm(number) }
         }
@@ -111,7 +136,7 @@ impl Acceptor {
             return;
         }
         let event =
-            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, WAKE + 1 + number as u64);
+            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, FIRST_LISTENER + number as u64);
         // Out of memory or watches: tried again with the next turn.
         watched.armed = self.epoll.add(&watched.listener, event).is_ok();
     }
@@ -166,6 +191,7 @@ impl Acceptor {
 
     fn found_empty(&mut self, number: usize) {
         self.listeners[number].arrivals = false;
+        self.declined = false;
         if self.mode == Mode::UntilEmpty {
             self.finished_with(number);
         }
@@ -181,28 +207,46 @@ impl Acceptor {
 }
 
 impl Reactor {
-    /// Accepts at most one connection, and only while no complete request waits: another worker may be free.
+    /// Keeps the listeners in epoll as long as a connection is welcome.
+    pub(super) fn welcome_connections(&mut self) {
+        let room = self.table.len() < self.acceptor.most || self.evictable().is_some();
+        let busy = self.is_busy();
+        self.acceptor.welcome(room, busy);
+    }
+
+    /// Whether there are as many requests as can be served at a time.
+    fn is_busy(&self) -> bool {
+        self.running + self.ready.len() >= self.capacity
+    }
+
+    /// Accepts at most one connection.
     pub(super) fn accept(&mut self, now: Nanos) {
         if self.acceptor.paused_until.is_some_and(|until| until <= now) {
             self.acceptor.paused_until = None;
         }
-        self.acceptor.keep_room(self.table.len());
-        if !self.ready.is_empty()
-            || self.acceptor.paused_until.is_some()
-            || self.table.len() >= self.acceptor.most
-        {
+        self.welcome_connections();
+        if self.acceptor.paused_until.is_some() {
             return;
         }
         while let Some(number) = self.acceptor.candidate() {
+            let busy = self.is_busy() && self.acceptor.mode == Mode::Open;
+            if busy && !self.take_in_spite_of_work() {
+                return;
+            }
+            if self.table.len() >= self.acceptor.most && !self.evict() {
+                return;
+            }
             match Socket::accept(self.acceptor.listeners[number].listener.as_fd()) {
                 Ok((socket, peer)) => {
                     self.acceptor.turn = number + 1;
+                    self.acceptor.declined &= busy;
+                    self.acceptor.credit &= !busy;
                     self.acceptor.disarm(number);
                     let trusted = self.acceptor.trusted.trusts(&peer);
                     let token = self.table.insert(Box::new(Connection::new(socket, peer, number, trusted)));
                     self.slot.accepted(self.table.len() as u32);
-                    self.acceptor.keep_room(self.table.len());
-                    return self.read(token, now);
+                    self.read(token, now);
+                    return self.welcome_connections();
                 }
                 Err(Errno::EAGAIN) => self.acceptor.found_empty(number),
                 // The client has given up: there may be others behind it.
@@ -213,7 +257,7 @@ impl Reactor {
                         self.acceptor.complain_again_at = now + COMPLAIN_EVERY;
                         self.notices.push(Notice::AcceptFailed(errno));
                     }
-                    return self.acceptor.keep_room(self.table.len());
+                    return self.welcome_connections();
                 }
                 // The arbiter has shut the listener down, or the descriptor is none.
                 Err(errno) => {
@@ -224,6 +268,39 @@ impl Reactor {
                 }
             }
         }
+    }
+
+    /// A connection waits while this worker has enough to do: the first time it is left to others.
+    fn take_in_spite_of_work(&mut self) -> bool {
+        if self.acceptor.declined {
+            return self.acceptor.credit;
+        }
+        self.acceptor.declined = true;
+        self.slot.nudge();
+        // A thread may still be in the app when the wait begins: an armed listener would end it at once, and for ever.
+        self.acceptor.credit = false;
+        self.welcome_connections();
+        false
+    }
+
+    /// The connection to give up for a new one: what ends anyway, then who is idle, then who is slow.
+    fn evictable(&self) -> Option<u32> {
+        let kinds = [Deadline::Linger, Deadline::KeepAlive, Deadline::Head, Deadline::Body];
+        kinds.into_iter().find_map(|kind| self.timers.first(kind))
+    }
+
+    /// Makes room for one connection.
+    fn evict(&mut self) -> bool {
+        let Some(token) = self.evictable().and_then(|index| self.table.token_at(index)) else { return false };
+        let Some(connection) = self.table.get(token) else { return false };
+        if matches!(connection.phase, Phase::Head | Phase::Body) && !connection.is_silent() {
+            let mut answer = Vec::new();
+            write_error(&mut answer, 408, "", SERVER, self.date.at(unix() / SECOND), false);
+            let _ = connection.socket.send(&answer);
+            self.slot.count_response(408);
+        }
+        self.close(token);
+        true
     }
 
     /// See [`Acceptor::requeue`].

@@ -66,6 +66,10 @@ impl Reactor {
     pub(super) fn close(&mut self, token: Token) {
         self.timers.clear(token.index());
         let Some(mut connection) = self.table.remove(token) else { return };
+        if let (Some(watchdog), Some(watch)) = (&self.watchdog, connection.watch.take()) {
+            watchdog.leave(&watch);
+        }
+        self.budget.settle(&mut connection, 0);
         Self::unregister(&self.epoll, &mut connection);
         connection.socket.shut_down();
         self.buffers.give(std::mem::take(&mut connection.raw));

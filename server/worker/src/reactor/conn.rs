@@ -1,19 +1,25 @@
 //! One connection: how far its request has come, and what is left of its response.
 //!
 //! Reading is edge-triggered: [`Connection::advance`] reads until the request is complete or the socket is empty. A read
-//! that fills less than it could has emptied the socket, so no further call is made to learn that.
+//! that fills less than it could has emptied the socket, so no further call is made to learn that, until epoll says that
+//! there is more.
 
 use std::sync::Arc;
 
 use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
 use podicorn_http::{BodyDecoder, BodyKind, Head, ParserConfig, Reject, parse_head_into};
 
 use super::outbound::Outbound;
 use super::socket::{Peer, Socket};
+use super::watchdog::Watch;
 use crate::clock::Nanos;
 
 /// RFC 9110 §15.2.1.
 pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Bytes for a body that a connection keeps between requests.
+const KEPT_BODY: usize = 16 * 1024;
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,13 +77,31 @@ pub(crate) struct Connection {
     pub(crate) body_complete: bool,
     /// The client waits for `100 Continue`.
     pub(crate) continue_due: bool,
+    /// The response is such that another request may follow it.
+    pub(crate) persists: bool,
+    /// The app has taken it for itself: nothing is sent or read any more.
+    pub(crate) given_away: bool,
+    /// It has carried a request already.
+    pub(super) kept: bool,
+    /// The watchdog's note of the present request.
+    pub(super) watch: Option<Watch>,
     pub(crate) outbound: Outbound,
     /// When the first byte of the request came; 0: none yet.
     pub(crate) arrived: Nanos,
+    /// Bytes of the present body that have come, before decoding.
+    pub(super) moved: u64,
+    /// What had moved, in whichever direction, when the present stall period began.
+    pub(super) mark: u64,
+    /// Bytes that count against the worker's budget.
+    pub(super) counted: usize,
+    /// Not read until the worker's budget has room.
+    pub(super) paused: bool,
     /// When lingering ends even if the client goes on sending.
     pub(super) linger_until: Nanos,
     /// Whether epoll watches it.
     pub(super) registered: bool,
+    /// The socket is empty as far as is known; epoll says when it is not.
+    pub(crate) drained: bool,
     /// The peer has announced its end (or an error), so a short read is not the last word.
     pub(super) hung_up: bool,
 }
@@ -96,10 +120,19 @@ impl Connection {
             body: Vec::new(),
             body_complete: false,
             continue_due: false,
+            persists: false,
+            given_away: false,
+            kept: false,
+            watch: None,
             outbound: Outbound::default(),
             arrived: 0,
+            moved: 0,
+            mark: 0,
+            counted: 0,
+            paused: false,
             linger_until: 0,
             registered: false,
+            drained: false,
             hung_up: false,
         }
     }
@@ -108,6 +141,40 @@ impl Connection {
     pub(crate) fn abandon(&mut self) {
         self.outbound.clear();
         self.body_complete = false;
+        self.persists = false;
+    }
+
+    /// What epoll says of it.
+    pub(super) fn note(&mut self, flags: EpollFlags) {
+        let ends = EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+        self.hung_up |= flags.intersects(ends);
+        self.drained &= !flags.intersects(ends | EpollFlags::EPOLLIN);
+    }
+
+    /// A count that grows, modulo 2⁶⁴, with each byte of the response that the client's kernel has taken.
+    pub(super) fn delivered(&self) -> u64 {
+        self.outbound.sent().wrapping_sub(self.socket.undelivered())
+    }
+
+    /// Forgets the body; memory worth mentioning is given back.
+    pub(crate) fn release_body(&mut self) {
+        self.body.clear();
+        self.body.shrink_to(KEPT_BODY);
+    }
+
+    /// The response is out: makes ready for the next request, of which `raw` may already hold some or all.
+    pub(super) fn begin_next(&mut self, now: Nanos) {
+        self.raw.drain(..self.head.len());
+        self.head.clear();
+        self.release_body();
+        self.outbound.clear();
+        self.phase = Phase::Head;
+        self.body_complete = false;
+        self.continue_due = false;
+        self.persists = false;
+        self.kept = true;
+        self.moved = 0;
+        self.arrived = if self.raw.is_empty() { 0 } else { now };
     }
 
     /// Whether the client has not sent a byte of its request.
@@ -117,7 +184,6 @@ impl Connection {
 
     /// Reads what has arrived, until the request is complete as far as `rules` want it.
     pub(crate) fn advance(&mut self, rules: &Rules, now: Nanos) -> Advance {
-        let mut emptied = false;
         loop {
             let step = match self.phase {
                 Phase::Head => self.read_head(rules),
@@ -130,19 +196,25 @@ impl Connection {
                 Ok(false) => {}
                 Err(reject) => return Advance::Refused(reject),
             }
-            if emptied && !self.hung_up {
+            if self.drained && !self.hung_up {
                 return Advance::Wait;
             }
             let most = (self.raw.capacity() - self.raw.len()).max(4096);
             match self.socket.receive(&mut self.raw, most) {
                 Ok(0) => return Advance::Gone,
                 Ok(received) => {
-                    emptied = received < most;
+                    self.drained = received < most;
+                    if self.phase == Phase::Body {
+                        self.moved += received as u64;
+                    }
                     if self.arrived == 0 {
                         self.arrived = now;
                     }
                 }
-                Err(Errno::EAGAIN) => return Advance::Wait,
+                Err(Errno::EAGAIN) => {
+                    self.drained = true;
+                    return Advance::Wait;
+                }
                 Err(Errno::EINTR) => {}
                 Err(_) => return Advance::Gone,
             }

@@ -14,9 +14,12 @@ pub(crate) mod socket;
 pub(crate) mod table;
 pub(crate) mod timers;
 pub(crate) mod wake;
+pub(crate) mod watchdog;
 
 mod accept;
+mod budget;
 mod close;
+mod deadline;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,13 +31,15 @@ use podicorn_http::date::DateCache;
 use podicorn_http::response::write_error;
 
 use self::accept::Acceptor;
+use self::budget::Budget;
 use self::buffers::Buffers;
 use self::conn::{Advance, Connection, Phase, Rules};
 use self::outbound::{Piece, Sent};
 use self::socket::Peer;
 use self::table::{Table, Token};
-use self::timers::{Deadline, Timers};
+use self::timers::Timers;
 use self::wake::Wake;
+use self::watchdog::Watchdog;
 use crate::clock::{MILLISECOND, Nanos, SECOND, unix};
 use crate::error::EngineError;
 use crate::listener::Listener;
@@ -47,8 +52,10 @@ const LINGER: Nanos = 5 * SECOND;
 const SILENCE: Nanos = SECOND;
 /// The Server field.
 pub(crate) const SERVER: &[u8] = b"podicorn";
-/// epoll's number of the wake-up pipe; listeners follow it.
+/// epoll's numbers of the wake-up pipe, of the nudges, and of the first listener.
 const WAKE: u64 = 0;
+const NUDGE: u64 = 1;
+const FIRST_LISTENER: u64 = 2;
 /// Events per wait.
 pub(crate) const EVENTS: usize = 256;
 
@@ -77,6 +84,17 @@ pub(crate) struct Reactor {
     timers: Timers,
     buffers: Buffers,
     ready: VecDeque<Token>,
+    /// Requests that can be with the app at a time, and those that are.
+    capacity: usize,
+    running: usize,
+    /// Threads that wait for a request.
+    pub(crate) sleepers: usize,
+    /// The app is called on the thread that waits: a complete request never waits for a wake-up.
+    inline: bool,
+    budget: Budget,
+    /// A client has to move so many bytes per stall period.
+    least: u64,
+    watchdog: Option<Watchdog>,
     notices: Vec<Notice>,
     date: DateCache,
     slot: Arc<SharedSlot>,
@@ -95,6 +113,11 @@ impl Reactor {
             Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(EngineError::system("epoll_create"))?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN, WAKE);
         epoll.add(&*wake, event).map_err(EngineError::system("epoll_ctl"))?;
+        // Edge-triggered: each nudge wakes one worker, and none has to read the counter down.
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET | EpollFlags::EPOLLEXCLUSIVE;
+        epoll.add(slot.nudged(), EpollEvent::new(flags, NUDGE)).map_err(EngineError::system("epoll_ctl"))?;
+        let watchdog =
+            limits.request_timeout.map(|timeout| Watchdog::start(timeout, Arc::clone(&slot))).transpose()?;
         let epoll = Arc::new(epoll);
         let acceptor = Acceptor::new(Arc::clone(&epoll), listeners, trusted, limits.connections);
         Ok(Self {
@@ -105,13 +128,21 @@ impl Reactor {
             table: Table::default(),
             timers: Timers::new([
                 limits.head_timeout,
-                Some(limits.stall_timeout),
-                Some(limits.stall_timeout),
+                limits.stall_timeout,
+                limits.stall_timeout,
                 Some(LINGER),
                 Some(SILENCE),
+                limits.keep_alive,
             ]),
             buffers: Buffers::default(),
             ready: VecDeque::new(),
+            capacity: limits.threads.max(1),
+            running: 0,
+            sleepers: 0,
+            inline: limits.threads <= 1,
+            budget: Budget::new(limits.body_budget),
+            least: limits.least_per_stall(),
+            watchdog,
             notices: Vec::new(),
             date: DateCache::new(),
             slot,
@@ -125,7 +156,7 @@ impl Reactor {
 
     /// How long a wait may be, in milliseconds, if something else is due at `at_most`.
     pub(crate) fn patience(&self, now: Nanos, at_most: Nanos) -> u16 {
-        if !self.ready.is_empty() {
+        if self.inline && !self.ready.is_empty() {
             return 0;
         }
         let due = [Some(at_most), self.timers.next(), self.acceptor.due(self.table.len())];
@@ -134,22 +165,34 @@ impl Reactor {
         u16::try_from(due.saturating_sub(now).div_ceil(MILLISECOND)).unwrap_or(u16::MAX)
     }
 
-    /// Works off what a wait has brought: clients first, then at most one new connection, then deadlines.
-    pub(crate) fn dispatch(&mut self, events: &[EpollEvent], now: Nanos) {
+    /// Works off what a wait has brought: clients first, then at most one new connection, then deadlines. True: the
+    /// wake-up pipe was written to.
+    pub(crate) fn dispatch(&mut self, events: &[EpollEvent], now: Nanos) -> bool {
+        let mut woken = false;
         for event in events {
             match Token::from_word(event.data()) {
                 Some(token) => self.client_event(token, event.events(), now),
-                None if event.data() == WAKE => self.wake.drain(),
+                None if event.data() == WAKE => {
+                    woken = true;
+                    self.wake.drain();
+                }
+                None if event.data() == NUDGE => self.acceptor.note_nudge(),
                 None => self.acceptor.note_arrival(event.data()),
             }
         }
         self.accept(now);
+        self.resume_paused(now);
         while let Some((index, deadline)) = self.timers.expire(now) {
             if let Some(token) = self.table.token_at(index) {
                 self.expired(token, deadline, now);
             }
         }
         self.publish_load();
+        woken
+    }
+
+    pub(crate) fn has_notices(&self) -> bool {
+        !self.notices.is_empty()
     }
 
     /// Tells the scoreboard how many requests wait and how many connections there are.
@@ -158,10 +201,20 @@ impl Reactor {
     }
 
     /// The request that has waited longest. Its connection is the caller's until [`Self::answered`].
-    pub(crate) fn next_request(&mut self) -> Option<Ready> {
+    pub(crate) fn next_request(&mut self, now: Nanos) -> Option<Ready> {
         while let Some(token) = self.ready.pop_front() {
+            let Some(connection) = self.table.get(token) else { continue };
+            if connection.socket.is_timed_out() {
+                self.answer_is_out(token, now);
+                continue;
+            }
+            if let (Some(watchdog), Some(watch)) = (&self.watchdog, &connection.watch) {
+                watchdog.runs(watch);
+            }
+            self.budget.settle(connection, 0);
             if let Some(connection) = self.table.lend(token) {
                 // It no longer waits: from here on it is in flight.
+                self.running += 1;
                 self.publish_load();
                 return Some(Ready { token, connection });
             }
@@ -169,10 +222,39 @@ impl Reactor {
         None
     }
 
+    /// How many requests wait for a thread.
+    pub(crate) fn waiting(&self) -> usize {
+        self.ready.len()
+    }
+
     /// Takes a connection back whose request has been answered, as far as the socket took it. What is left of the
-    /// response is sent without the worker; then the connection ends.
+    /// response is sent without the worker; then the connection ends, or waits for its next request.
     pub(crate) fn answered(&mut self, token: Token, connection: Box<Connection>, now: Nanos) {
-        self.table.put_back(token, connection);
+        self.running = self.running.saturating_sub(1);
+        self.acceptor.note_answer();
+        let missed = self.table.put_back(token, connection);
+        if let Some(connection) = self.table.get(token) {
+            connection.note(missed);
+        }
+        self.answer_is_out(token, now);
+        self.resume_paused(now);
+        if !self.inline {
+            self.welcome_connections();
+        }
+    }
+
+    /// The app has given all of its response, or the watchdog has answered.
+    fn answer_is_out(&mut self, token: Token, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        if let (Some(watchdog), Some(watch)) = (&self.watchdog, connection.watch.take()) {
+            watchdog.leave(&watch);
+        }
+        if connection.given_away {
+            return self.close(token);
+        }
+        if connection.socket.is_timed_out() {
+            connection.abandon();
+        }
         self.send(token, now);
     }
 
@@ -181,52 +263,49 @@ impl Reactor {
     }
 
     fn client_event(&mut self, token: Token, flags: EpollFlags, now: Nanos) {
-        let Some(connection) = self.table.get(token) else { return };
-        if flags.intersects(EpollFlags::EPOLLRDHUP | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) {
-            connection.hung_up = true;
-        }
+        let Some(connection) = self.table.get(token) else { return self.table.miss(token, flags) };
+        connection.note(flags);
         match connection.phase {
+            // Room to send is no news to one that reads.
+            Phase::Head | Phase::Body if connection.drained => {}
             Phase::Head | Phase::Body => self.read(token, now),
             Phase::Sending => self.send(token, now),
             Phase::Lingering => self.linger(token, now),
-            // It has been taken out of epoll; this event was gathered before.
+            // The client has broken off while its request waits: nobody would read the answer.
+            Phase::Request if flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR) => {
+                self.close(token);
+            }
             Phase::Request => {}
         }
     }
 
     /// Reads on, and decides what comes next.
     fn read(&mut self, token: Token, now: Nanos) {
+        if self.pauses(token) {
+            return;
+        }
         let Some(connection) = self.table.get(token) else { return };
         self.buffers.enlarge(&mut connection.raw);
-        let before = connection.phase;
-        let received = connection.raw.len() + connection.body.len();
         match connection.advance(&self.rules, now) {
             Advance::Ready => {
-                Self::unregister(&self.epoll, connection);
                 self.timers.clear(token.index());
+                connection.socket.ask();
+                if let Some(watchdog) = &self.watchdog {
+                    let head_only = connection.head.method(&connection.raw) == b"HEAD";
+                    connection.watch = Some(watchdog.enter(&connection.socket, head_only, now));
+                }
+                let held = connection.body.len();
+                self.budget.settle(connection, held);
                 self.ready.push_back(token);
             }
             Advance::Wait => {
-                let moved = connection.raw.len() + connection.body.len() != received;
                 self.buffers.shrink(&mut connection.raw);
-                let phase = connection.phase;
-                let (fresh, silent) = (!connection.registered, connection.is_silent());
-                if !self.register(token) {
-                    return self.close(token);
-                }
-                match phase {
-                    Phase::Head if fresh => {
-                        let kind = if silent && !self.acceptor.is_open() {
-                            Deadline::Silence
-                        } else {
-                            Deadline::Head
-                        };
-                        self.timers.set(token.index(), kind, now);
-                    }
-                    Phase::Body if fresh || moved || before == Phase::Head => {
-                        self.timers.set(token.index(), Deadline::Body, now);
-                    }
-                    _ => {}
+                let held = connection.raw.len() + connection.body.len();
+                self.budget.settle(connection, held);
+                if self.register(token) {
+                    self.set_read_deadline(token, now);
+                } else {
+                    self.close(token);
                 }
             }
             Advance::Refused(reject) => {
@@ -245,46 +324,37 @@ impl Reactor {
         let head_only =
             connection.head.has_request_line() && connection.head.method(&connection.raw) == b"HEAD";
         write_error(&mut answer, status, detail, SERVER, self.date.at(unix() / SECOND), head_only);
-        connection.outbound.clear();
+        connection.abandon();
         connection.outbound.push(Piece::Owned(answer));
-        connection.body_complete = false;
+        self.budget.settle(connection, 0);
         self.slot.count_response(status);
         self.send(token, now);
     }
 
-    /// Sends what is left, then ends the connection.
+    /// Sends what is left, then ends the connection or begins its next request.
     fn send(&mut self, token: Token, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
         connection.phase = Phase::Sending;
         let socket = Arc::clone(&connection.socket);
         match connection.outbound.flush(&socket) {
+            Sent::All if connection.persists && self.acceptor.is_open() => self.next(token, now),
             Sent::All => self.end(token, now),
-            Sent::Blocked { progress } => {
-                let fresh = !connection.registered;
+            Sent::Blocked { .. } => {
                 if !self.register(token) {
                     return self.close(token);
                 }
-                if fresh || progress {
-                    self.timers.set(token.index(), Deadline::Send, now);
-                }
+                self.set_send_deadline(token, now);
             }
             Sent::Failed(_) => self.close(token),
         }
     }
 
-    fn expired(&mut self, token: Token, deadline: Deadline, now: Nanos) {
+    /// The next request of a connection that is kept, some of which may have come already.
+    fn next(&mut self, token: Token, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
-        match deadline {
-            // Nothing was asked, so nothing is answered.
-            Deadline::Head if connection.is_silent() => self.close(token),
-            Deadline::Head | Deadline::Body => self.refuse(token, 408, "", now),
-            Deadline::Send | Deadline::Linger => self.close(token),
-            Deadline::Silence => {
-                if connection.is_silent() {
-                    self.close(token);
-                }
-            }
-        }
+        connection.begin_next(now);
+        self.timers.clear(token.index());
+        self.read(token, now);
     }
 
     /// Lets epoll watch a connection; false if it cannot.

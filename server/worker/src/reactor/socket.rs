@@ -1,10 +1,11 @@
-//! A client's socket: reads and writes that never block, and waits that do.
-#![allow(unsafe_code)] // accept4, recv and sendmsg on raw memory, without the allocations of their wrappers
+//! A client's socket: reads and writes that never block, and waits that do; and who may answer on it.
+#![allow(unsafe_code)] // accept4, recv, sendmsg and sendfile on raw memory, without the allocations of their wrappers
 
 use std::io::IoSlice;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -30,6 +31,28 @@ pub(crate) enum Readiness {
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
+    /// Who answers the present request: one of the constants below.
+    answer: AtomicU8,
+}
+
+/// Nobody has begun.
+const OPEN: u8 = 0;
+/// The app's response is on its way.
+const APP: u8 = 1;
+/// The watchdog has answered, or has cut the response off.
+const WATCHDOG: u8 = 2;
+/// The connection is the app's own from here on, for as long as it likes.
+const GIVEN: u8 = 3;
+
+/// What [`Socket::time_out`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TimeOut {
+    /// Nothing was sent yet: the caller answers.
+    Unanswered,
+    /// The response has begun: it can only be cut off.
+    Begun,
+    /// It is no request any more.
+    Given,
 }
 
 impl AsFd for Socket {
@@ -60,7 +83,7 @@ impl Socket {
         Errno::result(fd)?;
         // SAFETY: accept4 has just given us this descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok((Self { fd }, peer(&address)))
+        Ok((Self { fd, answer: AtomicU8::new(OPEN) }, peer(&address)))
     }
 
     /// Appends what has arrived, at most `most` bytes. 0: the peer has finished sending. `EAGAIN`: nothing there.
@@ -92,6 +115,57 @@ impl Socket {
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: IoSlice has the layout of iovec; sendmsg reads the pieces only, and they outlive the call.
         check(unsafe { libc::sendmsg(self.fd.as_raw_fd(), &raw const message, flags) })
+    }
+
+    /// As [`Self::send`], from a file; `offset` moves with it. 0: the file has ended.
+    pub(crate) fn send_file(
+        &self,
+        file: BorrowedFd<'_>,
+        offset: &mut i64,
+        length: usize,
+    ) -> Result<usize, Errno> {
+        // SAFETY: both descriptors are open, and the offset is a live local of the kernel's type (64 bits on Linux).
+        check(unsafe { libc::sendfile64(self.fd.as_raw_fd(), file.as_raw_fd(), offset, length) })
+    }
+
+    /// Bytes that were sent and that the peer's kernel has not taken yet.
+    pub(crate) fn undelivered(&self) -> u64 {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: the request writes one int, to a live local.
+        let result = unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        if result == 0 { u64::try_from(bytes).unwrap_or(0) } else { 0 }
+    }
+
+    /// A new request begins: nobody has answered it.
+    pub(crate) fn ask(&self) {
+        self.answer.store(OPEN, Ordering::Release);
+    }
+
+    /// The app wants to send the first or any later byte of its response; false: the watchdog was faster.
+    pub(crate) fn answer(&self) -> bool {
+        let claimed = self.answer.compare_exchange(OPEN, APP, Ordering::AcqRel, Ordering::Acquire);
+        claimed.is_ok() || claimed == Err(APP)
+    }
+
+    /// The watchdog takes the request from the app.
+    pub(crate) fn time_out(&self) -> TimeOut {
+        let take = |now| (now != GIVEN).then_some(WATCHDOG);
+        match self.answer.fetch_update(Ordering::AcqRel, Ordering::Acquire, take) {
+            Ok(OPEN) => TimeOut::Unanswered,
+            Ok(_) => TimeOut::Begun,
+            Err(_) => TimeOut::Given,
+        }
+    }
+
+    /// The app wants the connection for itself; false: the watchdog was faster.
+    pub(crate) fn give_away(&self) -> bool {
+        let take = |now| (now != WATCHDOG).then_some(GIVEN);
+        self.answer.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+
+    /// Whether the watchdog has taken the request.
+    pub(crate) fn is_timed_out(&self) -> bool {
+        self.answer.load(Ordering::Acquire) == WATCHDOG
     }
 
     /// Sleeps until the socket is ready or the time is up; `false`: it is up, or a signal came.

@@ -3,6 +3,8 @@
 //! A [`Token`] names a connection in epoll and in queues. Numbers are used again, so a token carries the number's
 //! generation: an event for a connection that is gone finds nothing.
 
+use nix::sys::epoll::EpollFlags;
+
 use super::conn::Connection;
 
 /// Index and generation of a connection; never 0 in its upper half, which is left to the reactor's own descriptors.
@@ -43,6 +45,8 @@ enum Place {
 struct Entry {
     generation: u32,
     place: Place,
+    /// What epoll has said of the connection while it was away.
+    missed: EpollFlags,
 }
 
 /// All connections.
@@ -62,12 +66,13 @@ impl Table {
         let index = if let Some(index) = self.free.pop() {
             index
         } else {
-            self.entries.push(Entry { generation: 0, place: Place::Vacant });
+            self.entries.push(Entry { generation: 0, place: Place::Vacant, missed: EpollFlags::empty() });
             (self.entries.len() - 1) as u32
         };
         let entry = &mut self.entries[index as usize];
         entry.generation = entry.generation.checked_add(1).unwrap_or(1);
         entry.place = Place::Here(connection);
+        entry.missed = EpollFlags::empty();
         Token::new(entry.generation, index)
     }
 
@@ -100,10 +105,20 @@ impl Table {
         }
     }
 
-    pub(crate) fn put_back(&mut self, token: Token, connection: Box<Connection>) {
-        if let Some(entry) = self.entry(token) {
-            entry.place = Place::Here(connection);
+    /// Remembers what epoll says of a connection that is away.
+    pub(crate) fn miss(&mut self, token: Token, flags: EpollFlags) {
+        if let Some(entry) = self.entry(token)
+            && matches!(entry.place, Place::Away)
+        {
+            entry.missed |= flags;
         }
+    }
+
+    /// The opposite of [`Self::lend`]: what epoll has said meanwhile.
+    pub(crate) fn put_back(&mut self, token: Token, connection: Box<Connection>) -> EpollFlags {
+        let Some(entry) = self.entry(token) else { return EpollFlags::empty() };
+        entry.place = Place::Here(connection);
+        std::mem::replace(&mut entry.missed, EpollFlags::empty())
     }
 
     /// Forgets a connection, present or lent.

@@ -20,11 +20,19 @@ pub(crate) enum Deadline {
     Linger = 3,
     /// The first byte, from a worker that wants to stop.
     Silence = 4,
+    /// The first byte of the next request on a connection that is kept.
+    KeepAlive = 5,
 }
 
-const KINDS: usize = 5;
-const ALL: [Deadline; KINDS] =
-    [Deadline::Head, Deadline::Body, Deadline::Send, Deadline::Linger, Deadline::Silence];
+pub(crate) const KINDS: usize = 6;
+const ALL: [Deadline; KINDS] = [
+    Deadline::Head,
+    Deadline::Body,
+    Deadline::Send,
+    Deadline::Linger,
+    Deadline::Silence,
+    Deadline::KeepAlive,
+];
 const NONE: u32 = u32::MAX;
 
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +100,16 @@ impl Timers {
         }
     }
 
+    /// What `index` has a deadline for.
+    pub(crate) fn kind(&self, index: u32) -> Option<Deadline> {
+        self.nodes.get(index as usize).and_then(|node| node.kind)
+    }
+
+    /// The connection with the earliest deadline of this kind.
+    pub(crate) fn first(&self, kind: Deadline) -> Option<u32> {
+        Some(self.lists[kind as usize].first).filter(|index| *index != NONE)
+    }
+
     /// The earliest deadline of all.
     pub(crate) fn next(&self) -> Option<Nanos> {
         self.lists.iter().filter_map(|list| self.nodes.get(list.first as usize)).map(|node| node.at).min()
@@ -115,7 +133,7 @@ mod tests {
     use super::*;
 
     fn timers() -> Timers {
-        Timers::new([Some(10), Some(30), None, Some(5), None])
+        Timers::new([Some(10), Some(30), None, Some(5), None, None])
     }
 
     #[test]
@@ -125,6 +143,8 @@ mod tests {
         timers.set(1, Deadline::Body, 0);
         timers.set(2, Deadline::Head, 3);
         assert_eq!(timers.next(), Some(10));
+        assert_eq!((timers.first(Deadline::Head), timers.first(Deadline::Linger)), (Some(0), None));
+        assert_eq!((timers.kind(1), timers.kind(5)), (Some(Deadline::Body), None));
         assert_eq!(timers.expire(9), None);
         assert_eq!(timers.expire(13), Some((0, Deadline::Head)));
         assert_eq!(timers.expire(13), Some((2, Deadline::Head)));

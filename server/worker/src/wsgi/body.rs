@@ -5,10 +5,21 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use super::file_wrapper::FileWrapper;
 use super::response::Response;
 
 /// Sends what the app has returned, and closes it.
 pub(super) fn send_body(response: &Bound<'_, Response>, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
+    if let Ok(wrapper) = iterable.cast_exact::<FileWrapper>()
+        && let Some(part) = wrapper.get().part(iterable.py())
+    {
+        let mut answer = response.try_borrow_mut()?;
+        let sent = answer.write_file(part).and_then(|()| answer.finish());
+        drop(answer);
+        let closed = iterable.call_method0(intern!(iterable.py(), "close"));
+        sent?;
+        return closed.map(|_| ());
+    }
     let whole = if let Ok(list) = iterable.cast_exact::<PyList>() {
         Some(list.iter().map(as_bytes).collect::<PyResult<Vec<_>>>()?)
     } else if let Ok(tuple) = iterable.cast_exact::<PyTuple>() {

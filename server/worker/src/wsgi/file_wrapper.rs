@@ -1,7 +1,22 @@
 //! `wsgi.file_wrapper` (PEP 3333, "Optional Platform-Specific File Handling").
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::stat::{SFlag, fstat};
 use pyo3::exceptions::{PyIndexError, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
+
+use crate::descriptor::duplicate;
+use crate::reactor::outbound::FilePart;
+
+/// The setting `sendfile`.
+static SENDFILE: AtomicBool = AtomicBool::new(true);
+
+/// Whether the kernel may send files by itself.
+pub(crate) fn use_sendfile(allowed: bool) {
+    SENDFILE.store(allowed, Ordering::Relaxed);
+}
 
 /// `FileWrapper(filelike, blksize=8192)`: an iterable over blocks of a file.
 #[pyclass(frozen, dict, weakref, module = "podicorn._engine")]
@@ -17,6 +32,35 @@ impl FileWrapper {
     fn block(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         let block = self.filelike.bind(py).call_method1(pyo3::intern!(py, "read"), (self.blksize,))?;
         Ok(if block.is_truthy()? { Some(block.unbind()) } else { None })
+    }
+
+    /// The rest of the file for the kernel to send, where that is sure to be what `read` would give: a regular file,
+    /// opened by Python's own binary classes. Wrappers with a `fileno`, `GzipFile` say, may give other bytes.
+    pub(super) fn part(&self, py: Python<'_>) -> Option<FilePart> {
+        if !SENDFILE.load(Ordering::Relaxed) {
+            return None;
+        }
+        // What fails here fails again, and is told, when the file is read.
+        self.find_part(py).ok().flatten()
+    }
+
+    fn find_part(&self, py: Python<'_>) -> PyResult<Option<FilePart>> {
+        let file = self.filelike.bind(py);
+        let io = py.import(intern!(py, "io"))?;
+        let is_a = |class| Ok::<_, PyErr>(file.get_type().is(&io.getattr(class)?));
+        let buffered = is_a(intern!(py, "BufferedRandom"))?;
+        if !(buffered || is_a(intern!(py, "BufferedReader"))? || is_a(intern!(py, "FileIO"))?) {
+            return Ok(None);
+        }
+        if buffered {
+            file.call_method0(intern!(py, "flush"))?;
+        }
+        let offset: i64 = file.call_method0(intern!(py, "tell"))?.extract()?;
+        let file = duplicate(file.call_method0(intern!(py, "fileno"))?.extract()?)?;
+        let Ok(facts) = fstat(&file) else { return Ok(None) };
+        let regular = SFlag::from_bits_truncate(facts.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+        let length = u64::try_from(facts.st_size.saturating_sub(offset)).unwrap_or(0);
+        Ok(regular.then_some(FilePart { file, offset, length }))
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! A body up to `body_buffer` is there before the app is called, as one `bytes` object, and reading it all costs no copy.
 //! The rest of a longer one is read from the socket while the app runs; only then can a slow client hold the worker, and
-//! no longer than the stall limit at a time.
+//! only while it keeps the minimum rate.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use podicorn_http::{BodyDecoder, Reject};
@@ -28,6 +29,10 @@ pub(crate) struct Source {
     /// The client waits for `100 Continue`.
     pub(crate) continue_due: bool,
     pub(crate) patience: Patience,
+    /// Bytes that have come since the app was called.
+    pub(crate) received: u64,
+    /// Set when the body has ended: the connection can carry another request.
+    pub(crate) complete: Arc<AtomicBool>,
 }
 
 /// Why no more of a body can be read.
@@ -192,11 +197,13 @@ impl Source {
         if std::mem::take(&mut self.continue_due) {
             let _ = self.socket.send(CONTINUE);
         }
-        self.patience.renew();
         loop {
             match self.decoder.decode(&self.raw, out, usize::MAX) {
                 Ok(progress) => {
                     self.raw.drain(..progress.consumed);
+                    if progress.done {
+                        self.complete.store(true, Ordering::Relaxed);
+                    }
                     if out.len() > before || progress.done {
                         return Ok(Ok(out.len() > before));
                     }
@@ -205,11 +212,15 @@ impl Source {
             }
             match self.socket.receive(&mut self.raw, READ_BYTES) {
                 Ok(0) => return Ok(Err(Failure::Gone)),
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => match self.patience.wait(py, &self.socket, Readiness::Readable)? {
-                    Waited::Ready => {}
-                    Waited::Enough => return Ok(Err(Failure::Stalled)),
-                },
+                Ok(received) => self.received += received as u64,
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    let received = self.received;
+                    match self.patience.wait(py, &self.socket, Readiness::Readable, || received)? {
+                        Waited::Ready => {}
+                        Waited::Enough => return Ok(Err(Failure::Stalled)),
+                    }
+                }
                 Err(_) => return Ok(Err(Failure::Gone)),
             }
         }

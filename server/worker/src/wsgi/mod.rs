@@ -1,6 +1,7 @@
 //! The WSGI binding (PEP 3333): what is Python's about a request and its response. Independent of who calls the app.
 
 mod body;
+pub(crate) mod client_socket;
 pub(crate) mod environ;
 pub(crate) mod errors;
 pub(crate) mod file_wrapper;

@@ -3,6 +3,7 @@
 //! Small responses leave in one write: the head waits in `buffer` for the first bytes of the body. A piece above
 //! [`FLATTEN`] is not copied but sent from where it lies.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -20,8 +21,9 @@ use pyo3::types::PyBytes;
 use super::wait::{Patience, Waited};
 use crate::clock::{SECOND, unix};
 use crate::reactor::SERVER;
-use crate::reactor::outbound::{Outbound, Piece, Sent};
+use crate::reactor::outbound::{FilePart, Outbound, Piece, Sent};
 use crate::reactor::socket::{Readiness, Socket};
+use crate::slot::SharedSlot;
 
 /// Pieces up to this many bytes are copied behind the head; longer ones are sent by reference.
 const FLATTEN: usize = 4096;
@@ -35,6 +37,23 @@ pub(crate) struct Question {
     pub(crate) version: Version,
     pub(crate) method: RequestMethod,
     pub(crate) keep_alive: bool,
+}
+
+/// What may still forbid another request on the connection when the head is written.
+pub(crate) struct Outlook {
+    /// The worker stops.
+    pub(crate) stopping: Arc<AtomicBool>,
+    /// Knows whether the whole server does.
+    pub(crate) slot: Arc<SharedSlot>,
+    /// Where the body is read while the app runs: whether it has ended.
+    pub(crate) body_complete: Option<Arc<AtomicBool>>,
+}
+
+impl Outlook {
+    fn is_good(&self) -> bool {
+        let complete = self.body_complete.as_ref().is_none_or(|complete| complete.load(Ordering::Relaxed));
+        complete && !self.stopping.load(Ordering::Relaxed) && !self.slot.draining()
+    }
 }
 
 /// The way to the client.
@@ -53,12 +72,14 @@ pub(crate) enum Broken {
 }
 
 /// Given to the app as `start_response` (its bound method), as the `write` callable (itself), and as `wsgi.early_hints`.
+#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 #[pyclass(module = "podicorn._engine")]
 pub(crate) struct Response {
     /// `None` once the request is over.
     channel: Option<Channel>,
     date: SharedDate,
     pub(super) question: Question,
+    outlook: Outlook,
     pub(super) head: ResponseHead,
     pub(super) started: bool,
     pub(super) head_sent: bool,
@@ -68,6 +89,17 @@ pub(crate) struct Response {
     /// Bytes ready to go.
     pub(super) buffer: Vec<u8>,
     outbound: Outbound,
+    /// Bytes that the socket took without passing through `outbound`.
+    sent: u64,
+    /// The head promised another request, and all of the body was given.
+    keep_alive: bool,
+    finished: bool,
+    /// The watchdog has answered.
+    timed_out: bool,
+    /// What the client has sent after the request: the next one, or a protocol of the app's own.
+    residue: Vec<u8>,
+    /// The app has taken the connection for itself.
+    given_away: bool,
     broken: Option<Broken>,
     /// Body bytes were given where there may be none.
     dropped_body: bool,
@@ -90,11 +122,19 @@ fn client_is_gone(errno: Errno) -> PyErr {
 }
 
 impl Response {
-    pub(crate) fn new(socket: Arc<Socket>, patience: Patience, date: SharedDate, question: Question) -> Self {
+    pub(crate) fn new(
+        socket: Arc<Socket>,
+        patience: Patience,
+        date: SharedDate,
+        question: Question,
+        outlook: Outlook,
+        residue: Vec<u8>,
+    ) -> Self {
         Self {
             channel: Some(Channel { socket, patience }),
             date,
             question,
+            outlook,
             head: ResponseHead::new(),
             started: false,
             head_sent: false,
@@ -102,6 +142,12 @@ impl Response {
             body_bytes: 0,
             buffer: Vec::with_capacity(1024),
             outbound: Outbound::default(),
+            sent: 0,
+            keep_alive: false,
+            finished: false,
+            timed_out: false,
+            residue,
+            given_away: false,
             broken: None,
             dropped_body: false,
         }
@@ -131,6 +177,41 @@ impl Response {
     /// Whether body bytes were thrown away because the response may have none.
     pub(crate) fn dropped_body(&self) -> bool {
         self.dropped_body
+    }
+
+    /// Whether another request may follow on the connection.
+    pub(crate) fn persists(&self) -> bool {
+        let whole = match self.framing {
+            Framing::ContentLength(length) => length == self.body_bytes,
+            Framing::Chunked | Framing::NoBody => true,
+            Framing::UntilClose => false,
+        };
+        self.keep_alive && self.finished && whole && self.broken.is_none()
+    }
+
+    /// Whether the watchdog has answered, and counted, in place of the app.
+    pub(crate) fn is_timed_out(&self) -> bool {
+        self.timed_out
+    }
+
+    /// Whether the app has taken the connection for itself.
+    pub(crate) fn is_given_away(&self) -> bool {
+        self.given_away
+    }
+
+    /// What the client has sent after the request.
+    pub(crate) fn take_residue(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.residue)
+    }
+
+    /// Gives the connection to the app; `None`: the request is over.
+    pub(super) fn give_away(&mut self) -> Option<(Arc<Socket>, Vec<u8>)> {
+        let socket = Arc::clone(&self.channel.as_ref()?.socket);
+        if !socket.give_away() {
+            return None;
+        }
+        self.given_away = true;
+        Some((socket, self.take_residue()))
     }
 
     /// Whether the request is over.
@@ -179,9 +260,10 @@ impl Response {
             method: self.question.method,
             status: self.head.status(),
             content_length: self.head.content_length().or(known_length),
-            keep_alive: self.question.keep_alive,
+            keep_alive: self.question.keep_alive && self.outlook.is_good(),
         });
         self.framing = decision.framing;
+        self.keep_alive = decision.keep_alive && !self.head.upgrade();
         let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
         self.head.write(&mut self.buffer, &decision, SERVER, date.at(unix() / SECOND));
         self.head_sent = true;
@@ -234,17 +316,31 @@ impl Response {
     /// Sends what the socket takes now.
     fn send_ready(&mut self) -> Sent {
         let Some(channel) = &self.channel else { return Sent::All };
+        if self.given_away {
+            self.buffer.clear();
+            self.outbound.clear();
+            return Sent::All;
+        }
         if self.broken == Some(Broken::Client) || channel.patience.is_foreign() {
             self.buffer.clear();
             self.outbound.clear();
             return Sent::Failed(Errno::EPIPE);
         }
+        // Interim responses do not answer the request.
+        let free = if self.head_sent { channel.socket.answer() } else { !channel.socket.is_timed_out() };
+        if !free {
+            return self.lose_to_watchdog();
+        }
         if self.outbound.is_empty() {
             // The common case: one small response, one send.
             while !self.buffer.is_empty() {
                 match channel.socket.send(&self.buffer) {
-                    Ok(sent) if sent == self.buffer.len() => self.buffer.clear(),
+                    Ok(sent) if sent == self.buffer.len() => {
+                        self.sent += sent as u64;
+                        self.buffer.clear();
+                    }
                     Ok(sent) => {
+                        self.sent += sent as u64;
                         self.buffer.drain(..sent);
                         break;
                     }
@@ -269,6 +365,18 @@ impl Response {
         Sent::Failed(errno)
     }
 
+    fn lose_to_watchdog(&mut self) -> Sent {
+        if self.sent + self.outbound.sent() == 0 {
+            // For the log: what the client has got.
+            self.timed_out = true;
+            self.head.clear();
+            let _ = self.head.set_status_code(504);
+            self.head_sent = true;
+            self.body_bytes = 0;
+        }
+        self.lose_client(Errno::ETIMEDOUT)
+    }
+
     /// Sends everything, waiting for the client where it is slow: PEP 3333 wants each piece on its way before the app is
     /// asked for the next one.
     pub(super) fn send_all(&mut self, py: Python<'_>) -> PyResult<()> {
@@ -276,13 +384,17 @@ impl Response {
             match self.send_ready() {
                 Sent::All => return Ok(()),
                 Sent::Failed(errno) => return Err(client_is_gone(errno)),
-                Sent::Blocked { progress } => {
+                Sent::Blocked { .. } => {
                     let Some(channel) = &mut self.channel else { return Ok(()) };
-                    if progress {
-                        channel.patience.renew();
-                    }
                     let socket = Arc::clone(&channel.socket);
-                    if channel.patience.wait(py, &socket, Readiness::Writable)? == Waited::Enough {
+                    let sent = self.sent + self.outbound.sent();
+                    let delivered = || sent.wrapping_sub(socket.undelivered());
+                    let waited = channel.patience.wait(py, &socket, Readiness::Writable, delivered)?;
+                    if waited == Waited::Enough && socket.is_timed_out() {
+                        self.lose_to_watchdog();
+                        return Err(client_is_gone(Errno::ETIMEDOUT));
+                    }
+                    if waited == Waited::Enough {
                         self.lose_client(Errno::ETIMEDOUT);
                         return Err(PyTimeoutError::new_err((
                             Errno::ETIMEDOUT as i32,
@@ -326,6 +438,26 @@ impl Response {
         Ok(())
     }
 
+    /// A file as the whole body: the kernel sends it.
+    pub(super) fn write_file(&mut self, mut part: FilePart) -> PyResult<()> {
+        if !self.head_sent {
+            self.begin(Some(part.length))?;
+        }
+        match self.framing {
+            Framing::NoBody => return Ok(()),
+            Framing::ContentLength(length) => part.length = part.length.min(length - self.body_bytes),
+            Framing::Chunked => write_chunk_size(&mut self.buffer, usize::try_from(part.length).unwrap_or(0)),
+            Framing::UntilClose => {}
+        }
+        self.body_bytes += part.length;
+        self.queue_buffer();
+        self.outbound.push(Piece::File(part));
+        if self.framing == Framing::Chunked {
+            self.buffer.extend_from_slice(CRLF);
+        }
+        Ok(())
+    }
+
     /// The app's iterable has ended. What the socket does not take now is left for [`Self::end`].
     pub(crate) fn finish(&mut self) -> PyResult<()> {
         if !self.head_sent {
@@ -335,6 +467,7 @@ impl Response {
         if self.framing == Framing::Chunked {
             self.buffer.extend_from_slice(LAST_CHUNK);
         }
+        self.finished = true;
         match self.send_ready() {
             Sent::Failed(errno) => Err(client_is_gone(errno)),
             Sent::All | Sent::Blocked { .. } => Ok(()),

@@ -7,17 +7,19 @@ use podicorn_http::Reject;
 use podicorn_http::date::DateCache;
 use podicorn_http::response::RequestMethod;
 use podicorn_scoreboard::RequestStart;
-use pyo3::exceptions::{PyException, PyOSError, PyValueError};
+use pyo3::exceptions::{PyException, PyOSError, PyStopIteration, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::body::send_body;
+use super::client_socket::ClientSocket;
 use super::environ::{Constants, EnvironError, EnvironFactory};
 use super::errors::Errors;
+use super::file_wrapper::use_sendfile;
 use super::hooks::{RequestHooks, RequestView};
 use super::input::{Failure, Input, Source};
-use super::response::{Broken, Question, Response, SharedDate};
+use super::response::{Broken, Outlook, Question, Response, SharedDate};
 use super::wait::Patience;
 use crate::access_log::{AccessLog, Record};
 use crate::clock::{Nanos, monotonic, unix};
@@ -43,8 +45,18 @@ pub(crate) struct Service {
     in_flight: AtomicU64,
     max_requests: Option<u64>,
     replacement_asked: AtomicBool,
-    /// The worker was told to end at once.
-    quit: Arc<AtomicBool>,
+    /// Connections may carry more than one request.
+    persistent: bool,
+    orders: Orders,
+}
+
+/// What the worker was told, by signals say.
+#[derive(Clone, Default)]
+pub(crate) struct Orders {
+    /// End when all that has begun is done.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// End at once.
+    pub(crate) quit: Arc<AtomicBool>,
 }
 
 /// What a request looks like once it is over.
@@ -57,14 +69,19 @@ impl Service {
     pub(crate) fn new(
         py: Python<'_>,
         slot: Arc<SharedSlot>,
-        quit: Arc<AtomicBool>,
+        orders: Orders,
         addresses: &[ServerAddress],
         options: Options,
         app: Py<PyAny>,
         error_log: Py<PyAny>,
     ) -> PyResult<Self> {
         let errors = Bound::new(py, Errors::new(error_log.clone_ref(py)))?.into_any();
-        let constants = Constants { multithread: false, multiprocess: options.multiprocess, errors: &errors };
+        use_sendfile(options.sendfile);
+        let constants = Constants {
+            multithread: options.multithread,
+            multiprocess: options.multiprocess,
+            errors: &errors,
+        };
         let access_log =
             options.access_log.map(|(target, style)| AccessLog::start(target, style)).transpose()?;
         Ok(Self {
@@ -74,14 +91,15 @@ impl Service {
             hooks: RequestHooks::new(options.hooks),
             access_log,
             date: Arc::new(Mutex::new(DateCache::new())),
-            patience: Patience::new(Arc::clone(&slot), options.limits.stall_timeout, options.beat),
+            patience: Patience::new(Arc::clone(&slot), &options.limits, options.beat),
+            persistent: options.limits.keep_alive.is_some(),
             slot,
             span_ids: SpanIds::new(random_seed(py)?),
             served: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             max_requests: options.max_requests,
             replacement_asked: AtomicBool::new(false),
-            quit,
+            orders,
         })
     }
 
@@ -93,18 +111,26 @@ impl Service {
         let ticket = self.slot.begin_request(&self.describe(connection, begun), in_flight as u32);
         self.served.fetch_add(1, Ordering::Relaxed);
 
-        let input = Bound::new(py, self.input(py, connection))?;
+        let (input, body_complete, residue) = self.input(py, connection);
+        let input = Bound::new(py, input)?;
+        let outlook = Outlook {
+            stopping: Arc::clone(&self.orders.stop),
+            slot: Arc::clone(&self.slot),
+            body_complete,
+        };
         let head = &connection.head;
         let question = Question {
             version: head.version(),
             method: RequestMethod::of(head.method(&connection.raw)),
-            keep_alive: false,
+            keep_alive: self.persistent && head.keep_alive(),
         };
         let response = Response::new(
             Arc::clone(&connection.socket),
             self.patience.clone(),
             Arc::clone(&self.date),
             question,
+            outlook,
+            residue,
         );
         let response = Bound::new(py, response)?;
         let view = RequestView::new(&self.hooks, connection);
@@ -113,11 +139,15 @@ impl Service {
         if self.slot.is_disabled() {
             return Ok(());
         }
-        let status = response.try_borrow().map_or(0, |ended| ended.status_sent());
+        let (status, counted) =
+            response.try_borrow().map_or((0, false), |ended| (ended.status_sent(), ended.is_timed_out()));
         if let Err(error) = self.finish(&outcome.environ, connection, &input, &response, &view, begun) {
             self.log_exception(py, "Error after a request", &error);
         }
         let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
+        if !counted {
+            self.slot.count_response(status);
+        }
         self.slot.end_request(ticket, status, monotonic().saturating_sub(begun), in_flight as u32);
         self.count_towards_replacement(py);
         match error.flatten() {
@@ -140,18 +170,30 @@ impl Service {
         }
     }
 
-    fn input(&self, py: Python<'_>, connection: &mut Connection) -> Input {
+    /// The body; where the rest of it is still to come, whether it has ended; and what follows the request.
+    fn input(
+        &self,
+        py: Python<'_>,
+        connection: &mut Connection,
+    ) -> (Input, Option<Arc<AtomicBool>>, Vec<u8>) {
+        let behind = connection.raw.len() > connection.head.len();
         if connection.body_complete {
-            return Input::whole(PyBytes::new(py, &connection.body).unbind());
+            let input = Input::whole(PyBytes::new(py, &connection.body).unbind());
+            connection.release_body();
+            let residue = if behind { connection.raw.split_off(connection.head.len()) } else { Vec::new() };
+            return (input, None, residue);
         }
+        let complete = Arc::new(AtomicBool::new(false));
         let source = Source {
             socket: Arc::clone(&connection.socket),
             raw: connection.raw.split_off(connection.head.len()),
             decoder: std::mem::take(&mut connection.decoder),
             continue_due: std::mem::take(&mut connection.continue_due),
             patience: self.patience.clone(),
+            received: 0,
+            complete: Arc::clone(&complete),
         };
-        Input::streaming(std::mem::take(&mut connection.body), source)
+        (Input::streaming(std::mem::take(&mut connection.body), source), Some(complete), Vec::new())
     }
 
     /// From environ to the last byte that the app gives.
@@ -187,6 +229,8 @@ impl Service {
         let py = environ.py();
         environ.set_item(intern!(py, "wsgi.input"), input)?;
         environ.set_item(intern!(py, "wsgi.early_hints"), response.getattr(intern!(py, "early_hints"))?)?;
+        let socket = ClientSocket::new(response.clone().unbind());
+        environ.set_item(intern!(py, "gunicorn.socket"), Bound::new(py, socket)?)?;
         self.hooks.before(py, view)?;
         let start_response = response.getattr(intern!(py, "start_response"))?;
         let iterable = self.app.bind(py).call1((environ, start_response))?;
@@ -206,10 +250,17 @@ impl Service {
             return None;
         }
         let Ok(mut answer) = response.try_borrow_mut() else { return Some(error) };
-        if self.quit.load(Ordering::Relaxed) && !error.is_instance_of::<PyException>(py) {
+        if self.orders.quit.load(Ordering::Relaxed) && !error.is_instance_of::<PyException>(py) {
             // The SystemExit by which INT, QUIT or ABRT ends the worker: no fault of the app. The connection just ends.
             answer.abandon();
             return Some(error);
+        }
+        if answer.is_given_away() || (error.is_instance_of::<PyStopIteration>(py) && !answer.is_head_sent()) {
+            // The way in which apps on gunicorn.socket say that there is no response.
+            answer.abandon();
+            drop(answer);
+            self.log(py, "debug", &format!("Closing connection. {error}"));
+            return None;
         }
         let failure = input.try_borrow().ok().and_then(|input| input.failure().cloned());
         let ours = error.is_instance_of::<PyOSError>(py) || error.is_instance_of::<PyValueError>(py);
@@ -263,13 +314,19 @@ impl Service {
         {
             let mut answer = response.try_borrow_mut()?;
             connection.outbound = answer.end();
+            connection.given_away = answer.is_given_away();
+            connection.persists = answer.persists();
+            connection.raw.append(&mut answer.take_residue());
             let failed = input.try_borrow()?.failure().is_some();
-            if let Some(source) = input.try_borrow_mut()?.end() {
+            if let Some(mut source) = input.try_borrow_mut()?.end() {
                 connection.body_complete = source.decoder.is_done();
+                connection.raw.append(&mut source.raw);
+                connection.drained = false;
             } else if failed {
                 connection.body_complete = false;
             }
         }
+        connection.persists &= connection.body_complete;
         let answer = response.try_borrow()?;
         if answer.dropped_body() {
             let text = format!(

@@ -1,0 +1,71 @@
+//! Which deadline a connection has, and what happens when it has passed.
+
+use super::Reactor;
+use super::conn::Phase;
+use super::table::Token;
+use super::timers::Deadline;
+use crate::clock::Nanos;
+
+impl Reactor {
+    /// For a connection that waits for more of its request. A deadline that runs is not set again: the whole head has one,
+    /// and a body has one per stall period.
+    pub(super) fn set_read_deadline(&mut self, token: Token, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        let kind = match connection.phase {
+            Phase::Body => Deadline::Body,
+            _ if !connection.is_silent() => Deadline::Head,
+            _ if !self.acceptor.is_open() => Deadline::Silence,
+            _ if connection.kept => Deadline::KeepAlive,
+            _ => Deadline::Head,
+        };
+        if self.timers.kind(token.index()) != Some(kind) {
+            connection.mark = connection.moved;
+            self.timers.set(token.index(), kind, now);
+        }
+    }
+
+    /// For a connection that waits for its client to take more of a response.
+    pub(super) fn set_send_deadline(&mut self, token: Token, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        if self.timers.kind(token.index()) != Some(Deadline::Send) {
+            connection.mark = connection.delivered();
+            self.timers.set(token.index(), Deadline::Send, now);
+        }
+    }
+
+    pub(super) fn expired(&mut self, token: Token, deadline: Deadline, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        match deadline {
+            // Nothing was asked, so nothing is answered.
+            Deadline::Head if connection.is_silent() => self.close(token),
+            Deadline::Head => self.refuse(token, 408, "", now),
+            Deadline::Body => {
+                if connection.moved - connection.mark >= self.least {
+                    connection.mark = connection.moved;
+                    return self.timers.set(token.index(), Deadline::Body, now);
+                }
+                self.refuse(token, 408, "", now);
+            }
+            Deadline::Send => {
+                let delivered = connection.delivered();
+                if delivered.wrapping_sub(connection.mark) >= self.least {
+                    connection.mark = delivered;
+                    return self.timers.set(token.index(), Deadline::Send, now);
+                }
+                self.close(token);
+            }
+            Deadline::Linger => self.close(token),
+            Deadline::Silence | Deadline::KeepAlive => self.end_idle(token, now),
+        }
+    }
+
+    /// Ends a connection that carries no request, unless one has come this very moment.
+    fn end_idle(&mut self, token: Token, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
+        connection.drained = false;
+        self.read(token, now);
+        if self.table.get(token).is_some_and(|connection| connection.is_silent()) {
+            self.close(token);
+        }
+    }
+}

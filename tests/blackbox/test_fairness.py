@@ -1,0 +1,22 @@
+"""Each worker gets its share of the connections."""
+
+from collections import Counter
+
+from podtest.load import Load
+from podtest.types import params
+import pytest
+
+#: The busiest worker may have so many times the requests of the idlest.
+SPREAD = 1.3
+
+
+@pytest.mark.parametrize("kind", params("sync", "gthread-1", "gthread-4"))
+def test_a_connection_per_request_is_spread_evenly(serve, kind):
+    server = serve("pace:application", *kind, "--workers", "8")
+    server.admin.wait_workers(8)
+    seen: Counter[str] = Counter()
+    with Load(server.address, clients=64, limit=5000, check=lambda r: seen.update([r.text]) is None) as load:
+        load.join()
+    assert load.summary() == {"ok": 5000}
+    assert len(seen) == 8
+    assert max(seen.values()) / min(seen.values()) < SPREAD, seen

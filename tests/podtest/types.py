@@ -1,0 +1,19 @@
+"""The worker types of the server, as command lines: for tests that must hold on each of them."""
+
+import pytest
+
+#: One thread that is the engine's own, and threads beside it, are two ways through the engine.
+ALL = {
+    "sync": (),
+    "gthread-1": ("-k", "gthread"),
+    "gthread-4": ("-k", "gthread", "--threads", "4"),
+}
+
+
+def params(*names: str) -> list[object]:
+    """For ``pytest.mark.parametrize``: those types, or all."""
+    return [pytest.param(ALL[name], id=name) for name in names or ALL]
+
+
+every_type = pytest.mark.parametrize("kind", params())
+keeping_types = pytest.mark.parametrize("kind", params("gthread-1", "gthread-4"))
