@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::{PyBytes, PyString};
 
 use super::response::Response;
@@ -27,7 +28,7 @@ impl ClientSocket {
     }
 
     fn socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut made = self.made.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         if let Some(socket) = &*made {
             return Ok(socket.bind(py).clone());
         }

@@ -10,6 +10,7 @@ use podicorn_http::target::percent_decode;
 use podicorn_http::{FieldKind, Scheme, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
 use pyo3::types::{PyDict, PyString};
 
 use super::file_wrapper::FileWrapper;
@@ -127,7 +128,8 @@ impl EnvironFactory {
     ) -> PyResult<Option<&'a [u8]>> {
         let py = environ.py();
         let mut script_name = None;
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        // Python may let another thread in while it is held: whoever waits for it must not keep the GIL.
+        let mut names = self.names.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         for (kind, name, value) in connection.head.fields(&connection.raw) {
             let text = native(py, value);
             match kind {
