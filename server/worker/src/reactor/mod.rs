@@ -7,7 +7,6 @@
 //! Connections enter epoll only when they have to wait: a request that is there when its connection is accepted costs no
 //! `epoll_ctl` at all.
 
-pub(crate) mod buffers;
 pub(crate) mod conn;
 pub(crate) mod outbound;
 pub(crate) mod socket;
@@ -32,8 +31,7 @@ use podicorn_http::response::write_error;
 
 use self::accept::Acceptor;
 use self::budget::Budget;
-use self::buffers::Buffers;
-use self::conn::{Advance, Connection, Phase, Rules};
+use self::conn::{Advance, Connection, Phase, READ_BYTES, Rules};
 use self::outbound::{Piece, Sent};
 use self::socket::Peer;
 use self::table::{Table, Token};
@@ -82,7 +80,8 @@ pub(crate) struct Reactor {
     rules: Arc<Rules>,
     table: Table,
     timers: Timers,
-    buffers: Buffers,
+    /// Where every read goes first.
+    scratch: Box<[u8]>,
     ready: VecDeque<Token>,
     /// Requests that can be with the app at a time, and those that are.
     capacity: usize,
@@ -134,7 +133,7 @@ impl Reactor {
                 Some(SILENCE),
                 limits.keep_alive,
             ]),
-            buffers: Buffers::default(),
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
             ready: VecDeque::new(),
             capacity: limits.threads.max(1),
             running: 0,
@@ -285,8 +284,7 @@ impl Reactor {
             return;
         }
         let Some(connection) = self.table.get(token) else { return };
-        self.buffers.enlarge(&mut connection.raw);
-        match connection.advance(&self.rules, now) {
+        match connection.advance(&self.rules, &mut self.scratch, now) {
             Advance::Ready => {
                 self.timers.clear(token.index());
                 connection.socket.ask();
@@ -299,7 +297,6 @@ impl Reactor {
                 self.ready.push_back(token);
             }
             Advance::Wait => {
-                self.buffers.shrink(&mut connection.raw);
                 let held = connection.raw.len() + connection.body.len();
                 self.budget.settle(connection, held);
                 if self.register(token) {
