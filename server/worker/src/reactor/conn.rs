@@ -45,7 +45,9 @@ pub(crate) enum Advance {
     Ready,
     /// The request is refused: answer, then close.
     Refused(Reject),
-    /// The client has gone, or has finished sending too early.
+    /// The client has finished sending inside the body: answer, then close.
+    Incomplete(Reject),
+    /// The client has gone, or has finished sending before the end of the head.
     Gone,
 }
 
@@ -201,7 +203,12 @@ impl Connection {
             }
             let most = (self.raw.capacity() - self.raw.len()).max(4096);
             match self.socket.receive(&mut self.raw, most) {
-                Ok(0) => return Advance::Gone,
+                Ok(0) => {
+                    return match self.decoder.end_of_input() {
+                        Err(reject) if self.phase == Phase::Body => Advance::Incomplete(reject),
+                        _ => Advance::Gone,
+                    };
+                }
                 Ok(received) => {
                     self.drained = received < most;
                     if self.phase == Phase::Body {
