@@ -67,6 +67,10 @@ blackbox: venv-tests ## The real server, from outside. ARGS='-k reload' chooses,
 oracle: venv-tests ## The black-box tests that compare, run against Gunicorn itself: do the tests tell the truth?
 	cd tests && PODTEST_PROGRAM=gunicorn $(PYTEST) --quiet --numprocesses $(JOBS) -m parity $(ARGS)
 
+.PHONY: parity
+parity: venv-tests ## Gunicorn's own requests, put to both servers. UPDATE=1 writes the result to tests/parity/README.md.
+	cd tests && PARITY_UPDATE=$(UPDATE) $(PYTEST) --quiet parity $(ARGS)
+
 .PHONY: pythons
 pythons: venv-tests ## Build and serve with every other CPython of this machine.
 	cd tests && PODTEST_PYTHONS=1 $(PYTEST) --quiet blackbox/test_pythons.py

@@ -49,7 +49,9 @@ pub(crate) enum Advance {
     Ready,
     /// The request is refused: answer, then close.
     Refused(Reject),
-    /// The client has gone, or has finished sending too early.
+    /// The client has finished sending inside the body: answer, then close.
+    Incomplete(Reject),
+    /// The client has gone, or has finished sending before the end of the head.
     Gone,
 }
 
@@ -211,7 +213,12 @@ impl Connection {
                 return Advance::Wait;
             }
             match self.socket.read(scratch) {
-                Ok(0) => return Advance::Gone,
+                Ok(0) => {
+                    return match self.decoder.end_of_input() {
+                        Err(reject) if self.phase == Phase::Body => Advance::Incomplete(reject),
+                        _ => Advance::Gone,
+                    };
+                }
                 Ok(received) => {
                     fresh = 0..received;
                     self.drained = received < scratch.len();

@@ -310,6 +310,8 @@ impl Reactor {
                 self.refuse(token, reject.status, &reject.to_string(), now);
                 self.notices.push(Notice::Refused { peer, reject });
             }
+            // Most have left altogether, which is nothing to read about; one that listens is told (RFC 9112 §8).
+            Advance::Incomplete(reject) => self.refuse(token, reject.status, &reject.to_string(), now),
             Advance::Gone => self.close(token),
         }
     }
