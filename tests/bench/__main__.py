@@ -10,16 +10,9 @@ from types import FrameType
 
 from bench import measure, results, scenarios
 from bench.running import Failed, prepare_database
+from bench.servers import FAMILIES
 
-FAMILIES = {
-    "podicorn": "Podicorn",
-    "bjoern": "bjoern",
-    "fastpysgi": "FastPySGI",
-    "granian": "Granian",
-    "pyuwsgi": "uWSGI",
-    "waitress": "Waitress",
-    "gunicorn": "Gunicorn",
-}
+#: What can be chosen beside the scenarios; "scaling" stands for all of its scenarios.
 SECTIONS = ("memory", "scaling")
 CACHE = Path(os.environ.get("PODICORN_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
@@ -61,9 +54,10 @@ def options() -> argparse.Namespace:
 
 def chosen(arguments: argparse.Namespace) -> tuple[str, ...]:
     """The scenarios and sections to run."""
-    if arguments.only:
-        return arguments.only
     known = scenarios.by_name()
+    if arguments.only:
+        whole = tuple(scenario.name for scenario in scenarios.SCALING) if "scaling" in arguments.only else ()
+        return arguments.only + whole
     if arguments.quick:
         return tuple(name for name, scenario in known.items() if scenario.quick)
     return (*known, *SECTIONS)
@@ -88,22 +82,23 @@ def main() -> int:
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="podicorn-bench-", dir=shared if os.access(shared, os.W_OK) else None) as d:
         plan = measure.Plan(
-            scenarios=tuple(s for s in scenarios.SCENARIOS if s.name in wanted),
+            scenarios=tuple(s for s in scenarios.ALL if s.name in wanted),
             families=arguments.servers,
             rounds=arguments.rounds or (3 if arguments.quick else 7),
             seconds=arguments.seconds or (1 if arguments.quick else 2),
             warm_up=0.2 if arguments.quick else 0.4,
             programs=Path(sys.prefix) / "bin",
             directory=Path(d),
-            server_core=cores[0],
-            load_core=cores[1],
+            server_cores=str(cores[0]),
+            load_cores=str(cores[1]),
+            all_cores=",".join(map(str, cores)),
             say=lambda line: print(line, flush=True),
         )
         # This process must not disturb the server.
-        os.sched_setaffinity(0, {plan.load_core})
+        os.sched_setaffinity(0, {cores[1]})
         try:
             prepare_database(plan.programs, plan.directory)
-            result = results.collect(plan, wanted)
+            result = results.collect(plan, with_memory="memory" in wanted)
         except Failed as failure:
             print(f"bench: {failure}", file=sys.stderr)
             return 1

@@ -39,8 +39,8 @@ class Sample:
     server_busy: float
     wrk_busy: float
     errors: int
-    #: Bytes of access log per request.
-    log_bytes: float
+    #: Lines of access log per request; less than 1: some were dropped.
+    log_lines: float
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,10 @@ class Plan:
     warm_up: float
     programs: Path
     directory: Path
-    server_core: int
-    load_core: int
+    #: Lists of cores as taskset reads them.
+    server_cores: str
+    load_cores: str
+    all_cores: str
     say: Callable[[str], None]
 
     def contenders(self, scenario: Scenario) -> tuple[str, ...]:
@@ -70,22 +72,22 @@ def rotated(names: Sequence[str], turn: int) -> list[str]:
 
 
 @contextmanager
-def turn(server: Running) -> Iterator[None]:
-    """The server's turn: continued, and stopped again with the very processes it had."""
+def turn(server: Running, say: Callable[[str], None]) -> Iterator[None]:
+    """The server's turn: continued, and stopped again."""
     before = server.frozen
     server.thaw()
     time.sleep(SETTLE)
     yield
     server.freeze()
-    if before and sorted(server.frozen) != sorted(before):
-        raise Failed(f"{server.name} had processes {before} and then {server.frozen}:\n{server.said()}")
+    if sorted(server.frozen) != sorted(before):
+        say(f"{server.name} had the processes {before} and now {server.frozen}; it said:\n{server.said()}")
 
 
 def measured(server: Running, scenario: Scenario, number: int, plan: Plan, generator: Generator) -> Sample:
     """Warm up, then one run of wrk between two looks at /proc."""
     generator.warm_up(scenario, server.port, plan.warm_up)
     if server.contender.logs:
-        server.truncate_log()
+        server.take_log()
     pids = server.tree()
     before = proc.snapshot(pids)
     load = generator.run(scenario, server.port, plan.seconds)
@@ -110,41 +112,43 @@ def measured(server: Running, scenario: Scenario, number: int, plan: Plan, gener
         server_busy=cpu.total / load.seconds,
         wrk_busy=load.busy,
         errors=load.errors,
-        log_bytes=server.truncate_log() / load.requests if server.contender.logs else 0.0,
+        log_lines=server.take_log() / load.requests if server.contender.logs else 0.0,
     )
 
 
 def run(plan: Plan) -> list[Sample]:
     """All scenarios. Neighbours that need the same servers share them."""
     samples: list[Sample] = []
-    generator = Generator(plan.directory, plan.load_core)
 
-    def needs(scenario: Scenario) -> tuple[str, tuple[str, ...]]:
-        return scenario.app, plan.contenders(scenario)
+    def needs(scenario: Scenario) -> tuple[str, tuple[str, ...], int, bool]:
+        return scenario.app, plan.contenders(scenario), scenario.workers, scenario.spread
 
-    for (app, names), group in groupby(plan.scenarios, needs):
+    for (_, names, _, _), group in groupby(plan.scenarios, needs):
         if names:
-            samples += _group(app, names, list(group), plan, generator)
+            samples += _group(names, list(group), plan)
     return samples
 
 
-def _group(
-    app: str, names: tuple[str, ...], scenarios: list[Scenario], plan: Plan, generator: Generator
-) -> list[Sample]:
+def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> list[Sample]:
+    first = scenarios[0]
+    generator = Generator(plan.directory, plan.all_cores if first.spread else plan.load_cores)
+    cores = plan.all_cores if first.spread else plan.server_cores
     samples: list[Sample] = []
     servers: dict[str, Running] = {}
     try:
         for name in names:
-            server = Running(CONTENDERS[name], app, plan.directory, plan.programs, core=plan.server_core)
+            contender = CONTENDERS[name]
+            server = Running(contender, first.app, plan.directory, plan.programs, cores=cores, workers=first.workers)
             servers[name] = server
-            server.wait_ready(request(scenarios[0]))
+            server.wait_ready(request(first))
+            server.settle()
             for scenario in scenarios:
                 check(server, scenario)
             server.freeze()
         for scenario in scenarios:
             for number in range(plan.rounds):
                 for name in rotated(names, number):
-                    with turn(servers[name]):
+                    with turn(servers[name], plan.say):
                         sample = measured(servers[name], scenario, number, plan, generator)
                     plan.say(
                         f"{scenario.name:10} round {number + 1}/{plan.rounds}  {name:18} {sample.rate:9.0f} req/s "

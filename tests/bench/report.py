@@ -5,6 +5,7 @@ from statistics import median
 
 from bench import targets
 from bench.measure import Sample
+from bench.memory import Memory, Start
 from bench.scenarios import Scenario
 from bench.targets import Spread, Verdict
 
@@ -55,8 +56,10 @@ def scenario_table(scenario: Scenario, samples: Sequence[Sample], label: Label) 
     names = sorted({sample.server for sample in mine}, key=lambda name: of(mine, name, "cpu_us").median)
     ours = targets.OURS.get(scenario.name, "podicorn")
     base = targets.rounds(mine, scenario.name, ours, "cpu_us")
+    logged = any(sample.log_lines for sample in mine)
     rows = []
     for name in names:
+        lines = of(mine, name, "log_lines").median
         ratio = targets.paired(targets.rounds(mine, scenario.name, name, "cpu_us"), base)
         errors = sum(sample.errors for sample in mine if sample.server == name)
         rows.append(
@@ -71,10 +74,56 @@ def scenario_table(scenario: Scenario, samples: Sequence[Sample], label: Label) 
                 spread(of(mine, name, "p99_us"), duration),
                 f"{mib(of(mine, name, 'pss_worker').median)} / {mib(of(mine, name, 'pss_tree').median)}",
                 f"{of(mine, name, 'server_busy').median:.0%} / {of(mine, name, 'wrk_busy').median:.0%}",
+                *([f"{lines:.1%}" if lines else ""] if logged else []),
             )
         )
     header = ("", "req/s", "CPU-µs per request", "user + system", "÷ Podicorn", "p50", "p99", "PSS MiB", "busy")
+    if logged:
+        header += ("logged",)
     return f"#### {scenario.title}\n\n" + table(header, rows)
+
+
+def scaling_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], label: Label) -> str:
+    """Requests per second by number of workers."""
+    scenarios = [scenario for scenario in scenarios if any(s.scenario == scenario.name for s in samples)]
+    rows = []
+    for name in dict.fromkeys(name for scenario in scenarios for name in scenario.contenders):
+        cells = []
+        for scenario in scenarios:
+            rates = list(targets.rounds(samples, scenario.name, name, "rate").values())
+            cells.append(spread(Spread.of(rates), lambda value: f"{value:.0f}") if rates else "")
+        if any(cells):
+            rows.append((f"**{label(name)}**" if name.startswith("podicorn") else label(name), *cells))
+    header = ("req/s", *(f"{s.workers} worker{'s' * (s.workers > 1)}" for s in scenarios))
+    return "#### Hello, workers on all cores, 64 connections\n\n" + table(header, rows)
+
+
+def memory_table(memory: Sequence[Memory], label: Label) -> str:
+    """PSS by server; a column for each app and number of workers."""
+    columns = list(dict.fromkeys((sample.scenario, sample.workers) for sample in memory))
+    rows = []
+    for name in dict.fromkeys(sample.server for sample in memory):
+        cells = []
+        for scenario, workers in columns:
+            mine = [s for s in memory if (s.server, s.scenario, s.workers) == (name, scenario, workers)]
+            worker, total = (
+                Spread.of([getattr(s, f) for s in mine]) if mine else None for f in ("pss_worker", "pss_tree")
+            )
+            cells.append(f"{mib(worker.median)} / {mib(total.median)}" if worker and total else "")
+        rows.append((f"**{label(name)}**" if name.startswith("podicorn") else label(name), *cells))
+    header = ("PSS MiB: a worker / all", *(f"{app}, {count} worker{'s' * (count > 1)}" for app, count in columns))
+    return "#### Memory\n\n" + table(header, rows)
+
+
+def start_table(starts: Sequence[Start], label: Label) -> str:
+    """From fork to ready."""
+    rows = []
+    for name in dict.fromkeys(start.server for start in starts):
+        times = [start.milliseconds for start in starts if start.server == name]
+        rows.append(
+            (f"**{label(name)}**" if name.startswith("podicorn") else label(name), spread(Spread.of(times), three))
+        )
+    return "#### A new worker of the Django site\n\n" + table(("", "fork to ready, ms"), rows)
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:
@@ -101,8 +150,7 @@ def short_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], famili
             continue
         cells = []
         for family in families:
-            # The plain configuration of a family is the first of the scenario.
-            name = next((name for name in scenario.contenders if name.partition("-")[0] == family), "")
+            name = scenario.plain(family)
             values = [sample.cpu_us for sample in mine if sample.server == name]
             cells.append(median(values) if values else None)
         least = min(value for value in cells if value is not None)

@@ -18,6 +18,10 @@ from bench.servers import Contender, Launch
 APPS = Path(__file__).with_name("apps")
 DATABASE = "notes.sqlite3"
 DEADLINE = 60.0
+#: A log may be written by a thread that is a little behind.
+LOG_PAUSE = 0.2
+#: How long a server must be without a new process before it counts as started.
+QUIET = 0.6
 #: How long continued children may beat before their supervisor looks at them again.
 BEAT_PAUSE = 0.05
 
@@ -36,7 +40,7 @@ class Running:
         directory: Path,
         programs: Path,
         *,
-        core: int | None,
+        cores: str,
         workers: int = 1,
         options: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
@@ -51,12 +55,11 @@ class Running:
         launch = Launch(programs, self.port, self.admin_port, app, workers, self.access_log)
         command = contender.command(launch)
         command[1:1] = options
-        pin = [] if core is None else ["taskset", "--cpu-list", str(core)]
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         with open(self.access_log if contender.logs else self._output, "ab") as out, open(self._output, "ab") as err:
             self._process = subprocess.Popen(
                 # The first process dies with the harness, even if that is killed.
-                ["setpriv", "--pdeathsig", "KILL", *pin, *command],
+                ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cores, *command],
                 cwd=APPS,
                 env=kept
                 | {
@@ -102,6 +105,18 @@ class Running:
         """Its living processes, parents before children."""
         return proc.tree(self.pid)
 
+    def settle(self) -> None:
+        """Until no process of it has come or gone for a while: all workers are there."""
+        end = time.monotonic() + DEADLINE
+        last, since = self.tree(), time.monotonic()
+        while time.monotonic() < since + QUIET:
+            time.sleep(0.05)
+            now = self.tree()
+            if now != last:
+                last, since = now, time.monotonic()
+            if time.monotonic() > end:
+                raise Failed(f"{self.name} goes on starting processes:\n{self.said()}")
+
     def freeze(self) -> None:
         """SIGSTOP to all, parents first, so that none sees a child stop."""
         self.frozen = self.tree()
@@ -118,11 +133,13 @@ class Running:
         if was:
             os.kill(was[0], signal.SIGCONT)
 
-    def truncate_log(self) -> int:
-        """The number of bytes that were in the access log, which is empty afterwards."""
-        size = self.access_log.stat().st_size
+    def take_log(self) -> int:
+        """The number of lines in the access log, which is empty afterwards."""
+        time.sleep(LOG_PAUSE)
+        with open(self.access_log, "rb") as log:
+            lines = sum(piece.count(b"\n") for piece in iter(lambda: log.read(1 << 20), b""))
         os.truncate(self.access_log, 0)
-        return size
+        return lines
 
     def terminate(self) -> None:
         """Ask it to end, frozen or not."""

@@ -24,12 +24,20 @@ class Scenario:
     body_size: int = 0
     connections: int = 32
     keep_alive: bool = True
+    workers: int = 1
+    #: Server and load generator share all cores, instead of one each.
+    spread: bool = False
+    load_threads: int = 1
     quick: bool = False
 
     @property
     def body(self) -> bytes:
         """The request's body."""
         return self.body_byte.encode() * self.body_size
+
+    def plain(self, family: str) -> str | None:
+        """The plain configuration of a package: its first in this scenario."""
+        return next((name for name in self.contenders if name.partition("-")[0] == family), None)
 
 
 def django_page() -> bytes:
@@ -108,7 +116,24 @@ SCENARIOS = (
     ),
 )
 
+#: How the throughput grows with the workers. Waitress has one process only.
+WORKERS = (1, 2, 4, 8)
+SCALING = tuple(
+    Scenario(
+        f"scaling-{workers}",
+        f"Hello, {workers} worker{'s' * (workers > 1)} on all cores",
+        contenders=tuple(name for name in EVERYONE if name != "waitress"),
+        connections=64,
+        workers=workers,
+        load_threads=2,
+        spread=True,
+        **HELLO,
+    )
+    for workers in WORKERS
+)
+ALL = SCENARIOS + SCALING
+
 
 def by_name() -> dict[str, Scenario]:
     """All of them."""
-    return {scenario.name: scenario for scenario in SCENARIOS}
+    return {scenario.name: scenario for scenario in ALL}

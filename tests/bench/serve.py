@@ -1,4 +1,4 @@
-"""Runs a peer that has no command line of its own with workers: ``serve.py bjoern|fastpysgi PORT WORKERS MODULE:APP``."""
+"""Runs a peer whose command line does not know workers: ``serve.py bjoern|fastpysgi PORT WORKERS MODULE:APP``."""
 
 import importlib
 import os

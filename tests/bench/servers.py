@@ -4,6 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+#: The packages, by the first word of a contender's name.
+FAMILIES = {
+    "podicorn": "Podicorn",
+    "bjoern": "bjoern",
+    "fastpysgi": "FastPySGI",
+    "granian": "Granian",
+    "pyuwsgi": "uWSGI",
+    "waitress": "Waitress",
+    "gunicorn": "Gunicorn",
+}
 SERVE = Path(__file__).with_name("serve.py")
 
 
@@ -60,7 +70,10 @@ def podicorn(*options: str) -> Callable[[Launch], list[str]]:
 
 
 def gunicorn(*options: str) -> Callable[[Launch], list[str]]:
-    """Its defaults, without the control socket that would write into the home directory."""
+    """Its defaults, without the control socket that would write into the home directory.
+
+    The long timeout concerns only the master, which must not take a worker that was frozen for one that hangs.
+    """
 
     def arguments(launch: Launch) -> list[str]:
         return [
@@ -70,6 +83,8 @@ def gunicorn(*options: str) -> Callable[[Launch], list[str]]:
             "--workers",
             str(launch.workers),
             "--no-control-socket",
+            "--timeout",
+            "3600",
             *(option.format(log=launch.access_log) for option in options),
             launch.app,
         ]

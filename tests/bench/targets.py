@@ -8,13 +8,23 @@ from typing import Protocol
 
 
 class Measured(Protocol):
-    """What a verdict reads of a sample."""
+    """What is read of every sample; the figures are named."""
 
-    scenario: str
-    server: str
-    round: int
-    cpu_us: float
-    p99_us: float
+    @property
+    def scenario(self) -> str: ...
+    @property
+    def server(self) -> str: ...
+    @property
+    def round(self) -> int: ...
+
+
+class Start(Protocol):
+    """What is read of a worker's start."""
+
+    @property
+    def server(self) -> str: ...
+    @property
+    def milliseconds(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,9 @@ OURS = {"close": "podicorn-sync"}
 THIRTY_TWO = ("hello", "10k", "100k", "echo", "upload", "flask", "django")
 
 
+WORKERS = (1, 2, 4, 8)
+
+
 def is_peer(server: str) -> bool:
     """Whether the contender is not ours."""
     return not server.startswith("podicorn")
@@ -94,13 +107,14 @@ def paired(above: dict[int, float], below: dict[int, float]) -> Spread | None:
     return Spread.of(ratios) if ratios else None
 
 
-def best_peer(samples: Sequence[Measured], scenario: str, figure: str) -> str | None:
-    """The peer whose median is the least."""
+def best_peer(samples: Sequence[Measured], scenario: str, figure: str, *, most: bool = False) -> str | None:
+    """The peer whose median is the least, or the most."""
     medians = {
         server: median(rounds(samples, scenario, server, figure).values())
         for server in {s.server for s in samples if s.scenario == scenario and is_peer(s.server)}
     }
-    return min(medians, key=lambda server: (medians[server], server)) if medians else None
+    choose = max if most else min
+    return choose(medians, key=lambda server: (medians[server], server)) if medians else None
 
 
 def judge(samples: Sequence[Measured], label: Callable[[str], str]) -> list[Verdict]:
@@ -109,6 +123,7 @@ def judge(samples: Sequence[Measured], label: Callable[[str], str]) -> list[Verd
     found += [_threads(samples, figure) for figure in ("cpu_us", "p99_us")]
     found += [_p99(samples, scenario, label) for scenario in THIRTY_TWO]
     found.append(_log(samples))
+    found += [_scaling(samples, f"scaling-{workers}", label) for workers in WORKERS]
     return [verdict for verdict in found if verdict is not None]
 
 
@@ -146,3 +161,35 @@ def _log(samples: Sequence[Measured]) -> Verdict | None:
     with_log = rounds(samples, "log", "podicorn-log", "cpu_us")
     value = paired(with_log, rounds(samples, "log", "podicorn", "cpu_us"))
     return value and Verdict("log: CPU with access log ÷ without", value, 1.15, False)
+
+
+def _scaling(samples: Sequence[Measured], scenario: str, label: Callable[[str], str]) -> Verdict | None:
+    peer = best_peer(samples, scenario, "rate", most=True)
+    if peer is None:
+        return None
+    value = paired(rounds(samples, scenario, "podicorn", "rate"), rounds(samples, scenario, peer, "rate"))
+    return value and Verdict(f"{scenario}: req/s of Podicorn ÷ best peer ({label(peer)})", value, 1.0, True)
+
+
+def judge_memory(single: Sequence[Measured], four: Sequence[Measured]) -> list[Verdict]:
+    """One worker's PSS against two peers in every app, and the total of four preloaded workers."""
+    found = []
+    for scenario in dict.fromkeys(sample.scenario for sample in single):
+        for peer in ("granian", "gunicorn"):
+            value = paired(
+                rounds(single, scenario, "podicorn", "pss_worker"), rounds(single, scenario, peer, "pss_worker")
+            )
+            found.append(value and Verdict(f"{scenario}: PSS of a worker ÷ {peer}'s", value, 1.0, False))
+    value = paired(
+        rounds(four, "django", "podicorn-preload", "pss_tree"), rounds(four, "django", "gunicorn-preload", "pss_tree")
+    )
+    found.append(value and Verdict("PSS of 4 preloaded Django workers in total ÷ Gunicorn's", value, 1.0, False))
+    return [verdict for verdict in found if verdict is not None]
+
+
+def judge_starts(starts: Sequence[Start]) -> list[Verdict]:
+    """A preloaded worker's way from the fork until it can serve."""
+    times = [start.milliseconds for start in starts if start.server == "podicorn-preload"]
+    if not times:
+        return []
+    return [Verdict("a preloaded Django worker is ready after the fork", Spread.of(times), 20, False, unit=" ms")]

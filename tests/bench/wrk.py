@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.scenarios import Scenario
@@ -69,23 +69,23 @@ def script(scenario: Scenario) -> str:
 
 
 class Generator:
-    """wrk on a core of its own, or wherever the scheduler puts it."""
+    """wrk on the given cores. It keeps the scenarios' scripts in ``directory``."""
 
-    def __init__(self, directory: Path, core: int | None) -> None:
+    def __init__(self, directory: Path, cores: str) -> None:
         self._directory = directory
-        self._core = core
+        self._cores = cores
 
-    def _command(self, scenario: Scenario, port: int, seconds: int, connections: int, threads: int) -> list[str]:
+    def _command(self, scenario: Scenario, port: int, seconds: int) -> list[str]:
         lua = self._directory / f"{scenario.name}.lua"
         if not lua.exists():
             lua.write_text(script(scenario))
-        pin = [] if self._core is None else ["taskset", "--cpu-list", str(self._core)]
-        options = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(lua)]
-        return [*pin, "wrk", *options, f"http://127.0.0.1:{port}{scenario.path}"]
+        options = [f"-t{scenario.load_threads}", f"-c{scenario.connections}", f"-d{seconds}s", "--latency"]
+        url = f"http://127.0.0.1:{port}{scenario.path}"
+        return ["taskset", "--cpu-list", self._cores, "wrk", *options, "-s", str(lua), url]
 
-    def run(self, scenario: Scenario, port: int, seconds: int, *, threads: int = 1, connections: int = 0) -> Load:
+    def run(self, scenario: Scenario, port: int, seconds: int) -> Load:
         """One measured run."""
-        command = self._command(scenario, port, seconds, connections or scenario.connections, threads)
+        command = self._command(scenario, port, seconds)
         begin = os.times()
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
         end = os.times()
@@ -93,11 +93,11 @@ class Generator:
             raise RuntimeError(f"wrk failed ({done.returncode}): {done.stdout}{done.stderr}")
         load = parse(done.stdout)
         spent = end.children_user + end.children_system - begin.children_user - begin.children_system
-        return Load(**(vars(load) | {"busy": spent / load.seconds}))
+        return replace(load, busy=spent / load.seconds)
 
-    def warm_up(self, scenario: Scenario, port: int, seconds: float, *, threads: int = 1, connections: int = 0) -> None:
+    def warm_up(self, scenario: Scenario, port: int, seconds: float) -> None:
         """A short run that nobody measures; wrk ends early, and well, on SIGINT."""
-        command = self._command(scenario, port, 60, connections or scenario.connections, threads)
+        command = self._command(scenario, port, 60)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             time.sleep(seconds)
