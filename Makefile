@@ -10,6 +10,7 @@ export PODICORN_CACHE
 export CARGO_TARGET_DIR ?= $(PODICORN_CACHE)/podicorn-cargo-target
 # One environment for each checkout, so that two never install over each other.
 VENV ?= $(PODICORN_CACHE)/podicorn-venv-$(shell printf %s '$(CURDIR)' | sha256sum | cut -c1-10)
+BENCH_VENV ?= $(VENV)-bench
 PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK
 
@@ -75,6 +76,12 @@ parity: venv-tests ## Gunicorn's own requests, put to both servers. UPDATE=1 wri
 pythons: venv-tests ## Build and serve with every other CPython of this machine.
 	cd tests && PODTEST_PYTHONS=1 $(PYTEST) --quiet blackbox/test_pythons.py
 
+.PHONY: bench
+bench: ## Podicorn beside its peers: speed, CPU, memory (tests/bench/README.md). ARGS=--quick takes 3 minutes.
+	@dev/prepare.sh bench
+	@dev/venv.sh '$(BENCH_VENV)' bench
+	@cd tests && exec $(BENCH_VENV)/bin/python -B -m bench $(ARGS)
+
 .PHONY: venv
 venv: ## The environment with the server, built from this checkout.
 	@dev/prepare.sh
@@ -87,5 +94,5 @@ venv-tests:
 
 .PHONY: clean
 clean: ## Remove this checkout's environment and the build cache.
-	rm -rf '$(VENV)' '$(VENV).lock' '$(CARGO_TARGET_DIR)' server/build server/python/podicorn.egg-info
+	rm -rf '$(VENV)' '$(VENV).lock' '$(BENCH_VENV)' '$(BENCH_VENV).lock' '$(CARGO_TARGET_DIR)' server/build server/python/podicorn.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -237,7 +237,8 @@ impl Reactor {
         }
         self.answer_is_out(token, now);
         self.resume_paused(now);
-        if !self.inline {
+        // Inline, a wait follows only when no request is left; a listener still out of epoll would not end it.
+        if !self.inline || self.ready.is_empty() {
             self.welcome_connections();
         }
     }
