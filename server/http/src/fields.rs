@@ -308,11 +308,13 @@ impl Facts {
                 }
             }
             FieldKind::Expect => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(RejectReason::Expectation(Excerpt::of(value)).into());
+                for expectation in list_members(value).filter(|member| !member.is_empty()) {
+                    if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                        return Err(RejectReason::Expectation(Excerpt::of(value)).into());
+                    }
+                    // RFC 9110 §10.1.1: before HTTP/1.1 it is to be ignored.
+                    self.expect_continue = version >= Version::HTTP_11;
                 }
-                // RFC 9110 §10.1.1: before HTTP/1.1 it is to be ignored.
-                self.expect_continue = version >= Version::HTTP_11;
             }
             FieldKind::ContentLength => {
                 let length = decimal(value).ok_or_else(|| RejectReason::ContentLength(Excerpt::of(value)))?;

@@ -60,7 +60,7 @@ pub enum BodyKind {
     Chunked,
 }
 
-/// A scheme that a trusted proxy told by one of the `secure_scheme_headers`.
+/// A scheme that a trusted proxy told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     Http,
@@ -172,16 +172,23 @@ fn advance(head: &mut Head, buf: &[u8], cfg: &ParserConfig, trusted: bool) -> Re
             Step::End => break,
         }
     }
-    finish(head, buf, cfg)?;
+    finish(head, buf, cfg, trusted)?;
     head.len = head.pos;
     head.stage = Stage::Done;
     Ok(true)
 }
 
 /// The rules about the head as a whole.
-fn finish(head: &mut Head, buf: &[u8], cfg: &ParserConfig) -> Result<(), Reject> {
+fn finish(head: &mut Head, buf: &[u8], cfg: &ParserConfig, trusted: bool) -> Result<(), Reject> {
     if head.facts.host.is_none() && head.version >= Version::HTTP_11 {
         return Err(RejectReason::HostMissing.into());
+    }
+    if head.form == TargetForm::Absolute && is_https(head.target(buf)) {
+        // RFC 9110 §7.4: only a trusted gateway can have received it over TLS.
+        if !trusted {
+            return Err(RejectReason::Misdirected.into());
+        }
+        head.facts.scheme.get_or_insert(Scheme::Https);
     }
     head.body = framing::body_kind(&head.facts, head.version, &cfg.limits, || {
         Excerpt::of(head.find(buf, "transfer-encoding").unwrap_or_default())
@@ -192,6 +199,10 @@ fn finish(head: &mut Head, buf: &[u8], cfg: &ParserConfig) -> Result<(), Reject>
     let asked = head.facts.connection;
     head.keep_alive = !must_close && !asked.close && (asked.keep_alive || head.version >= Version::HTTP_11);
     Ok(())
+}
+
+fn is_https(uri: &[u8]) -> bool {
+    uri.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https:"))
 }
 
 impl Head {
@@ -282,7 +293,7 @@ impl Head {
         self.facts.upgrade.filter(|_| wanted).map(|span| span.of(buf))
     }
 
-    /// The scheme that a trusted proxy told.
+    /// The scheme that a trusted proxy told, by one of the `secure_scheme_headers` or else by the target itself.
     pub fn forwarded_scheme(&self) -> Option<Scheme> {
         self.facts.scheme
     }

@@ -401,7 +401,11 @@ fn expectations() {
     assert!(accept(&get("Expect: 100-Continue\r\n")).expect_continue());
     assert!(!accept(&get("")).expect_continue());
     assert!(!accept(b"GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").expect_continue());
-    for value in ["100-continue, x", "x", ""] {
+    for value in [", 100-continue,", "100-continue, 100-continue"] {
+        assert!(accept(&get(&format!("Expect: {value}\r\n"))).expect_continue(), "{value:?}");
+    }
+    assert!(!accept(&get("Expect:\r\n")).expect_continue());
+    for value in ["100-continue, x", "x", "100-continue;x"] {
         let buf = get(&format!("Expect: {value}\r\n"));
         assert_eq!(refuse_with(&buf, &ParserConfig::default(), false).0, 417);
     }
@@ -454,6 +458,20 @@ fn scheme_told_by_a_proxy() {
     assert_eq!(scheme("X-Forwarded-SSL: on\r\nX-Forwarded-Protocol: ssl\r\n", true), Ok(Some(Scheme::Https)));
     assert_eq!(scheme("X-Forwarded-SSL: off\r\nX-Forwarded-Proto: https\r\n", true), Err(400));
     assert_eq!(scheme("X-Forwarded-SSL: off\r\nX-Forwarded-Proto: https\r\n", false), Ok(None));
+}
+
+#[test]
+fn https_is_for_trusted_proxies() {
+    let buf = b"GET HTTPS://h/p HTTP/1.1\r\nHost: h\r\n\r\n";
+    let (status, text) = refuse_with(buf, &ParserConfig::default(), false);
+    assert_eq!(status, 421, "{text}");
+    assert_eq!(accept_with(buf, &ParserConfig::default(), true).forwarded_scheme(), Some(Scheme::Https));
+    let told = b"GET https://h/p HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: http\r\n\r\n";
+    assert_eq!(accept_with(told, &ParserConfig::default(), true).forwarded_scheme(), Some(Scheme::Http));
+    for other in ["http://h/p", "httpsx://h/p", "/https:"] {
+        let buf = format!("GET {other} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes();
+        assert_eq!(accept(&buf).forwarded_scheme(), None, "{other}");
+    }
 }
 
 #[test]

@@ -191,6 +191,14 @@ impl Connection {
         self.phase == Phase::Head && self.raw.is_empty()
     }
 
+    /// Whether the request is a HEAD, as far as it has come: also where its request line is refused.
+    pub(super) fn asks_for_head_only(&self) -> bool {
+        if self.head.has_request_line() {
+            return self.head.method(&self.raw) == b"HEAD";
+        }
+        self.raw.strip_prefix(b"\r\n").unwrap_or(&self.raw).starts_with(b"HEAD ")
+    }
+
     /// Reads what has arrived, through `scratch`, until the request is complete as far as `rules` want it.
     pub(crate) fn advance(&mut self, rules: &Rules, scratch: &mut [u8], now: Nanos) -> Advance {
         let mut fresh = 0..0;

@@ -290,7 +290,7 @@ impl Reactor {
                 self.timers.clear(token.index());
                 connection.socket.ask();
                 if let Some(watchdog) = &self.watchdog {
-                    let head_only = connection.head.method(&connection.raw) == b"HEAD";
+                    let head_only = connection.asks_for_head_only();
                     connection.watch = Some(watchdog.enter(&connection.socket, head_only, now));
                 }
                 let held = connection.body.len();
@@ -321,8 +321,7 @@ impl Reactor {
     fn refuse(&mut self, token: Token, status: u16, detail: &str, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
         let mut answer = Vec::new();
-        let head_only =
-            connection.head.has_request_line() && connection.head.method(&connection.raw) == b"HEAD";
+        let head_only = connection.asks_for_head_only();
         write_error(&mut answer, status, detail, SERVER, self.date.at(unix() / SECOND), head_only);
         connection.abandon();
         connection.outbound.push(Piece::Owned(answer));

@@ -159,7 +159,10 @@ impl EnvironFactory {
             match kind {
                 FieldKind::ContentType => environ.set_item(intern!(py, "CONTENT_TYPE"), text)?,
                 FieldKind::ContentLength => environ.set_item(intern!(py, "CONTENT_LENGTH"), text)?,
-                FieldKind::Host => environ.set_item(intern!(py, "HTTP_HOST"), text)?,
+                // Set below: the target may name another.
+                FieldKind::Host => {}
+                // RFC 9110 §7.8: not for this version.
+                FieldKind::Upgrade if connection.head.version() < Version::HTTP_11 => {}
                 _ => {
                     if name.eq_ignore_ascii_case(b"SCRIPT_NAME") {
                         script_name = Some(value);
@@ -171,6 +174,9 @@ impl EnvironFactory {
                     }
                 }
             }
+        }
+        if let Some(host) = connection.head.host(&connection.raw) {
+            environ.set_item(intern!(py, "HTTP_HOST"), native(py, host))?;
         }
         Ok(script_name)
     }

@@ -27,7 +27,7 @@ pub(crate) struct Source {
     pub(crate) raw: Vec<u8>,
     pub(crate) decoder: BodyDecoder,
     /// The client waits for `100 Continue`.
-    pub(crate) continue_due: bool,
+    pub(crate) continue_due: Arc<AtomicBool>,
     pub(crate) patience: Patience,
     /// Bytes that have come since the app was called.
     pub(crate) received: u64,
@@ -194,7 +194,7 @@ impl Source {
         if self.patience.is_foreign() {
             return Ok(Err(Failure::Gone));
         }
-        if std::mem::take(&mut self.continue_due) {
+        if self.continue_due.swap(false, Ordering::Relaxed) {
             let _ = self.socket.send(CONTINUE);
         }
         loop {

@@ -22,6 +22,7 @@ use pyo3::types::PyBytes;
 use super::wait::{Patience, Waited};
 use crate::clock::{SECOND, unix};
 use crate::reactor::SERVER;
+use crate::reactor::conn::CONTINUE;
 use crate::reactor::outbound::{FilePart, Outbound, Piece, Sent};
 use crate::reactor::socket::{Readiness, Socket};
 use crate::slot::SharedSlot;
@@ -78,8 +79,38 @@ pub(crate) struct Question {
     pub(crate) version: Version,
     pub(crate) method: RequestMethod,
     pub(crate) keep_alive: bool,
+    /// The client asks for another protocol.
+    pub(crate) upgrade: bool,
 }
 
+<<<<<<< HEAD
+=======
+/// What may still forbid another request on the connection when the head is written.
+pub(crate) struct Outlook {
+    /// The worker stops.
+    pub(crate) stopping: Arc<AtomicBool>,
+    /// Knows whether the whole server does.
+    pub(crate) slot: Arc<SharedSlot>,
+    /// Where the body is read while the app runs: whether it has ended.
+    pub(crate) body_complete: Option<Arc<AtomicBool>>,
+    /// Whether the client still waits for `100 Continue`.
+    pub(crate) continue_due: Arc<AtomicBool>,
+}
+
+impl Outlook {
+    fn is_good(&self) -> bool {
+        let complete = self.body_complete.as_ref().is_none_or(|complete| complete.load(Ordering::Relaxed));
+        complete && !self.stopping.load(Ordering::Relaxed) && !self.slot.draining()
+    }
+}
+
+/// The way to the client.
+struct Channel {
+    socket: Arc<Socket>,
+    patience: Patience,
+}
+
+>>>>>>> w-rfc
 /// Why the client gets nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
@@ -292,10 +323,17 @@ impl Response {
         if !self.started {
             return Err(PyAssertionError::new_err("the app gave a body before it called start_response"));
         }
+        let status = self.head.status();
+        // How much the app has given with a 304 says nothing about what a 200 would hold (RFC 9110 §8.6).
+        let known_length = known_length.filter(|_| status != 304);
+        if status == 101 && self.outlook.continue_due.swap(false, Ordering::Relaxed) {
+            // RFC 9110 §7.8: the request is to be complete before another protocol begins.
+            self.buffer.extend_from_slice(CONTINUE);
+        }
         let decision = decide_framing(&Exchange {
             version: self.question.version,
             method: self.question.method,
-            status: self.head.status(),
+            status,
             content_length: self.head.content_length().or(known_length),
             keep_alive: self.question.keep_alive && self.is_body_complete() && self.common.goes_on(),
         });

@@ -111,13 +111,24 @@ impl Service {
         let ticket = self.slot.begin_request(&self.describe(connection, begun), in_flight as u32);
         self.served.fetch_add(1, Ordering::Relaxed);
 
-        let (input, body_complete, residue) = self.input(py, connection);
+        let continue_due = Arc::new(AtomicBool::new(std::mem::take(&mut connection.continue_due)));
+        let (input, body_complete, residue) = self.input(py, connection, &continue_due);
         let input = Bound::new(py, input)?;
+<<<<<<< HEAD
+=======
+        let outlook = Outlook {
+            stopping: Arc::clone(&self.orders.stop),
+            slot: Arc::clone(&self.slot),
+            body_complete,
+            continue_due,
+        };
+>>>>>>> w-rfc
         let head = &connection.head;
         let question = Question {
             version: head.version(),
             method: RequestMethod::of(head.method(&connection.raw)),
             keep_alive: self.persistent && head.keep_alive(),
+            upgrade: head.upgrade(&connection.raw).is_some(),
         };
         let response = Response::new(
             Arc::clone(&self.common),
@@ -173,6 +184,7 @@ impl Service {
         &self,
         py: Python<'_>,
         connection: &mut Connection,
+        continue_due: &Arc<AtomicBool>,
     ) -> (Input, Option<Arc<AtomicBool>>, Vec<u8>) {
         let behind = connection.raw.len() > connection.head.len();
         if connection.body_complete {
@@ -186,8 +198,13 @@ impl Service {
             socket: Arc::clone(&connection.socket),
             raw: connection.raw.split_off(connection.head.len()),
             decoder: std::mem::take(&mut connection.decoder),
+<<<<<<< HEAD
             continue_due: std::mem::take(&mut connection.continue_due),
             patience: self.common.patience(),
+=======
+            continue_due: Arc::clone(continue_due),
+            patience: self.patience.clone(),
+>>>>>>> w-rfc
             received: 0,
             complete: Arc::clone(&complete),
         };

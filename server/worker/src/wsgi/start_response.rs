@@ -72,8 +72,14 @@ impl Response {
         this.started = false;
         let status = header_text(status, "status")?;
         this.head.set_status(&status).map_err(|error| invalid(&error))?;
-        let Response { head, started, .. } = &mut *this;
+        let Response { head, started, question, .. } = &mut *this;
         each_header(headers, |name, value| head.add_header(name, value))?;
+        if head.status() == 101 && !(question.upgrade && head.upgrade()) {
+            // RFC 9110 §7.8, §15.2: the client has to ask for it, and to be told what to.
+            return Err(PyValueError::new_err(
+                "status 101 needs a request of HTTP/1.1 that asks for an upgrade, and an Upgrade header that answers",
+            ));
+        }
         *started = true;
         drop(this);
         Ok(slf.clone())
