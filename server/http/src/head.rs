@@ -306,7 +306,7 @@ impl Head {
 }
 
 /// Iterator over the fields of a head or trailer section: kind, name, value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
     pub(crate) buf: &'a [u8],
     pub(crate) folded: &'a [u8],
