@@ -266,10 +266,12 @@ impl Head {
 
     /// The host (and port) that the request is for: that of the target if it names one, else the Host field
     /// (RFC 9112 §3.2.2). `None` only before HTTP/1.1.
-    pub fn host<'a>(&self, buf: &'a [u8]) -> Option<&'a [u8]> {
+    pub fn host<'a>(&'a self, buf: &'a [u8]) -> Option<&'a [u8]> {
         match self.form {
             TargetForm::Absolute | TargetForm::Authority => Some(self.authority.of(buf)),
-            TargetForm::Origin | TargetForm::Asterisk => self.facts.host.map(|span| span.of(buf)),
+            TargetForm::Origin | TargetForm::Asterisk => {
+                self.facts.host.map(|value| self.section.value(value, buf))
+            }
         }
     }
 
@@ -288,9 +290,9 @@ impl Head {
     }
 
     /// The first Upgrade field, if Connection names it too (RFC 9110 §7.8). Never before HTTP/1.1.
-    pub fn upgrade<'a>(&self, buf: &'a [u8]) -> Option<&'a [u8]> {
+    pub fn upgrade<'a>(&'a self, buf: &'a [u8]) -> Option<&'a [u8]> {
         let wanted = self.facts.connection.upgrade && self.version >= Version::HTTP_11;
-        self.facts.upgrade.filter(|_| wanted).map(|span| span.of(buf))
+        self.facts.upgrade.filter(|_| wanted).map(|value| self.section.value(value, buf))
     }
 
     /// The scheme that a trusted proxy told, by one of the `secure_scheme_headers` or else by the target itself.
@@ -315,7 +317,7 @@ impl Head {
 }
 
 /// Iterator over the fields of a head or trailer section: kind, name, value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
     pub(crate) buf: &'a [u8],
     pub(crate) folded: &'a [u8],
@@ -327,8 +329,7 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let field = self.inner.next()?;
-        let place = if field.folded { self.folded } else { self.buf };
-        Some((field.kind, field.name.of(self.buf), field.value.of(place)))
+        Some((field.kind, field.name.of(self.buf), field.value.of(self.buf, self.folded)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -275,6 +275,15 @@ fn folding_can_be_permitted() {
 }
 
 #[test]
+fn folded_values_that_the_head_itself_tells() {
+    let cfg = with(Leniency { permit_obsolete_folding: true, ..Leniency::default() });
+    let buf = b"GET / HTTP/1.1\r\nX: a\r\n b\r\nHost:\r\n a:1\r\nUpgrade: web\r\n socket\r\nConnection:\r\n upgrade\r\n\r\n";
+    let head = accept_with(buf, &cfg, false);
+    assert_eq!(head.host(buf), Some(&b"a:1"[..]));
+    assert_eq!(head.upgrade(buf), Some(&b"web socket"[..]));
+}
+
+#[test]
 fn host_rules() {
     for host in ["a", "a.b:80", "a:", "", "127.0.0.1:8000", "[::1]:80", "[v1.x:y]", "a_b", "%41", "*.x"] {
         let buf = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
