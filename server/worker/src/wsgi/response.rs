@@ -83,34 +83,15 @@ pub(crate) struct Question {
     pub(crate) upgrade: bool,
 }
 
-<<<<<<< HEAD
-=======
-/// What may still forbid another request on the connection when the head is written.
-pub(crate) struct Outlook {
-    /// The worker stops.
-    pub(crate) stopping: Arc<AtomicBool>,
-    /// Knows whether the whole server does.
-    pub(crate) slot: Arc<SharedSlot>,
-    /// Where the body is read while the app runs: whether it has ended.
-    pub(crate) body_complete: Option<Arc<AtomicBool>>,
-    /// Whether the client still waits for `100 Continue`.
+/// What is told between reading a body that is still on its way and answering.
+#[derive(Clone, Default)]
+pub(crate) struct OnItsWay {
+    /// The body has ended.
+    pub(crate) complete: Arc<AtomicBool>,
+    /// The client still waits for `100 Continue`.
     pub(crate) continue_due: Arc<AtomicBool>,
 }
 
-impl Outlook {
-    fn is_good(&self) -> bool {
-        let complete = self.body_complete.as_ref().is_none_or(|complete| complete.load(Ordering::Relaxed));
-        complete && !self.stopping.load(Ordering::Relaxed) && !self.slot.draining()
-    }
-}
-
-/// The way to the client.
-struct Channel {
-    socket: Arc<Socket>,
-    patience: Patience,
-}
-
->>>>>>> w-rfc
 /// Why the client gets nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
@@ -130,8 +111,8 @@ pub(crate) struct Response {
     /// Made with the first wait.
     patience: Option<Patience>,
     pub(super) question: Question,
-    /// Where the body is read while the app runs: whether it has ended.
-    body_complete: Option<Arc<AtomicBool>>,
+    /// Where the body is read while the app runs.
+    on_its_way: Option<OnItsWay>,
     pub(super) head: ResponseHead,
     pub(super) started: bool,
     pub(super) head_sent: bool,
@@ -180,7 +161,7 @@ impl Response {
         common: Arc<Common>,
         socket: Arc<Socket>,
         question: Question,
-        body_complete: Option<Arc<AtomicBool>>,
+        on_its_way: Option<OnItsWay>,
         residue: Vec<u8>,
     ) -> Self {
         let Parts { head, buffer } = common.lock_spare().pop().unwrap_or_default();
@@ -189,7 +170,7 @@ impl Response {
             socket: Some(socket),
             patience: None,
             question,
-            body_complete,
+            on_its_way,
             head,
             started: false,
             head_sent: false,
@@ -326,7 +307,8 @@ impl Response {
         let status = self.head.status();
         // How much the app has given with a 304 says nothing about what a 200 would hold (RFC 9110 §8.6).
         let known_length = known_length.filter(|_| status != 304);
-        if status == 101 && self.outlook.continue_due.swap(false, Ordering::Relaxed) {
+        let waits = |body: &OnItsWay| body.continue_due.swap(false, Ordering::Relaxed);
+        if status == 101 && self.on_its_way.as_ref().is_some_and(waits) {
             // RFC 9110 §7.8: the request is to be complete before another protocol begins.
             self.buffer.extend_from_slice(CONTINUE);
         }
@@ -346,7 +328,7 @@ impl Response {
     }
 
     fn is_body_complete(&self) -> bool {
-        self.body_complete.as_ref().is_none_or(|complete| complete.load(Ordering::Relaxed))
+        self.on_its_way.as_ref().is_none_or(|body| body.complete.load(Ordering::Relaxed))
     }
 
     /// Frames one piece of the body, behind whatever waits already.

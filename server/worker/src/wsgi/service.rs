@@ -18,7 +18,7 @@ use super::errors::Errors;
 use super::file_wrapper::use_sendfile;
 use super::hooks::{RequestHooks, RequestView};
 use super::input::{Failure, Input, Source};
-use super::response::{Broken, Common, Question, Response};
+use super::response::{Broken, Common, OnItsWay, Question, Response};
 use super::wait::Patience;
 use crate::access_log::{AccessLog, Record};
 use crate::clock::{Nanos, monotonic, unix_at};
@@ -104,25 +104,16 @@ impl Service {
         })
     }
 
-    /// Answers one request, which begins to be served now, at `begun`. What the socket does not take is left in the connection. The error is one that is no
-    /// `Exception` (`SystemExit`, say): the request is over, and the caller decides whether the worker is.
+    /// Answers one request, which begins to be served now, at `begun`. What the socket does not take is left in the
+    /// connection. The error is one that is no `Exception` (`SystemExit`, say): the request is over, and the caller decides
+    /// whether the worker is.
     pub(crate) fn handle(&self, py: Python<'_>, connection: &mut Connection, begun: Nanos) -> PyResult<()> {
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         let ticket = self.slot.begin_request(&self.describe(connection, begun), in_flight as u32);
         self.served.fetch_add(1, Ordering::Relaxed);
 
-        let continue_due = Arc::new(AtomicBool::new(std::mem::take(&mut connection.continue_due)));
-        let (input, body_complete, residue) = self.input(py, connection, &continue_due);
+        let (input, on_its_way, residue) = self.input(py, connection);
         let input = Bound::new(py, input)?;
-<<<<<<< HEAD
-=======
-        let outlook = Outlook {
-            stopping: Arc::clone(&self.orders.stop),
-            slot: Arc::clone(&self.slot),
-            body_complete,
-            continue_due,
-        };
->>>>>>> w-rfc
         let head = &connection.head;
         let question = Question {
             version: head.version(),
@@ -134,7 +125,7 @@ impl Service {
             Arc::clone(&self.common),
             Arc::clone(&connection.socket),
             question,
-            body_complete,
+            on_its_way,
             residue,
         );
         let response = Bound::new(py, response)?;
@@ -179,13 +170,8 @@ impl Service {
         }
     }
 
-    /// The body; where the rest of it is still to come, whether it has ended; and what follows the request.
-    fn input(
-        &self,
-        py: Python<'_>,
-        connection: &mut Connection,
-        continue_due: &Arc<AtomicBool>,
-    ) -> (Input, Option<Arc<AtomicBool>>, Vec<u8>) {
+    /// The body; where the rest of it is still to come, how that stands; and what follows the request.
+    fn input(&self, py: Python<'_>, connection: &mut Connection) -> (Input, Option<OnItsWay>, Vec<u8>) {
         let behind = connection.raw.len() > connection.head.len();
         if connection.body_complete {
             let input = Input::whole(PyBytes::new(py, &connection.body).unbind());
@@ -193,22 +179,17 @@ impl Service {
             let residue = if behind { connection.raw.split_off(connection.head.len()) } else { Vec::new() };
             return (input, None, residue);
         }
-        let complete = Arc::new(AtomicBool::new(false));
+        let on_its_way = OnItsWay::default();
+        on_its_way.continue_due.store(std::mem::take(&mut connection.continue_due), Ordering::Relaxed);
         let source = Source {
             socket: Arc::clone(&connection.socket),
             raw: connection.raw.split_off(connection.head.len()),
             decoder: std::mem::take(&mut connection.decoder),
-<<<<<<< HEAD
-            continue_due: std::mem::take(&mut connection.continue_due),
             patience: self.common.patience(),
-=======
-            continue_due: Arc::clone(continue_due),
-            patience: self.patience.clone(),
->>>>>>> w-rfc
             received: 0,
-            complete: Arc::clone(&complete),
+            on_its_way: on_its_way.clone(),
         };
-        (Input::streaming(std::mem::take(&mut connection.body), source), Some(complete), Vec::new())
+        (Input::streaming(std::mem::take(&mut connection.body), source), Some(on_its_way), Vec::new())
     }
 
     /// From environ to the last byte that the app gives.
