@@ -17,6 +17,7 @@ mod access_log;
 mod clock;
 mod descriptor;
 mod engine;
+mod entry;
 mod error;
 mod fork;
 mod gthread;
@@ -55,6 +56,8 @@ mod _engine {
 
     #[pymodule_export]
     use super::engine::{_after_fork_in_child, Engine};
+    #[pymodule_export]
+    use super::entry::Entry;
     #[pymodule_export]
     use super::error::SlotLost;
     #[pymodule_export]
