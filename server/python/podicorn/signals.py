@@ -55,18 +55,23 @@ def dump_stacks_to(fd: int) -> None:
     faulthandler.register(STACK_SIGNAL, file=fd, all_threads=True, chain=False)
 
 
+#: What `handle_here` has installed.
+_installed: dict[int, Handler] = {}
+
+
 def handle_here(number: int, handler: Handler) -> None:
     """Installs a handler for this process, but not for those that the app forks, by multiprocessing for instance."""
-    own_pid = os.getpid()
+    if not _installed:
+        os.register_at_fork(after_in_child=_forget_in_child)
+    _installed[number] = handler
+    signal.signal(number, handler)
 
-    def guarded(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == own_pid:
-            handler(number, frame)
-            return
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
 
-    signal.signal(number, guarded)
+def _forget_in_child() -> None:
+    """A child of the app is no worker. A Python handler would not even run while the child waits in a system call."""
+    for number, handler in _installed.items():
+        if signal.getsignal(number) is handler:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def install_in_worker(*, term: Handler, quick: Handler, abort: Handler, reopen: Handler) -> None:
