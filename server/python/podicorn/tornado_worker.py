@@ -374,13 +374,20 @@ def _patience(cfg: Settings) -> float | None:
 
 def _follow_our_logs(log: Logger, *, access: bool) -> None:
     """Tornado's loggers write where ours do, unless the app has set logging up by itself."""
-    for name, ours in (("tornado.access", log.access_log), ("tornado", log.error_log)):
-        logger = logging.getLogger(name)
-        if logger.hasHandlers() or (name == "tornado.access" and not access):
-            continue
-        logger.handlers = ours.handlers
-        logger.setLevel(ours.level)
-        logger.propagate = False
+    requests = logging.getLogger("tornado.access")
+    if requests.hasHandlers():
+        return
+    if access:
+        requests.handlers = log.access_log.handlers
+        requests.setLevel(logging.INFO)
+        requests.propagate = False
+    else:
+        # As before: what was not the client's or the app's fault is not told.
+        requests.setLevel(logging.WARNING)
+    everything = logging.getLogger("tornado")
+    everything.handlers = log.error_log.handlers
+    everything.setLevel(log.error_log.level)
+    everything.propagate = False
 
 
 def _close_websockets() -> None:
