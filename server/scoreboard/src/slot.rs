@@ -227,6 +227,11 @@ impl SlotWriter {
     pub fn begin_request(&self, start: &RequestStart<'_>) -> Ticket {
         self.add(field::QUEUE + bucket(start.queued_nanos), 1);
         self.add(field::QUEUE + BUCKETS, start.queued_nanos);
+        self.begin_unqueued_request(start)
+    }
+
+    /// A request begins whose time in the queue nobody knows.
+    pub fn begin_unqueued_request(&self, start: &RequestStart<'_>) -> Ticket {
         ring::begin(&self.map, self.base, start)
     }
 
