@@ -321,6 +321,27 @@ mod tests {
     }
 
     #[test]
+    fn a_wait_that_nobody_knows_is_not_counted() {
+        let (map, fd) = pair();
+        map.reader(0).unwrap().offer(1);
+        let writer = Map::attach(fd).unwrap().claim(0, 1, 42).unwrap();
+        let start = RequestStart {
+            method: b"GET",
+            path: b"/x",
+            start_unix_nanos: 1,
+            queued_nanos: 0,
+            trace_id: 0,
+            span_id: 0,
+            parent_id: 0,
+        };
+        let ticket = writer.begin_unqueued_request(&start);
+        writer.end_request(ticket, 200, 5);
+        let counters = map.reader(0).unwrap().read().counters;
+        assert_eq!((counters.queue.iter().sum::<u64>(), counters.latency.iter().sum::<u64>()), (0, 1));
+        assert_eq!(map.reader(0).unwrap().requests(1)[0].path, "/x");
+    }
+
+    #[test]
     fn a_beat_heals_a_scribbled_slot() {
         let (map, fd) = pair();
         map.reader(0).unwrap().offer(1);
