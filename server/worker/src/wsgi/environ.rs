@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use podicorn_http::target::percent_decode;
 use podicorn_http::{FieldKind, Scheme, Version};
 use pyo3::intern;
@@ -35,8 +36,8 @@ const ADDRESSES: usize = 256;
 #[derive(Default)]
 struct Texts {
     /// `HTTP_…` keys by header name as sent.
-    names: HashMap<Box<[u8]>, Py<PyString>>,
-    addresses: HashMap<IpAddr, Py<PyString>>,
+    names: HashMap<Box<[u8]>, Py<PyString>, RandomState>,
+    addresses: HashMap<IpAddr, Py<PyString>, RandomState>,
 }
 
 /// Why a request cannot be given to the app.
