@@ -293,7 +293,7 @@ def test_nothing_is_switched_unasked_or_unnamed(server, headers, fields):
         assert only_response(client).status == 500
 
 
-def test_an_upgrade_that_is_required_or_offered_is_named(server, request):
+def test_an_upgrade_that_is_required_or_offered_is_named(server):
     for status, fields in (
         ("426 Upgrade Required", ("Upgrade:echo/2",)),
         ("200 OK", ("Upgrade:echo/2", "Connection:upgrade")),
