@@ -1,12 +1,13 @@
 #!/bin/sh
 # Makes sure that what the build needs is there. As root on a Debian-like system it installs what is missing;
-# elsewhere it says what to install. Prints nothing when all is well.
+# elsewhere it says what to install. Prints nothing when all is well. `prepare.sh c++` is for the fuzz targets.
 set -eu
 
 missing=""
 need() { missing="$missing $1"; }
 
 command -v cc >/dev/null 2>&1 || need gcc
+[ "${1:-}" != c++ ] || command -v c++ >/dev/null 2>&1 || need g++
 command -v make >/dev/null 2>&1 || need make
 command -v git >/dev/null 2>&1 || need git
 [ -e /usr/include/stdio.h ] || [ -n "$(find /usr/include -name stdio.h -print -quit 2>/dev/null)" ] || need libc6-dev
