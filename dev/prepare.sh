@@ -1,12 +1,14 @@
 #!/bin/sh
 # Makes sure that what the build needs is there. As root on a Debian-like system it installs what is missing;
-# elsewhere it says what to install. Prints nothing when all is well. "prepare.sh bench" asks for the benchmark's tools, too.
+# elsewhere it says what to install. Prints nothing when all is well. `prepare.sh bench` asks for the
+# benchmark's tools, too, `prepare.sh c++` for what the fuzz targets need.
 set -eu
 
 missing=""
 need() { missing="$missing $1"; }
 
 command -v cc >/dev/null 2>&1 || need gcc
+[ "${1:-}" != c++ ] || command -v c++ >/dev/null 2>&1 || need g++
 command -v make >/dev/null 2>&1 || need make
 command -v git >/dev/null 2>&1 || need git
 [ -e /usr/include/stdio.h ] || [ -n "$(find /usr/include -name stdio.h -print -quit 2>/dev/null)" ] || need libc6-dev
