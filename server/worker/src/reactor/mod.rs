@@ -239,7 +239,7 @@ impl Reactor {
         self.resume_paused(now);
         // Inline, a wait follows only when no request is left; a listener still out of epoll would not end it.
         if !self.inline || self.ready.is_empty() {
-            self.welcome_connections();
+            self.welcome_connections(now);
         }
     }
 
