@@ -39,7 +39,7 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--servers", type=names(tuple(FAMILIES)), default=tuple(FAMILIES), metavar="NAME,…", help=", ".join(FAMILIES)
     )
-    parser.add_argument("--rounds", type=int, help="rounds of each scenario [7; quick: 3]")
+    parser.add_argument("--rounds", type=int, help="rounds of each scenario [5; quick: 3]")
     parser.add_argument("--seconds", type=int, help="length of one measurement [2; quick: 1]")
     parser.add_argument(
         "--output",
@@ -84,7 +84,7 @@ def main() -> int:
         plan = measure.Plan(
             scenarios=tuple(s for s in scenarios.ALL if s.name in wanted),
             families=arguments.servers,
-            rounds=arguments.rounds or (3 if arguments.quick else 7),
+            rounds=arguments.rounds or (3 if arguments.quick else 5),
             seconds=arguments.seconds or (1 if arguments.quick else 2),
             warm_up=0.2 if arguments.quick else 0.4,
             programs=Path(sys.prefix) / "bin",

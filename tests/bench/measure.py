@@ -138,9 +138,12 @@ def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> lis
     try:
         for name in names:
             contender = CONTENDERS[name]
-            server = Running(contender, first.app, plan.directory, plan.programs, cores=cores, workers=first.workers)
-            servers[name] = server
+            servers[name] = Running(
+                contender, first.app, plan.directory, plan.programs, cores=cores, workers=first.workers
+            )
+        for server in servers.values():
             server.wait_ready(request(first))
+        for server in servers.values():
             server.settle()
             for scenario in scenarios:
                 check(server, scenario)

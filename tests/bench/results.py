@@ -74,7 +74,7 @@ def verdicts(result: Result) -> list[targets.Verdict]:
     single, four = ([m for m in result.memory if m.workers == workers] for workers in (1, 4))
     return [
         *targets.judge(result.samples, label),
-        *targets.judge_memory(single, four),
+        *targets.judge_memory(single, four, label),
         *targets.judge_starts(result.starts),
     ]
 
