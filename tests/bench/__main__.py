@@ -14,6 +14,7 @@ from bench.servers import FAMILIES
 
 #: What can be chosen beside the scenarios; "scaling" stands for all of its scenarios.
 SECTIONS = ("memory", "scaling")
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CACHE = Path(os.environ.get("PODICORN_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
@@ -64,14 +65,16 @@ def chosen(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def stop(number: int, frame: FrameType | None) -> None:
-    """TERM and HUP end the run as Ctrl-C does: through every ``finally``."""
+    """The run ends through every ``finally``, which nothing may interrupt."""
+    for each in STOPPING:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main() -> int:
     """The exit code: 0 if the run is whole, whatever it says."""
     arguments = options()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in STOPPING:
         signal.signal(number, stop)
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:

@@ -77,10 +77,8 @@ def _memory(plan: Plan, scenario_name: str, name: str, workers: int, number: int
         server.settle()
         check(server, scenario)
         busiest = exercise(plan, server, scenario, workers)
-        pids = server.tree()
-        found = Memory(
-            scenario_name, name, workers, number, proc.pss_kib(busiest), sum(proc.pss_kib(pid) for pid in pids)
-        )
+        sizes = {pid: proc.pss_kib(pid) for pid in server.tree()}
+        found = Memory(scenario_name, name, workers, number, sizes[busiest], sum(sizes.values()))
     finally:
         server.close()
     plan.say(
