@@ -218,7 +218,7 @@ def test_the_table_of_a_scenario():
     samples = [sample("bjoern", 0, 12.0), sample("bjoern", 1, 14.0, errors=3), sample("podicorn", 0, 10.0)]
     samples += [sample("podicorn", 1, 10.0)]
     lines = report.scenario_table(scenarios.by_name()["hello"], samples, label).splitlines()
-    assert lines[0] == "#### Hello, 32 connections"
+    assert lines[0] == "### Hello, 32 connections"
     assert lines[4] == (
         "| **PODICORN** | 100000 (100000–100000) | 10.0 (10.0–10.0) | 2.50 + 7.50 | 1.00 "
         "| 320 µs (320 µs–320 µs) | 1.23 ms (1.23 ms–1.23 ms) | 5.0 / 12.0 | 99% / 80% |"
@@ -231,6 +231,14 @@ def test_the_short_table_takes_the_plain_configuration():
     samples = [sample("podicorn", 0, 10.0), sample("podicorn-preload", 0, 7.0), sample("bjoern", 0, 12.0)]
     text = report.short_table(scenarios.SCENARIOS, samples, {"podicorn": "Podicorn", "bjoern": "bjoern"})
     assert text.splitlines()[2:] == ["| Hello, 32 connections | **10.0** | 12.0 |"]
+
+
+def test_what_stands_for_a_package():
+    known = scenarios.by_name()
+    assert known["hello"].plain("podicorn") == "podicorn"
+    assert known["close"].plain("gunicorn") == "gunicorn-sync"
+    assert known["log"].plain("granian") == "granian-log"
+    assert known["threads"].plain("bjoern") is None
 
 
 def test_verdicts_are_marked():
