@@ -90,6 +90,7 @@ venv: ## The environment with the server, built from this checkout.
 .PHONY: venv-tests
 venv-tests:
 	@dev/prepare.sh
+	@dev/prepare-tests.sh
 	@dev/venv.sh '$(VENV)' tests
 
 .PHONY: clean
