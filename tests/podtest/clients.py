@@ -100,12 +100,10 @@ class Client:
     command: tuple[str, ...]
     #: Tells whether a connection was used before.
     tells_reuse: bool = True
-    #: Waits for 100 Continue.
-    expects: bool = True
-    #: Shows interim responses; None: it takes one for the final response.
-    interim: bool | None = True
-    #: Notices that the server has closed an idle connection.
-    notices_close: bool = True
+    #: Connections that it may use for requests one after the other.
+    connections: int = 1
+    #: Takes chunks that break off for a whole body where the response says ``Connection: close``.
+    trusts_cut_chunks: bool = False
 
     def run(self, url: str, exchanges: Sequence[Exchange], parallel: int = 1) -> list[Seen]:
         """Makes the exchanges and returns what became of each."""
@@ -155,16 +153,10 @@ def clients(go_program: str) -> dict[str, Client]:
             "fetch",
             (tool("node"), str(CLIENTS / "node" / "client.mjs"), "fetch"),
             tells_reuse=False,
-            expects=False,
-            interim=False,
+            connections=2,
+            trusts_cut_chunks=True,
         ),
-        "python": Client(
-            "python",
-            (sys.executable, str(CLIENTS / "python" / "client.py")),
-            expects=False,
-            interim=None,
-            notices_close=False,
-        ),
+        "python": Client("python", (sys.executable, str(CLIENTS / "python" / "client.py"))),
     }
 
 
