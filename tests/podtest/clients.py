@@ -1,5 +1,6 @@
 """Real HTTP clients as programs, and the tools that load and attack a server; see tests/clients/README.md."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -29,16 +30,20 @@ def tool(name: str) -> str:
 def build_go_client(target: Path) -> str:
     """Builds Go's client; what the compiler keeps lies in the project's cache."""
     cache = Path(os.environ.get("PODICORN_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    cache.mkdir(parents=True, exist_ok=True)
     program = target / "go-client"
-    subprocess.run(
-        [tool("go"), "build", "-o", str(program), "."],
-        cwd=CLIENTS / "go",
-        # Only what is here: no other toolchain, no modules from elsewhere, no C.
-        env=os.environ
-        | {"GOCACHE": str(cache / "podicorn-go-build"), "GOFLAGS": "", "GOPROXY": "off", "CGO_ENABLED": "0"}
-        | {"GOTOOLCHAIN": "local", "GOWORK": "off"},
-        check=True,
-    )
+    # Only what is here: no other toolchain, no modules from elsewhere, no C.
+    environment = {"GOCACHE": str(cache / "podicorn-go-build"), "GOTOOLCHAIN": "local", "GOPROXY": "off"}
+    environment |= {"GOFLAGS": "", "GOWORK": "off", "CGO_ENABLED": "0"}
+    # The first build takes a minute of computing: the others wait for it instead of doing the same beside it.
+    with (cache / "podicorn-go-build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(
+            [tool("go"), "build", "-o", str(program), "."],
+            cwd=CLIENTS / "go",
+            env=os.environ | environment,
+            check=True,
+        )
     return str(program)
 
 
