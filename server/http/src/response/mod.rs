@@ -10,6 +10,7 @@ mod framing;
 mod head;
 mod interim;
 
+pub(crate) use error::write_error_with;
 pub use error::{reason_phrase, write_error};
 pub use framing::{Decision, Exchange, Framing, RequestMethod, decide_framing};
 pub use head::{ConnectionOption, InvalidResponse, ResponseHead};
