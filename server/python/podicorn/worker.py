@@ -49,6 +49,8 @@ class WorkerProcess:
         self._log = worker.log
         self._slot: Any = None
         self._engine: Any = None
+        #: The event loop of an asgi worker.
+        self._asgi: Any = None
         #: The exit code that a signal has asked for.
         self._asked: int | None = None
         #: The exit has begun: signals no longer raise.
@@ -110,6 +112,11 @@ class WorkerProcess:
         become(cfg.uid, cfg.gid, bool(cfg.initgroups))
         self._die_with_arbiter()
         self._log.info("Booting worker with pid: %s", worker.pid)
+        if cfg.worker_type == "asgi":
+            # Imported where it is used: asyncio is large.
+            from podicorn.asgi import AsgiWorker
+
+            self._asgi = AsgiWorker(cfg, self._log)
         worker.wsgi = self._load_app()
         self._engine = worker.engine = _engine.Engine(
             self._slot,
@@ -119,6 +126,8 @@ class WorkerProcess:
             self._log.error_log,
         )
         self._boot_hook("post_worker_init", worker)
+        if self._asgi is not None:
+            self._asgi.start(worker.wsgi)
 
     def _boot_hook(self, name: str, *arguments: Any) -> None:
         try:
@@ -156,7 +165,9 @@ class WorkerProcess:
         self._worker.booted = True
         # A TERM during the boot has raised; one from here on is the engine's.
         cfg = self._worker.cfg
-        if cfg.worker_type == "gthread":
+        if self._asgi is not None:
+            self._asgi.serve(self._engine)
+        elif cfg.worker_type == "gthread":
             gthread.serve(self._engine, cfg.threads or 1)
         else:
             self._engine.run()

@@ -39,8 +39,10 @@ pub(crate) struct Limits {
     pub(crate) keep_alive: Option<Nanos>,
     /// `None`: the app may take for ever.
     pub(crate) request_timeout: Option<Nanos>,
-    /// Requests at a time; 1 on the engine's own thread.
+    /// Threads that call the app; 1: the engine's own.
     pub(crate) threads: usize,
+    /// Requests that can be with the app at a time.
+    pub(crate) at_a_time: usize,
 }
 
 impl Limits {
@@ -59,6 +61,18 @@ pub(crate) struct Hooks {
     pub(crate) post_request: Option<Py<PyAny>>,
 }
 
+/// What only the ASGI binding reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Asgi {
+    pub(crate) root_path: String,
+    /// The first step of a request's task runs at once.
+    pub(crate) eager: bool,
+    /// Seconds that a call has left when its client has gone.
+    pub(crate) grace: u64,
+    /// `http.response.pathsend` is offered.
+    pub(crate) files: bool,
+}
+
 /// Everything.
 pub(crate) struct Options {
     pub(crate) limits: Limits,
@@ -75,6 +89,7 @@ pub(crate) struct Options {
     pub(crate) sendfile: bool,
     pub(crate) access_log: Option<(Target, LogStyle)>,
     pub(crate) hooks: Hooks,
+    pub(crate) asgi: Asgi,
 }
 
 /// A typed look into the dict.
@@ -149,17 +164,22 @@ impl Options {
     /// Reads the dict.
     pub(crate) fn read(options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let reader = Reader(options);
-        let gthread = reader.text("worker_type")?.as_deref() == Some("gthread");
+        let worker_type = reader.text("worker_type")?;
+        let gthread = worker_type.as_deref() == Some("gthread");
+        let asgi = worker_type.as_deref() == Some("asgi");
+        let connections = reader.size("worker_connections", 1000)?.max(1);
+        let threads = if gthread { reader.size("threads", 1)?.max(1) } else { 1 };
         let limits = Limits {
-            connections: reader.size("worker_connections", 1000)?.max(1),
+            connections,
             head_timeout: reader.limit("head_timeout", 10.0)?,
             stall_timeout: reader.limit("stall_timeout", 30.0)?,
             min_rate: reader.count("min_body_rate", 240)?,
             body_buffer: reader.size("body_buffer", 1 << 20)?,
             body_budget: reader.size("body_budget", 32 << 20)?,
-            keep_alive: if gthread { reader.limit("keepalive", 2.0)? } else { None },
+            keep_alive: if gthread || asgi { reader.limit("keepalive", 2.0)? } else { None },
             request_timeout: reader.limit("request_timeout", 0.0)?,
-            threads: if gthread { reader.size("threads", 1)?.max(1) } else { 1 },
+            threads,
+            at_a_time: if asgi { connections } else { threads },
         };
         let trusted = reader.list("forwarded_allow_ips", "127.0.0.1,::1")?;
         let trusted = TrustedPeers::parse(trusted.iter().map(String::as_str))
@@ -180,6 +200,12 @@ impl Options {
                 worker: reader.hook("worker")?,
                 pre_request: reader.hook("pre_request")?,
                 post_request: reader.hook("post_request")?,
+            },
+            asgi: Asgi {
+                root_path: reader.text("root_path")?.unwrap_or_default(),
+                eager: reader.flag("asgi_eager")?,
+                grace: reader.count("asgi_disconnect_grace_period", 3)?,
+                files: reader.get("sendfile")?.is_none_or(|value| value.is_truthy().unwrap_or(true)),
             },
         })
     }

@@ -72,6 +72,9 @@ impl Reactor {
         self.budget.settle(&mut connection, 0);
         Self::unregister(&self.epoll, &mut connection);
         connection.socket.shut_down();
+        if connection.phase == Phase::Live {
+            return self.lost(token, connection);
+        }
         self.buffers.give(std::mem::take(&mut connection.raw));
     }
 

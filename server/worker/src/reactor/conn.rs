@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use podicorn_http::{BodyDecoder, BodyKind, Head, ParserConfig, Reject, parse_head_into};
 
+use super::live::Live;
 use super::outbound::Outbound;
 use super::socket::{Peer, Socket};
 use super::watchdog::Watch;
@@ -28,8 +29,10 @@ pub(crate) enum Phase {
     Head,
     /// Reading as much of the body as is to be complete before Python is called.
     Body,
-    /// The request waits for, or is with, the app.
+    /// The request waits for the app, or is with it together with the connection.
     Request,
+    /// The request is with the app, and the connection is here: see [`super::live`].
+    Live,
     /// Sending what is left of the response.
     Sending,
     /// The response is out and FIN is sent; what the client still sends is thrown away, so that it gets no RST.
@@ -85,6 +88,7 @@ pub(crate) struct Connection {
     pub(super) kept: bool,
     /// The watchdog's note of the present request.
     pub(super) watch: Option<Watch>,
+    pub(super) live: Live,
     pub(crate) outbound: Outbound,
     /// When the first byte of the request came; 0: none yet.
     pub(crate) arrived: Nanos,
@@ -124,6 +128,7 @@ impl Connection {
             given_away: false,
             kept: false,
             watch: None,
+            live: Live::default(),
             outbound: Outbound::default(),
             arrived: 0,
             moved: 0,
@@ -188,7 +193,7 @@ impl Connection {
             let step = match self.phase {
                 Phase::Head => self.read_head(rules),
                 Phase::Body => self.read_body(rules),
-                Phase::Request | Phase::Sending | Phase::Lingering => return Advance::Wait,
+                Phase::Request | Phase::Live | Phase::Sending | Phase::Lingering => return Advance::Wait,
             };
             match step {
                 Ok(true) if self.phase == Phase::Request => return Advance::Ready,
@@ -251,7 +256,7 @@ impl Connection {
 
     /// Asks the client for the body. The few bytes fit an empty send buffer; a client that cannot take them is not
     /// going to send a body either and meets the stall deadline.
-    fn send_continue(&mut self) {
+    pub(super) fn send_continue(&mut self) {
         if std::mem::take(&mut self.continue_due) {
             let _ = self.socket.send(CONTINUE);
         }

@@ -54,6 +54,7 @@ impl Reactor {
                 }
                 self.close(token);
             }
+            Deadline::Live => self.judge(token, now),
             Deadline::Linger => self.close(token),
             Deadline::Silence | Deadline::KeepAlive => self.end_idle(token, now),
         }

@@ -9,6 +9,7 @@
 
 pub(crate) mod buffers;
 pub(crate) mod conn;
+pub(crate) mod live;
 pub(crate) mod outbound;
 pub(crate) mod socket;
 pub(crate) mod table;
@@ -17,6 +18,7 @@ pub(crate) mod wake;
 pub(crate) mod watchdog;
 
 mod accept;
+mod alarm;
 mod budget;
 mod close;
 mod deadline;
@@ -31,9 +33,11 @@ use podicorn_http::date::DateCache;
 use podicorn_http::response::write_error;
 
 use self::accept::Acceptor;
+use self::alarm::Alarm;
 use self::budget::Budget;
 use self::buffers::Buffers;
 use self::conn::{Advance, Connection, Phase, Rules};
+use self::live::Happening;
 use self::outbound::{Piece, Sent};
 use self::socket::Peer;
 use self::table::{Table, Token};
@@ -52,10 +56,11 @@ const LINGER: Nanos = 5 * SECOND;
 const SILENCE: Nanos = SECOND;
 /// The Server field.
 pub(crate) const SERVER: &[u8] = b"podicorn";
-/// epoll's numbers of the wake-up pipe, of the nudges, and of the first listener.
+/// epoll's numbers of the wake-up pipe, of the nudges, of the alarm, and of the first listener.
 const WAKE: u64 = 0;
 const NUDGE: u64 = 1;
-const FIRST_LISTENER: u64 = 2;
+const ALARM: u64 = 2;
+const FIRST_LISTENER: u64 = 3;
 /// Events per wait.
 pub(crate) const EVENTS: usize = 256;
 
@@ -93,7 +98,13 @@ pub(crate) struct Reactor {
     inline: bool,
     budget: Budget,
     /// A client has to move so many bytes per stall period.
+    stall: Option<Nanos>,
     least: u64,
+    /// Requests that have begun to run since the last turn, and what running requests are to be told.
+    hosted: Vec<Token>,
+    happenings: Vec<Happening>,
+    /// Set where another loop waits for this one.
+    alarm: Option<Alarm>,
     watchdog: Option<Watchdog>,
     notices: Vec<Notice>,
     date: DateCache,
@@ -116,8 +127,10 @@ impl Reactor {
         // Edge-triggered: each nudge wakes one worker, and none has to read the counter down.
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET | EpollFlags::EPOLLEXCLUSIVE;
         epoll.add(slot.nudged(), EpollEvent::new(flags, NUDGE)).map_err(EngineError::system("epoll_ctl"))?;
-        let watchdog =
-            limits.request_timeout.map(|timeout| Watchdog::start(timeout, Arc::clone(&slot))).transpose()?;
+        let watchdog = limits
+            .request_timeout
+            .map(|timeout| Watchdog::start(timeout, Arc::clone(&slot), Arc::clone(&wake)))
+            .transpose()?;
         let epoll = Arc::new(epoll);
         let acceptor = Acceptor::new(Arc::clone(&epoll), listeners, trusted, limits.connections);
         Ok(Self {
@@ -133,15 +146,20 @@ impl Reactor {
                 Some(LINGER),
                 Some(SILENCE),
                 limits.keep_alive,
+                limits.stall_timeout,
             ]),
             buffers: Buffers::default(),
             ready: VecDeque::new(),
-            capacity: limits.threads.max(1),
+            capacity: limits.at_a_time,
             running: 0,
             sleepers: 0,
-            inline: limits.threads <= 1,
+            inline: limits.at_a_time <= 1,
             budget: Budget::new(limits.body_budget),
+            stall: limits.stall_timeout,
             least: limits.least_per_stall(),
+            hosted: Vec::new(),
+            happenings: Vec::new(),
+            alarm: None,
             watchdog,
             notices: Vec::new(),
             date: DateCache::new(),
@@ -176,10 +194,13 @@ impl Reactor {
                     woken = true;
                     self.wake.drain();
                 }
+                None if event.data() == ALARM => self.ring_off(),
                 None if event.data() == NUDGE => self.acceptor.note_nudge(),
                 None => self.acceptor.note_arrival(event.data()),
             }
         }
+        self.cut_overdue(now);
+        self.settle_in();
         self.accept(now);
         self.resume_paused(now);
         while let Some((index, deadline)) = self.timers.expire(now) {
@@ -276,6 +297,7 @@ impl Reactor {
                 self.close(token);
             }
             Phase::Request => {}
+            Phase::Live => self.live_event(token, flags, now),
         }
     }
 
@@ -292,7 +314,7 @@ impl Reactor {
                 connection.socket.ask();
                 if let Some(watchdog) = &self.watchdog {
                     let head_only = connection.head.method(&connection.raw) == b"HEAD";
-                    connection.watch = Some(watchdog.enter(&connection.socket, head_only, now));
+                    connection.watch = Some(watchdog.enter(token, &connection.socket, head_only, now));
                 }
                 let held = connection.body.len();
                 self.budget.settle(connection, held);

@@ -22,9 +22,11 @@ pub(crate) enum Deadline {
     Silence = 4,
     /// The first byte of the next request on a connection that is kept.
     KeepAlive = 5,
+    /// The client, in either direction, while its request runs.
+    Live = 6,
 }
 
-pub(crate) const KINDS: usize = 6;
+pub(crate) const KINDS: usize = 7;
 const ALL: [Deadline; KINDS] = [
     Deadline::Head,
     Deadline::Body,
@@ -32,6 +34,7 @@ const ALL: [Deadline; KINDS] = [
     Deadline::Linger,
     Deadline::Silence,
     Deadline::KeepAlive,
+    Deadline::Live,
 ];
 const NONE: u32 = u32::MAX;
 
@@ -133,7 +136,7 @@ mod tests {
     use super::*;
 
     fn timers() -> Timers {
-        Timers::new([Some(10), Some(30), None, Some(5), None, None])
+        Timers::new([Some(10), Some(30), None, Some(5), None, None, None])
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! One request through a WSGI app, on the thread that calls [`Service::handle`]: environ, call, response, hooks, log.
 
+pub(crate) mod account;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,7 +19,7 @@ use super::client_socket::ClientSocket;
 use super::environ::{Constants, EnvironError, EnvironFactory};
 use super::errors::Errors;
 use super::file_wrapper::use_sendfile;
-use super::hooks::{RequestHooks, RequestView};
+use super::hooks::{Answer, RequestHooks, RequestView};
 use super::input::{Failure, Input, Source};
 use super::response::{Broken, Outlook, Question, Response, SharedDate};
 use super::wait::Patience;
@@ -113,11 +115,8 @@ impl Service {
 
         let (input, body_complete, residue) = self.input(py, connection);
         let input = Bound::new(py, input)?;
-        let outlook = Outlook {
-            stopping: Arc::clone(&self.orders.stop),
-            slot: Arc::clone(&self.slot),
-            body_complete,
-        };
+        let outlook =
+            Outlook { stopping: Arc::clone(&self.orders.stop), slot: Arc::clone(&self.slot), body_complete };
         let head = &connection.head;
         let question = Question {
             version: head.version(),
@@ -340,18 +339,17 @@ impl Service {
             && answer.is_head_sent()
             && environ.contains(intern!(py, "RAW_URI"))?
         {
-            log.log(
-                py,
-                &Record {
-                    environ,
-                    connection,
-                    head: answer.head(),
-                    body_bytes: answer.body_bytes(),
-                    duration: monotonic().saturating_sub(begun),
-                },
-            );
+            log.log(&Record {
+                environ: Some(environ),
+                peer: connection.peer,
+                asked: &connection.head,
+                raw: &connection.raw,
+                head: answer.head(),
+                body_bytes: answer.body_bytes(),
+                duration: monotonic().saturating_sub(begun),
+            });
         }
-        if let Err(error) = self.hooks.after(py, view, environ, &answer) {
+        if let Err(error) = self.hooks.after(py, view, environ, &Answer::of(&answer)) {
             self.log_exception(py, "Exception in post_request hook", &error);
         }
         Ok(())
@@ -389,7 +387,7 @@ impl Service {
         }
     }
 
-    fn log_exception(&self, py: Python<'_>, text: &str, error: &PyErr) {
+    pub(crate) fn log_exception(&self, py: Python<'_>, text: &str, error: &PyErr) {
         let logged = (|| {
             let arguments = PyDict::new(py);
             let exc_info = (error.get_type(py), error.value(py), error.traceback(py));
