@@ -248,3 +248,23 @@ fn held_bytes_are_told() {
     let _ = receive(&mut connection, &frame(FIN | BINARY, &[0; 300]));
     assert_eq!(connection.buffered(), 0);
 }
+
+#[test]
+fn a_message_that_lies_in_the_connection_can_be_taken() {
+    let mut connection = plain();
+    let mut take = |input: &[u8]| {
+        let mut input = input.to_vec();
+        let received = connection.receive(&mut input, &mut Vec::new());
+        let (consumed, whole) = (received.consumed, received.event.is_some());
+        let assembled = connection.take_assembled();
+        (assembled, whole, consumed)
+    };
+    let whole = frame(FIN | TEXT, b"in one frame");
+    assert_eq!(take(&whole), (None, true, whole.len()));
+    assert_eq!(take(&frame(TEXT, b"in ")), (None, false, 9));
+    assert_eq!(take(&frame(FIN | PING, b"")), (None, true, 6));
+    assert_eq!(take(&frame(FIN | CONTINUATION, b"two")), (Some(b"in two".to_vec()), true, 9));
+    assert_eq!(take(&frame(FIN | PING, b"")), (None, true, 6));
+    assert_eq!(take(&whole[..8]), (None, false, 8));
+    assert_eq!(take(&whole[8..]), (Some(b"in one frame".to_vec()), true, whole.len() - 8));
+}

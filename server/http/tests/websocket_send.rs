@@ -2,7 +2,7 @@
 
 mod websocket_client;
 
-use podicorn_http::websocket::SendError;
+use podicorn_http::websocket::{CloseCode, Kind, SendError};
 use websocket_client::*;
 
 #[test]
@@ -32,6 +32,19 @@ fn the_examples_of_the_rfc() {
     out.clear();
     plain().send_binary(&mut out, &vec![1; 65536]).unwrap();
     assert_eq!(out[..11], *b"\x82\x7f\0\0\0\0\0\x01\0\0\x01");
+}
+
+#[test]
+fn a_long_message_may_follow_its_head() {
+    for len in [0, 125, 126, 70_000] {
+        let mut out = Vec::new();
+        assert_eq!(plain().send_head(&mut out, Kind::Binary, len), Ok(true));
+        out.extend(vec![3; len]);
+        assert!(out == server_frame(FIN | BINARY, &vec![3; len]), "{len} bytes");
+    }
+    let mut connection = plain();
+    connection.close(&mut Vec::new(), CloseCode::NORMAL, "").unwrap();
+    assert_eq!(connection.send_head(&mut Vec::new(), Kind::Text, 1), Err(SendError::Closed));
 }
 
 #[test]

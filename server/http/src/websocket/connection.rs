@@ -190,6 +190,12 @@ impl Connection {
         }
     }
 
+    /// Takes the memory of the message that the last call of [`Self::receive`] told of, if the message lies here: it
+    /// came in several pieces, or compressed. Otherwise it ends where the consumed part of the input ends.
+    pub fn take_assembled(&mut self) -> Option<Vec<u8>> {
+        self.assembler.take()
+    }
+
     /// Appends a text message as one frame.
     pub fn send_text(&mut self, out: &mut Vec<u8>, text: &str) -> Result<(), SendError> {
         self.send(out, Kind::Text, text.as_bytes())
@@ -198,6 +204,18 @@ impl Connection {
     /// Appends a binary message as one frame.
     pub fn send_binary(&mut self, out: &mut Vec<u8>, data: &[u8]) -> Result<(), SendError> {
         self.send(out, Kind::Binary, data)
+    }
+
+    /// Appends the head of a message of `len` bytes, which the caller sends behind it from where they are; false, and
+    /// nothing appended: such messages are compressed here, so use the other methods.
+    pub fn send_head(&mut self, out: &mut Vec<u8>, kind: Kind, len: usize) -> Result<bool, SendError> {
+        self.check_open()?;
+        if self.deflater.is_some() {
+            return Ok(false);
+        }
+        let (head, size) = frame::head(Opcode::Message(kind), false, len);
+        out.extend_from_slice(&head[..size]);
+        Ok(true)
     }
 
     fn send(&mut self, out: &mut Vec<u8>, kind: Kind, data: &[u8]) -> Result<(), SendError> {

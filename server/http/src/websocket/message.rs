@@ -41,6 +41,11 @@ impl Assembler {
         &self.data
     }
 
+    /// Gives the message that was completed last away.
+    pub(super) fn take(&mut self) -> Option<Vec<u8>> {
+        (!self.begun && !self.data.is_empty()).then(|| std::mem::take(&mut self.data))
+    }
+
     /// Forgets the message that was completed last.
     pub(super) fn recycle(&mut self) {
         if !self.begun && !self.data.is_empty() {
