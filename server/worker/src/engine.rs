@@ -385,6 +385,7 @@ impl Engine {
             self.core.with(|reactor| {
                 reactor.stop_accepting(whole_server);
                 reactor.hurry_the_silent(now);
+                reactor.shut_websockets(now);
             });
             if self.core.slot.state() != State::Draining {
                 self.core.slot.set_state(State::Draining);
@@ -400,6 +401,9 @@ impl Engine {
         for notice in self.core.with(Reactor::take_notices).unwrap_or_default() {
             match notice {
                 Notice::Refused { peer, reject } => self.service.tell_refused(py, peer, &reject),
+                Notice::WebSocketFailed { peer, violation } => {
+                    self.service.tell_offence(py, "Invalid WebSocket data", peer, &violation);
+                }
                 Notice::AcceptFailed(errno) => {
                     let text = format!(
                         "cannot accept connections: {errno}; raise the limit of open files, or lower worker_connections"

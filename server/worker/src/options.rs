@@ -3,6 +3,7 @@
 //! Values come from `podicorn-settings`, so they have been checked; what is absent gets that table's default, so that the
 //! engine also runs under a test driver that passes an empty dict.
 
+use podicorn_http::websocket::DeflatePolicy;
 use podicorn_http::{HeaderMap, Leniency, Limits as HttpLimits, ParserConfig};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -43,6 +44,10 @@ pub(crate) struct Limits {
     pub(crate) threads: usize,
     /// Requests that can be with the app at a time.
     pub(crate) at_a_time: usize,
+    /// Between Pings to a WebSocket; `None`: there are none.
+    pub(crate) ping_interval: Option<Nanos>,
+    /// For the answer to one; `None`: it may take for ever.
+    pub(crate) ping_timeout: Option<Nanos>,
 }
 
 impl Limits {
@@ -71,6 +76,10 @@ pub(crate) struct Asgi {
     pub(crate) grace: u64,
     /// `http.response.pathsend` is offered.
     pub(crate) files: bool,
+    /// Bytes of a WebSocket message.
+    pub(crate) max_message_size: usize,
+    /// `None`: WebSocket messages are not compressed.
+    pub(crate) deflate: Option<DeflatePolicy>,
 }
 
 /// Everything.
@@ -180,6 +189,8 @@ impl Options {
             request_timeout: reader.limit("request_timeout", 0.0)?,
             threads,
             at_a_time: if asgi { connections } else { threads },
+            ping_interval: reader.limit("ws_ping_interval", 20.0)?,
+            ping_timeout: reader.limit("ws_ping_timeout", 20.0)?,
         };
         let trusted = reader.list("forwarded_allow_ips", "127.0.0.1,::1")?;
         let trusted = TrustedPeers::parse(trusted.iter().map(String::as_str))
@@ -206,6 +217,14 @@ impl Options {
                 eager: reader.flag("asgi_eager")?,
                 grace: reader.count("asgi_disconnect_grace_period", 3)?,
                 files: reader.get("sendfile")?.is_none_or(|value| value.is_truthy().unwrap_or(true)),
+                max_message_size: match reader.size("websocket_max_message_size", 16 << 20)? {
+                    0 => usize::MAX,
+                    most => most,
+                },
+                deflate: reader
+                    .get("ws_per_message_deflate")?
+                    .is_none_or(|value| value.is_truthy().unwrap_or(true))
+                    .then(DeflatePolicy::default),
             },
         })
     }

@@ -1,12 +1,10 @@
 //! The pool of workers.
 
-use super::{COUNT, DefaultValue, Kind, Section, Setting, row};
+use super::{COUNT, DefaultValue, Kind, Section, Setting, Takes, row};
 
 const fn setting(name: &'static str, kind: Kind, help: &'static str) -> Setting {
     row(name, Section::Workers, kind, help)
 }
-
-const ONLY_ASGI: &str = "only the asgi worker uses it, and this version has none";
 
 pub(super) const SETTINGS: &[Setting] = &[
     setting("workers", Kind::Workers, "Worker processes: a number, or MIN..MAX to start with MIN and stay in that range.")
@@ -95,5 +93,36 @@ pub(super) const SETTINGS: &[Setting] = &[
         .metavar("BYTES")
         .default(DefaultValue::Int(16 * 1024 * 1024))
         .unit("bytes")
-        .no_effect(ONLY_ASGI),
+        .details(
+            "Of a compressed message what it becomes. Larger ones end the connection with the close code 1009, before they are \
+             read. 0: no limit.",
+        ),
+    setting("ws_ping_interval", Kind::Seconds, "Time between the server's Pings to a WebSocket client; 0: none.")
+        .flags(&["--ws-ping-interval"])
+        .metavar("SECONDS")
+        .default(DefaultValue::Int(20))
+        .unit("seconds")
+        .ours()
+        .example("30")
+        .details("Keeps proxies from taking the connection for idle, and finds out who has gone. As in uvicorn."),
+    setting("ws_ping_timeout", Kind::Seconds, "Time that a WebSocket client has to answer a Ping; 0: no limit.")
+        .flags(&["--ws-ping-timeout"])
+        .metavar("SECONDS")
+        .default(DefaultValue::Int(20))
+        .unit("seconds")
+        .ours()
+        .example("30")
+        .details(
+            "Then the connection ends with the close code 1011. Anything that the client sends counts as an answer, and so does \
+             progress in taking what it is sent.",
+        ),
+    setting("ws_per_message_deflate", Kind::Flag, "Do not compress WebSocket messages.")
+        .flags(&["--no-ws-per-message-deflate"])
+        .takes(Takes::False)
+        .default(DefaultValue::Flag(true))
+        .ours()
+        .details(
+            "permessage-deflate is agreed on with clients that offer it. It takes CPU time, and some 270 KiB for each connection \
+             while it is in use.",
+        ),
 ];

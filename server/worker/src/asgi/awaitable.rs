@@ -4,7 +4,8 @@ use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::exchange::{Exchange, Polled};
+use super::exchange::Polled;
+use super::registry::Party;
 use super::step::{Step, advance};
 
 /// The result of a `send` that need not wait. There is one for all.
@@ -54,11 +55,11 @@ pub(super) enum Purpose {
     Room,
 }
 
-/// Asks its exchange when it is awaited, and again whenever there may be news. What is waited for is not in here: a call
+/// Asks its party when it is awaited, and again whenever there may be news. What is waited for is not in here: a call
 /// that is cancelled while it waits loses nothing.
 #[pyclass(module = "podicorn._engine", freelist = 64)]
 pub(super) struct Waiting {
-    exchange: Py<Exchange>,
+    party: Party,
     purpose: Purpose,
     /// The iterator of the loop's future, while it waits.
     future: Option<Py<PyAny>>,
@@ -66,8 +67,8 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn new(exchange: Py<Exchange>, purpose: Purpose) -> Self {
-        Self { exchange, purpose, future: None, over: false }
+    pub(super) fn new(party: Party, purpose: Purpose) -> Self {
+        Self { party, purpose, future: None, over: false }
     }
 
     /// What the task is to wait for; the end is a `StopIteration` with the result.
@@ -86,7 +87,7 @@ impl Waiting {
                     }
                 }
             }
-            match Exchange::poll(self.exchange.bind(py), self.purpose) {
+            match self.party.poll(py, self.purpose) {
                 Ok(Polled::Ready(value)) => {
                     self.over = true;
                     return Err(PyStopIteration::new_err(value.unbind()));

@@ -10,11 +10,11 @@ use pyo3::types::{PyBytes, PyDict};
 
 use super::awaitable::{Purpose, Waiting};
 use super::message::Message;
-use super::registry::CallNumber;
+use super::registry::{CallNumber, Party};
 use super::response::{Moment, Response, Stage};
 use super::service::Asgi;
 use crate::access_log::Record;
-use crate::clock::{SECOND, monotonic, unix};
+use crate::clock::{Nanos, SECOND, monotonic, unix};
 use crate::reactor::conn::Connection;
 use crate::reactor::live::{Asked, Event, Pull, Push};
 use crate::reactor::outbound::Sent;
@@ -34,12 +34,20 @@ pub(super) enum Intake {
 
 /// Where the client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Client {
+pub(super) enum Client {
     Here,
     /// It has finished sending, so it may have gone. What the app gives is sent nevertheless.
     Left,
     /// The request has lost its connection.
     Gone,
+}
+
+/// What [`Exchange::learn`] has come to.
+pub(super) struct News {
+    /// Those who are to look again.
+    pub(super) waiting: Vec<Py<PyAny>>,
+    /// The client has gone, or may have.
+    pub(super) gone: bool,
 }
 
 /// What [`Exchange::poll`] has found.
@@ -52,27 +60,27 @@ pub(super) enum Polled<'py> {
 /// See the module's text.
 #[pyclass(module = "podicorn._engine", freelist = 64)]
 pub(super) struct Exchange {
-    asgi: Arc<Asgi>,
-    token: Token,
-    number: CallNumber,
+    pub(super) asgi: Arc<Asgi>,
+    pub(super) token: Token,
+    pub(super) number: CallNumber,
     intake: Intake,
-    client: Client,
+    pub(super) client: Client,
     /// The app has been told that the client has left.
-    told: bool,
+    pub(super) told: bool,
     /// Nothing may be sent until the client has taken more.
-    full: bool,
-    response: Response,
+    pub(super) full: bool,
+    pub(super) response: Response,
     /// Futures of those who wait in `receive` and in `send`.
-    receivers: Vec<Py<PyAny>>,
-    senders: Vec<Py<PyAny>>,
+    pub(super) receivers: Vec<Py<PyAny>>,
+    pub(super) senders: Vec<Py<PyAny>>,
     /// `None`: the response is over, and counted.
     account: Option<Account>,
     view: RequestView,
     /// For what is logged.
-    scope: Py<PyDict>,
+    pub(super) scope: Py<PyDict>,
 }
 
-fn client_is_gone() -> PyErr {
+pub(super) fn client_is_gone() -> PyErr {
     PyOSError::new_err((libc::EPIPE, "the client has gone"))
 }
 
@@ -120,20 +128,24 @@ impl Exchange {
             Purpose::Room if exchange.full => Ok(None),
             Purpose::Room => Ok(Some(py.None().into_bound(py))),
         }?;
-        let polled = if let Some(value) = polled {
-            Polled::Ready(value)
-        } else {
-            let future = asgi.future(py)?;
-            let waiting = match purpose {
-                Purpose::Message => &mut exchange.receivers,
-                Purpose::Room => &mut exchange.senders,
-            };
-            waiting.push(future.clone().unbind());
-            Polled::Wait(future)
+        let polled = match polled {
+            Some(value) => Polled::Ready(value),
+            None => exchange.wait(py, purpose)?,
         };
         drop(exchange);
         asgi.schedule(py);
         Ok(polled)
+    }
+
+    /// A future that is done when there may be news.
+    pub(super) fn wait<'py>(&mut self, py: Python<'py>, purpose: Purpose) -> PyResult<Polled<'py>> {
+        let future = self.asgi.future(py)?;
+        let waiting = match purpose {
+            Purpose::Message => &mut self.receivers,
+            Purpose::Room => &mut self.senders,
+        };
+        waiting.push(future.clone().unbind());
+        Ok(Polled::Wait(future))
     }
 
     /// The next message of `receive`, if it is there.
@@ -223,7 +235,10 @@ impl Exchange {
         exchange.push(py)
     }
 
-    fn with_moment<T>(&mut self, act: impl FnOnce(&mut Response, &Moment<'_>) -> PyResult<T>) -> PyResult<T> {
+    pub(super) fn with_moment<T>(
+        &mut self,
+        act: impl FnOnce(&mut Response, &Moment<'_>) -> PyResult<T>,
+    ) -> PyResult<T> {
         let asgi = Arc::clone(&self.asgi);
         let body_read = matches!(self.intake, Intake::Given | Intake::First { last: true, .. });
         let persistent = body_read && asgi.service.is_persistent();
@@ -232,7 +247,7 @@ impl Exchange {
     }
 
     /// Sends what is ready; true: the app is to wait.
-    fn push(&mut self, py: Python<'_>) -> PyResult<bool> {
+    pub(super) fn push(&mut self, py: Python<'_>) -> PyResult<bool> {
         let asgi = Arc::clone(&self.asgi);
         let (token, answers) = (self.token, self.response.has_begun());
         let parcel = &mut self.response.parcel;
@@ -253,7 +268,7 @@ impl Exchange {
     }
 
     /// The response is complete: gives the connection back with what the socket does not take now.
-    fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
         let asgi = Arc::clone(&self.asgi);
         let token = self.token;
         let Some(mut connection) = asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
@@ -304,11 +319,30 @@ impl Exchange {
         raw: &[u8],
         counted: bool,
     ) {
-        let Some(mut account) = self.account.take() else { return };
+        if let Some(duration) = self.count(py, counted) {
+            self.report(py, peer, asked, raw, duration);
+        }
+    }
+
+    /// Counts the response, once; how long it has taken.
+    pub(super) fn count(&mut self, py: Python<'_>, counted: bool) -> Option<Nanos> {
+        let mut account = self.account.take()?;
+        let duration = account.duration();
+        self.asgi.service.close_account(py, &mut account, self.response.status(), counted);
+        Some(duration)
+    }
+
+    /// Logs the response, and tells it to the hook.
+    pub(super) fn report(
+        &self,
+        py: Python<'_>,
+        peer: crate::reactor::socket::Peer,
+        asked: &podicorn_http::Head,
+        raw: &[u8],
+        duration: Nanos,
+    ) {
         let service = &self.asgi.service;
         let status = self.response.status();
-        let duration = account.duration();
-        service.close_account(py, &mut account, status, counted);
         if self.response.dropped_body && !asked.method(raw).eq(b"HEAD") {
             let text = format!(
                 "ASGI app sent body bytes on a no-body response (method={} status={status}); dropping per RFC 9110.",
@@ -349,40 +383,51 @@ impl Exchange {
     pub(super) fn hear(this: &Bound<'_, Self>, event: Event) {
         let py = this.py();
         let Ok(mut exchange) = this.try_borrow_mut() else { return };
-        let asgi = Arc::clone(&exchange.asgi);
-        let (mut receivers, mut senders) = (Vec::new(), Vec::new());
-        let mut gone = false;
-        match event {
-            Event::Body => receivers = std::mem::take(&mut exchange.receivers),
-            Event::Room => {
-                exchange.full = false;
-                senders = std::mem::take(&mut exchange.senders);
-            }
-            Event::Left => {
-                exchange.client = Client::Left;
-                receivers = std::mem::take(&mut exchange.receivers);
-                gone = true;
-            }
-            Event::Over { status, asked } => {
-                exchange.client = Client::Gone;
-                if status != 0 {
-                    exchange.response.replace(status);
-                }
-                let Asked { peer, head, raw } = *asked;
-                exchange.settle_with(py, peer, &head, &raw, status != 0);
-                asgi.registry(py).part(exchange.token, exchange.number);
-                receivers = std::mem::take(&mut exchange.receivers);
-                senders = std::mem::take(&mut exchange.senders);
-                gone = true;
-            }
-        }
-        let number = exchange.number;
+        let News { waiting, gone } = exchange.learn(py, event);
+        let (asgi, number) = (Arc::clone(&exchange.asgi), exchange.number);
         drop(exchange);
-        wake(py, receivers);
-        wake(py, senders);
+        wake(py, waiting);
         if gone {
             asgi.cancel_in_time(py, number);
         }
+    }
+
+    pub(super) fn learn(&mut self, py: Python<'_>, event: Event) -> News {
+        let mut waiting = Vec::new();
+        let mut gone = false;
+        match event {
+            Event::Body | Event::Message => waiting.append(&mut self.receivers),
+            Event::Room => {
+                self.full = false;
+                waiting.append(&mut self.senders);
+            }
+            Event::Left => {
+                self.client = Client::Left;
+                waiting.append(&mut self.receivers);
+                gone = true;
+            }
+            Event::Over { status, asked } => {
+                if status != 0 {
+                    self.response.replace(status);
+                }
+                let Asked { peer, head, raw } = *asked;
+                self.settle_with(py, peer, &head, &raw, status != 0);
+                waiting = self.lose(py);
+                gone = true;
+            }
+            // Not of the http scope.
+            Event::Shut(_) => {}
+        }
+        News { waiting, gone }
+    }
+
+    /// The connection is lost; those who wait for it.
+    pub(super) fn lose(&mut self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.client = Client::Gone;
+        self.asgi.registry(py).part(self.token, self.number);
+        let mut waiting = std::mem::take(&mut self.receivers);
+        waiting.append(&mut self.senders);
+        waiting
     }
 
     // ---- the end of the call ----
@@ -454,7 +499,12 @@ impl Exchange {
 
     /// Ends a response that will not be completed: by 500 where nothing was sent and `tell`, else by the end of the
     /// connection, so that the client sees that it is incomplete.
-    fn break_off(&mut self, py: Python<'_>, tell: bool) {
+    pub(super) fn break_off(&mut self, py: Python<'_>, tell: bool) {
+        self.conclude(py, tell.then_some(|response: &mut Response, date: &[u8]| response.fail(500, date)));
+    }
+
+    /// As [`Self::break_off`], with an answer of the server's.
+    pub(super) fn conclude(&mut self, py: Python<'_>, answer: Option<impl FnOnce(&mut Response, &[u8])>) {
         if self.response.is_complete() || self.client == Client::Gone {
             return;
         }
@@ -467,9 +517,9 @@ impl Exchange {
         if timed_out {
             self.response.replace(504);
             connection.abandon();
-        } else if tell && !self.response.has_begun() {
+        } else if let Some(answer) = answer.filter(|_| !self.response.has_begun()) {
             let mut date = asgi.date();
-            self.response.fail(500, date.at(unix() / SECOND));
+            answer(&mut self.response, date.at(unix() / SECOND));
             drop(date);
             if matches!(connection.transmit(&mut self.response.parcel), Sent::Failed(_)) {
                 connection.abandon();
@@ -484,7 +534,7 @@ impl Exchange {
 }
 
 /// Whether one of the exceptions behind this one is an `OSError`, which frameworks turn into errors of their own.
-fn caused_by_us(py: Python<'_>, error: &PyErr) -> bool {
+pub(super) fn caused_by_us(py: Python<'_>, error: &PyErr) -> bool {
     let mut cause = error.cause(py);
     for _ in 0..8 {
         match cause {
@@ -497,7 +547,7 @@ fn caused_by_us(py: Python<'_>, error: &PyErr) -> bool {
 }
 
 /// Lets those who wait look again.
-fn wake(py: Python<'_>, futures: Vec<Py<PyAny>>) {
+pub(super) fn wake(py: Python<'_>, futures: Vec<Py<PyAny>>) {
     for future in futures {
         let future = future.bind(py);
         let woken = (|| {
@@ -516,7 +566,7 @@ fn wake(py: Python<'_>, futures: Vec<Py<PyAny>>) {
 impl Exchange {
     /// The next event of the http scope.
     fn receive(this: Py<Self>) -> Waiting {
-        Waiting::new(this, Purpose::Message)
+        Waiting::new(Party::Http(this), Purpose::Message)
     }
 
     /// A message of the app.
@@ -524,7 +574,8 @@ impl Exchange {
     fn send<'py>(this: &Bound<'py, Self>, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = this.py();
         if Self::take(this, message)? {
-            Ok(Bound::new(py, Waiting::new(this.clone().unbind(), Purpose::Room))?.into_any())
+            let party = Party::Http(this.clone().unbind());
+            Ok(Bound::new(py, Waiting::new(party, Purpose::Room))?.into_any())
         } else {
             let exchange = this.try_borrow().map_err(|_| PyRuntimeError::new_err("send() calls itself"))?;
             Ok(exchange.asgi.done.bind(py).clone().into_any())

@@ -27,16 +27,24 @@ pub(super) enum Message<'py> {
     Hints(Bound<'py, PyAny>),
 }
 
+/// A message and its type.
+pub(super) fn typed<'a, 'py>(
+    message: &'a Bound<'py, PyAny>,
+) -> PyResult<(&'a Bound<'py, PyDict>, Bound<'py, PyString>)> {
+    let message = message
+        .cast::<PyDict>()
+        .map_err(|_| PyTypeError::new_err(format!("a message must be a dict, not {}", kind(message))))?;
+    let named = message.get_item(intern!(message.py(), "type"))?;
+    let named = named.ok_or_else(|| PyValueError::new_err("a message must have the key \"type\""))?;
+    let named =
+        named.cast_into::<PyString>().map_err(|_| PyTypeError::new_err("a message's type must be a str"))?;
+    Ok((message, named))
+}
+
 impl<'py> Message<'py> {
     pub(super) fn read(message: &Bound<'py, PyAny>) -> PyResult<Self> {
         let py = message.py();
-        let message = message
-            .cast::<PyDict>()
-            .map_err(|_| PyTypeError::new_err(format!("a message must be a dict, not {}", kind(message))))?;
-        let named = message.get_item(intern!(py, "type"))?;
-        let named = named.ok_or_else(|| PyValueError::new_err("a message must have the key \"type\""))?;
-        let named =
-            named.cast::<PyString>().map_err(|_| PyTypeError::new_err("a message's type must be a str"))?;
+        let (message, named) = typed(message)?;
         Ok(match named.to_str()? {
             "http.response.body" => Self::Body {
                 body: match message.get_item(intern!(py, "body"))? {
@@ -77,15 +85,15 @@ impl<'py> Message<'py> {
     }
 }
 
-fn kind(value: &Bound<'_, PyAny>) -> String {
+pub(super) fn kind(value: &Bound<'_, PyAny>) -> String {
     value.get_type().name().map_or_else(|_| "an object".to_owned(), |name| name.to_string())
 }
 
-fn flag(message: &Bound<'_, PyDict>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+pub(super) fn flag(message: &Bound<'_, PyDict>, name: &Bound<'_, PyString>) -> PyResult<bool> {
     message.get_item(name)?.map_or(Ok(false), |value| value.is_truthy())
 }
 
-fn status(message: &Bound<'_, PyDict>) -> PyResult<u16> {
+pub(super) fn status(message: &Bound<'_, PyDict>) -> PyResult<u16> {
     let status = message.get_item(intern!(message.py(), "status"))?;
     status
         .and_then(|status| status.extract().ok())
@@ -94,7 +102,7 @@ fn status(message: &Bound<'_, PyDict>) -> PyResult<u16> {
 }
 
 /// The bytes of a body. What the app may change later is copied.
-fn as_bytes(body: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
+pub(super) fn as_bytes(body: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
     let body = match body.cast_into_exact::<PyBytes>() {
         Ok(bytes) => return Ok(bytes),
         Err(other) => other.into_inner(),

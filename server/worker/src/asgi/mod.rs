@@ -7,7 +7,8 @@
 //!   ([`crate::reactor::live`]), which tells by events what a call waits for.
 //! - The reactor's lock is never held while Python is called. The engine's own locks here are held only for plain moves.
 //!
-//! Another kind of scope is another [`registry::Party`] and another function beside [`service::Asgi::begin`].
+//! A request for a WebSocket is a [`websocket::Session`] instead; when the app accepts it, frames take the place of the
+//! response ([`crate::reactor::websocket`]).
 
 mod awaitable;
 mod call;
@@ -18,3 +19,4 @@ mod response;
 mod scope;
 pub(crate) mod service;
 mod step;
+mod websocket;

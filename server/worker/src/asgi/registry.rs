@@ -2,19 +2,23 @@
 
 use pyo3::prelude::*;
 
-use super::exchange::Exchange;
+use super::awaitable::Purpose;
+use super::exchange::{Exchange, Polled};
+use super::websocket::Session;
 use crate::reactor::live::Event;
 use crate::reactor::table::Token;
 
 /// What a call of the app serves.
 pub(super) enum Party {
     Http(Py<Exchange>),
+    WebSocket(Py<Session>),
 }
 
 impl Party {
     pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
         match self {
             Self::Http(exchange) => Self::Http(exchange.clone_ref(py)),
+            Self::WebSocket(session) => Self::WebSocket(session.clone_ref(py)),
         }
     }
 
@@ -22,13 +26,39 @@ impl Party {
     pub(super) fn hear(&self, py: Python<'_>, event: Event) {
         match self {
             Self::Http(exchange) => Exchange::hear(exchange.bind(py), event),
+            Self::WebSocket(session) => Session::hear(session.bind(py), event),
         }
+    }
+
+    /// Whether what one of its awaitables is for has come.
+    pub(super) fn poll<'py>(&self, py: Python<'py>, purpose: Purpose) -> PyResult<Polled<'py>> {
+        match self {
+            Self::Http(exchange) => Exchange::poll(exchange.bind(py), purpose),
+            Self::WebSocket(session) => Session::poll(session.bind(py), purpose),
+        }
+    }
+
+    /// What has the methods `receive` and `send`.
+    pub(super) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        match self {
+            Self::Http(exchange) => exchange.bind(py).clone().into_any(),
+            Self::WebSocket(session) => session.bind(py).clone().into_any(),
+        }
+    }
+
+    pub(super) fn set_number(&self, py: Python<'_>, number: CallNumber) -> PyResult<()> {
+        match self {
+            Self::Http(exchange) => exchange.bind(py).try_borrow_mut()?.set_number(number),
+            Self::WebSocket(session) => session.bind(py).try_borrow_mut()?.set_number(number),
+        }
+        Ok(())
     }
 
     /// The call is over. The error is one that the task is to end with.
     pub(super) fn ended(&self, py: Python<'_>, outcome: PyResult<()>) -> PyResult<()> {
         match self {
             Self::Http(exchange) => Exchange::ended(exchange.bind(py), outcome),
+            Self::WebSocket(session) => Session::ended(session.bind(py), outcome),
         }
     }
 }

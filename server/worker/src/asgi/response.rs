@@ -9,6 +9,7 @@ use podicorn_http::response::{
     CRLF, Exchange, Framing, LAST_CHUNK, RequestMethod, ResponseHead, decide_framing, write_chunk,
     write_chunk_size, write_error, write_interim, write_trailer,
 };
+use podicorn_http::websocket::Refusal;
 use pyo3::exceptions::{PyFileNotFoundError, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -331,6 +332,31 @@ impl Response {
         let head_only = self.question.method == RequestMethod::Head;
         write_error(&mut self.parcel.buffer, status, "", SERVER, date, head_only);
         self.replace(status);
+        self.keep_alive = false;
+    }
+
+    /// The head of the 101 that makes the connection a WebSocket. Its fields are in `head`.
+    pub(super) fn switch(&mut self, date: &[u8]) {
+        self.write_head(None, &Moment { persistent: true, date });
+        self.stage = Stage::Complete;
+    }
+
+    /// The 101 could not be sent.
+    pub(super) fn unsay(&mut self) {
+        self.head.clear();
+        self.parcel.clear();
+        self.stage = Stage::Fresh;
+    }
+
+    /// No other request follows on the connection.
+    pub(super) fn be_last(&mut self) {
+        self.question.keep_alive = false;
+    }
+
+    /// The request is no handshake that could be accepted.
+    pub(super) fn refuse(&mut self, refusal: Refusal, date: &[u8]) {
+        refusal.write(&mut self.parcel.buffer, SERVER, date);
+        self.replace(refusal.status());
         self.keep_alive = false;
     }
 

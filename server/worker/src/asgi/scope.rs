@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use podicorn_http::target::percent_decode;
+use podicorn_http::websocket::subprotocols;
 use podicorn_http::{Scheme, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -163,6 +164,27 @@ impl ScopeFactory {
         if takes_trailers(connection) {
             extensions.set_item(intern!(py, "http.response.trailers"), PyDict::new(py))?;
         }
+        scope.set_item(intern!(py, "extensions"), extensions)?;
+        Ok(scope)
+    }
+
+    /// The scope of a WebSocket handshake.
+    pub(super) fn make_websocket<'py>(
+        &self,
+        py: Python<'py>,
+        connection: &Connection,
+        addresses: (Py<PyAny>, Py<PyAny>),
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (head, raw) = (&connection.head, connection.raw.as_slice());
+        let scope = self.make(py, connection, addresses)?;
+        scope.del_item(intern!(py, "method"))?;
+        scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
+        let secure = head.forwarded_scheme() == Some(Scheme::Https);
+        scope.set_item(intern!(py, "scheme"), if secure { intern!(py, "wss") } else { intern!(py, "ws") })?;
+        let offered = subprotocols(head, raw).map(|name| native(py, name));
+        scope.set_item(intern!(py, "subprotocols"), PyList::new(py, offered.collect::<Vec<_>>())?)?;
+        let extensions = PyDict::new(py);
+        extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
         scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(scope)
     }

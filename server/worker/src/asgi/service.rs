@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use podicorn_http::Head;
 use podicorn_http::date::DateCache;
 use podicorn_http::response::RequestMethod;
+use podicorn_http::websocket::{DeflatePolicy, Handshake, is_upgrade, subprotocols};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -18,6 +19,7 @@ use super::registry::{CallNumber, Party, Registry};
 use super::response::{Parts, Response};
 use super::scope::{ScopeFactory, takes_trailers};
 use super::step::TaskMaker;
+use super::websocket::Session;
 use crate::clock::monotonic;
 use crate::engine::Core;
 use crate::listener::ServerAddress;
@@ -85,6 +87,8 @@ pub(crate) struct Asgi {
     scopes: ScopeFactory,
     event_loop: Loop,
     grace: u64,
+    pub(super) max_message_size: usize,
+    deflate: Option<DeflatePolicy>,
     registry: Mutex<Registry>,
     date: Mutex<DateCache>,
     spare: Mutex<Vec<Parts>>,
@@ -127,6 +131,8 @@ impl Asgi {
                 finished,
             },
             grace: options.grace,
+            max_message_size: options.max_message_size,
+            deflate: options.deflate,
             registry: Mutex::default(),
             date: Mutex::new(DateCache::new()),
             spare: Mutex::default(),
@@ -231,6 +237,8 @@ impl Asgi {
         let Ready { token, mut connection } = ready;
         let begun = monotonic();
         let mut account = this.service.open_account(&connection, begun);
+        let handshake = is_upgrade(&connection.head, &connection.raw)
+            .then(|| Handshake::read(&connection.head, &connection.raw, this.deflate));
         let prepared = (|| {
             let known = this.registry(py).addresses(py, token);
             let addresses = if let Some(addresses) = known {
@@ -243,7 +251,11 @@ impl Asgi {
                 addresses
             };
             let view = RequestView::new(this.service.hooks(), &connection);
-            let scope = this.scopes.make(py, &connection, addresses)?;
+            let scope = if handshake.is_some() {
+                this.scopes.make_websocket(py, &connection, addresses)?
+            } else {
+                this.scopes.make(py, &connection, addresses)?
+            };
             let body = PyBytes::new(py, &connection.body).unbind();
             Ok::<_, PyErr>((scope, body, view))
         })();
@@ -264,18 +276,34 @@ impl Asgi {
             method: RequestMethod::of(head.method(&connection.raw)),
             keep_alive: head.keep_alive(),
         };
+        let offered = match &handshake {
+            Some(Ok(_)) => subprotocols(head, &connection.raw).map(<[u8]>::to_vec).collect(),
+            _ => Vec::new(),
+        };
         let parts = this.spare().pop().unwrap_or_default();
         let response = Response::new(question, takes_trailers(&connection), parts);
         let hooked = this.service.hooks().before(py, &view);
         let intake = Intake::First { bytes, last };
         let asgi = Arc::clone(this);
-        let exchange = Exchange::new(asgi, token, intake, response, account, view, scope.clone().unbind());
+        let peer = connection.peer;
+        let mut exchange =
+            Exchange::new(asgi, token, intake, response, account, view, scope.clone().unbind());
         this.core.with(|reactor| reactor.host(token, connection));
-        let started = Bound::new(py, exchange).and_then(|exchange| {
-            hooked.map_or_else(
-                |error| Exchange::ended(&exchange, Err(error)),
-                |()| Self::start(this, py, token, &exchange, scope),
-            )
+        let served = match handshake {
+            None => Bound::new(py, exchange).map(|exchange| Party::Http(exchange.unbind())),
+            Some(Ok(handshake)) => Bound::new(py, Session::new(exchange, handshake, offered, begun))
+                .map(|session| Party::WebSocket(session.unbind())),
+            Some(Err(refusal)) => {
+                this.service.tell_offence(py, "Invalid WebSocket handshake", peer, &refusal);
+                return exchange.conclude(
+                    py,
+                    Some(|response: &mut Response, date: &[u8]| response.refuse(refusal, date)),
+                );
+            }
+        };
+        let started = served.and_then(|party| match hooked {
+            Ok(()) => Self::start(this, py, token, &party, scope),
+            Err(error) => party.ended(py, Err(error)),
         });
         if let Err(error) = started {
             this.service.log_exception(py, "Error before a request", &error);
@@ -291,16 +319,17 @@ impl Asgi {
         this: &Arc<Self>,
         py: Python<'_>,
         token: crate::reactor::table::Token,
-        exchange: &Bound<'_, Exchange>,
+        party: &Party,
         scope: Bound<'_, PyDict>,
     ) -> PyResult<()> {
-        let receive = exchange.getattr(intern!(py, "receive"))?;
-        let send = exchange.getattr(intern!(py, "send"))?;
-        let party = || Party::Http(exchange.clone().unbind());
-        let number = this.registry(py).enter(token, party());
-        exchange.try_borrow_mut()?.set_number(number);
+        let object = party.object(py);
+        let receive = object.getattr(intern!(py, "receive"))?;
+        let send = object.getattr(intern!(py, "send"))?;
+        let number = this.registry(py).enter(token, party.clone_ref(py));
+        party.set_number(py, number)?;
+        let asgi = Arc::clone(this);
         let call =
-            Call::new(Arc::clone(this), number, party(), scope.unbind(), receive.unbind(), send.unbind());
+            Call::new(asgi, number, party.clone_ref(py), scope.unbind(), receive.unbind(), send.unbind());
         let made = Bound::new(py, call).and_then(|call| this.event_loop.tasks.make(call.as_any()));
         match made {
             Ok(task) => {

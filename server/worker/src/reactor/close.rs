@@ -72,8 +72,10 @@ impl Reactor {
         self.budget.settle(&mut connection, 0);
         Self::unregister(&self.epoll, &mut connection);
         connection.socket.shut_down();
-        if connection.phase == Phase::Live {
-            return self.lost(token, connection);
+        match connection.phase {
+            Phase::Live => return self.lost(token, connection),
+            Phase::WebSocket => self.lost_websocket(token, &mut connection),
+            _ => {}
         }
         self.buffers.give(std::mem::take(&mut connection.raw));
     }

@@ -14,6 +14,7 @@ use super::live::Live;
 use super::outbound::Outbound;
 use super::socket::{Peer, Socket};
 use super::watchdog::Watch;
+use super::websocket::WebSocket;
 use crate::clock::Nanos;
 
 /// RFC 9110 §15.2.1.
@@ -33,6 +34,8 @@ pub(crate) enum Phase {
     Request,
     /// The request is with the app, and the connection is here: see [`super::live`].
     Live,
+    /// It is a WebSocket: see [`super::websocket`].
+    WebSocket,
     /// Sending what is left of the response.
     Sending,
     /// The response is out and FIN is sent; what the client still sends is thrown away, so that it gets no RST.
@@ -89,6 +92,8 @@ pub(crate) struct Connection {
     /// The watchdog's note of the present request.
     pub(super) watch: Option<Watch>,
     pub(super) live: Live,
+    /// Set in [`Phase::WebSocket`].
+    pub(super) websocket: Option<Box<WebSocket>>,
     pub(crate) outbound: Outbound,
     /// When the first byte of the request came; 0: none yet.
     pub(crate) arrived: Nanos,
@@ -129,6 +134,7 @@ impl Connection {
             kept: false,
             watch: None,
             live: Live::default(),
+            websocket: None,
             outbound: Outbound::default(),
             arrived: 0,
             moved: 0,
@@ -193,7 +199,9 @@ impl Connection {
             let step = match self.phase {
                 Phase::Head => self.read_head(rules),
                 Phase::Body => self.read_body(rules),
-                Phase::Request | Phase::Live | Phase::Sending | Phase::Lingering => return Advance::Wait,
+                Phase::Request | Phase::Live | Phase::WebSocket | Phase::Sending | Phase::Lingering => {
+                    return Advance::Wait;
+                }
             };
             match step {
                 Ok(true) if self.phase == Phase::Request => return Advance::Ready,

@@ -20,6 +20,7 @@ use super::outbound::{Piece, Sent};
 use super::socket::{Peer, TimeOut};
 use super::table::Token;
 use super::timers::Deadline;
+use super::websocket::Shut;
 use super::{Notice, Reactor};
 use crate::clock::Nanos;
 
@@ -59,8 +60,12 @@ pub(crate) struct Asked {
 pub(crate) enum Event {
     /// [`Reactor::pull`] may have something.
     Body,
-    /// The response may go on.
+    /// The response may go on, or the next message may be sent.
     Room,
+    /// [`Reactor::next_message`] has something.
+    Message,
+    /// The WebSocket has ended without the app's doing.
+    Shut(Box<Shut>),
     /// The client has finished sending, so it may have gone. It still gets what the app gives.
     Left,
     /// The request has lost its connection: the client has gone or was given up, or has been answered in the app's place by
@@ -155,6 +160,11 @@ impl Connection {
         }
         let socket = Arc::clone(&self.socket);
         self.outbound.flush(&socket)
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        let raw = self.raw[..self.head.len()].to_vec();
+        Asked { peer: self.peer, head: self.head.clone(), raw }
     }
 
     /// Appends more of the body to `out`.
@@ -366,7 +376,7 @@ impl Reactor {
         }
     }
 
-    fn tell(&mut self, token: Token, event: Event) {
+    pub(super) fn tell(&mut self, token: Token, event: Event) {
         self.happenings.push(Happening { token, event });
     }
 
@@ -446,11 +456,7 @@ impl Reactor {
     fn let_go(&mut self, token: Token, status: u16) {
         let Some(connection) = self.live(token) else { return };
         connection.phase = Phase::Sending;
-        let asked = Box::new(Asked {
-            peer: connection.peer,
-            head: connection.head.clone(),
-            raw: connection.raw[..connection.head.len()].to_vec(),
-        });
+        let asked = Box::new(connection.asked());
         if let (Some(watchdog), Some(watch)) =
             (&self.watchdog, self.table.get(token).and_then(|c| c.watch.take()))
         {

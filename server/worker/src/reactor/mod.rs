@@ -16,6 +16,7 @@ pub(crate) mod table;
 pub(crate) mod timers;
 pub(crate) mod wake;
 pub(crate) mod watchdog;
+pub(crate) mod websocket;
 
 mod accept;
 mod alarm;
@@ -31,6 +32,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use podicorn_http::Reject;
 use podicorn_http::date::DateCache;
 use podicorn_http::response::write_error;
+use podicorn_http::websocket::Violation;
 
 use self::accept::Acceptor;
 use self::alarm::Alarm;
@@ -69,6 +71,8 @@ pub(crate) const EVENTS: usize = 256;
 pub(crate) enum Notice {
     /// A request was refused.
     Refused { peer: Peer, reject: Reject },
+    /// A client has broken the WebSocket protocol.
+    WebSocketFailed { peer: Peer, violation: Violation },
     /// Accepting has to pause: no descriptors, no memory.
     AcceptFailed(Errno),
 }
@@ -103,6 +107,9 @@ pub(crate) struct Reactor {
     /// Requests that have begun to run since the last turn, and what running requests are to be told.
     hosted: Vec<Token>,
     happenings: Vec<Happening>,
+    /// WebSockets that have more to read than one turn allows, and a buffer for frames.
+    unread: Vec<Token>,
+    frames: Vec<u8>,
     /// Set where another loop waits for this one.
     alarm: Option<Alarm>,
     watchdog: Option<Watchdog>,
@@ -147,6 +154,9 @@ impl Reactor {
                 Some(SILENCE),
                 limits.keep_alive,
                 limits.stall_timeout,
+                limits.ping_interval,
+                limits.ping_timeout,
+                Some(websocket::CLOSE_TIMEOUT),
             ]),
             buffers: Buffers::default(),
             ready: VecDeque::new(),
@@ -159,6 +169,8 @@ impl Reactor {
             least: limits.least_per_stall(),
             hosted: Vec::new(),
             happenings: Vec::new(),
+            unread: Vec::new(),
+            frames: Vec::new(),
             alarm: None,
             watchdog,
             notices: Vec::new(),
@@ -199,6 +211,7 @@ impl Reactor {
                 None => self.acceptor.note_arrival(event.data()),
             }
         }
+        self.read_on(now);
         self.cut_overdue(now);
         self.settle_in();
         self.accept(now);
@@ -298,6 +311,7 @@ impl Reactor {
             }
             Phase::Request => {}
             Phase::Live => self.live_event(token, flags, now),
+            Phase::WebSocket => self.websocket_event(token, flags, now),
         }
     }
 

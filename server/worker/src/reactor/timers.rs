@@ -24,9 +24,15 @@ pub(crate) enum Deadline {
     KeepAlive = 5,
     /// The client, in either direction, while its request runs.
     Live = 6,
+    /// The next Ping to a WebSocket.
+    Ping = 7,
+    /// A WebSocket's answer to a Ping.
+    Pong = 8,
+    /// A WebSocket's answer to a Close.
+    Closing = 9,
 }
 
-pub(crate) const KINDS: usize = 7;
+pub(crate) const KINDS: usize = 10;
 const ALL: [Deadline; KINDS] = [
     Deadline::Head,
     Deadline::Body,
@@ -35,6 +41,9 @@ const ALL: [Deadline; KINDS] = [
     Deadline::Silence,
     Deadline::KeepAlive,
     Deadline::Live,
+    Deadline::Ping,
+    Deadline::Pong,
+    Deadline::Closing,
 ];
 const NONE: u32 = u32::MAX;
 

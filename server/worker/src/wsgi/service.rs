@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 
+use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -372,11 +373,16 @@ impl Service {
     }
 
     pub(crate) fn tell_refused(&self, py: Python<'_>, peer: Peer, reject: &Reject) {
+        self.tell_offence(py, "Invalid request", peer, reject);
+    }
+
+    /// A client has broken a protocol.
+    pub(crate) fn tell_offence(&self, py: Python<'_>, what: &str, peer: Peer, reason: &dyn Display) {
         let ip = match peer {
             Peer::Internet(address) => address.ip().to_string(),
             Peer::Local => String::new(),
         };
-        self.log(py, "warning", &format!("Invalid request from ip={ip}: {reject}"));
+        self.log(py, "warning", &format!("{what} from ip={ip}: {reason}"));
     }
 
     /// A line for the error log.
