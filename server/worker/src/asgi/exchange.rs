@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use podicorn_http::Head;
 use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -18,6 +19,7 @@ use crate::clock::{SECOND, monotonic, unix};
 use crate::reactor::conn::Connection;
 use crate::reactor::live::{Asked, Event, Pull, Push};
 use crate::reactor::outbound::Sent;
+use crate::reactor::socket::Peer;
 use crate::reactor::table::Token;
 use crate::wsgi::hooks::{Answer, RequestView};
 use crate::wsgi::service::account::Account;
@@ -67,10 +69,17 @@ pub(super) struct Exchange {
     senders: Vec<Py<PyAny>>,
     /// `None`: the response is over, and counted.
     account: Option<Account>,
+    /// Some of the response is on its way.
+    sent: bool,
+    /// The logs know of the response.
+    logged: bool,
     view: RequestView,
     /// For what is logged.
     scope: Py<PyDict>,
 }
+
+/// The watchdog's answer.
+const GATEWAY_TIMEOUT: u16 = 504;
 
 fn client_is_gone() -> PyErr {
     PyOSError::new_err((libc::EPIPE, "the client has gone"))
@@ -98,6 +107,8 @@ impl Exchange {
             receivers: Vec::new(),
             senders: Vec::new(),
             account: Some(account),
+            sent: false,
+            logged: false,
             view,
             scope,
         }
@@ -160,8 +171,7 @@ impl Exchange {
                     }
                     Some(Pull::Wait) => return Ok(None),
                     Some(Pull::Over) | None => {
-                        // The event that tells why is on its way.
-                        self.client = Client::Gone;
+                        self.lose(py);
                         self.told = true;
                         return asgi.messages.disconnect(py).map(Some);
                     }
@@ -238,15 +248,21 @@ impl Exchange {
         let parcel = &mut self.response.parcel;
         let push = asgi.core.with(|reactor| reactor.push(token, parcel, answers, monotonic()));
         match push {
-            Some(Push::Taken) => Ok(false),
+            Some(Push::Taken) => {
+                self.sent |= answers;
+                Ok(false)
+            }
             Some(Push::Full) => {
+                self.sent |= answers;
                 self.full = true;
                 Ok(true)
             }
-            Some(Push::Over) | None => {
+            Some(Push::TimedOut) => {
                 self.response.parcel.clear();
-                self.client = Client::Gone;
-                asgi.schedule(py);
+                Err(client_is_gone())
+            }
+            Some(Push::Over) | None => {
+                self.lose(py);
                 Err(client_is_gone())
             }
         }
@@ -257,14 +273,12 @@ impl Exchange {
         let asgi = Arc::clone(&self.asgi);
         let token = self.token;
         let Some(mut connection) = asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
-            self.response.parcel.clear();
-            self.client = Client::Gone;
-            asgi.schedule(py);
+            self.lose(py);
             return Err(client_is_gone());
         };
-        let ours = connection.socket.answer();
-        let sent = if ours { connection.transmit(&mut self.response.parcel) } else { Sent::All };
-        let lost = !ours || matches!(sent, Sent::Failed(_));
+        let timed_out = !connection.socket.answer();
+        let sent = if timed_out { Sent::All } else { connection.transmit(&mut self.response.parcel) };
+        let lost = timed_out || matches!(sent, Sent::Failed(_));
         if lost {
             self.response.parcel.clear();
             self.client = Client::Gone;
@@ -272,12 +286,48 @@ impl Exchange {
         } else {
             connection.persists = self.response.persists() && connection.body_complete;
         }
-        if !ours {
-            self.response.replace(504);
-        }
-        self.settle(py, &connection, !ours);
+        let counted = timed_out && self.was_answered_instead();
+        self.settle(py, &connection, counted);
         self.part(py, connection);
         if lost { Err(client_is_gone()) } else { Ok(()) }
+    }
+
+    /// The watchdog has taken the request: whether it has answered, too.
+    fn was_answered_instead(&mut self) -> bool {
+        if !self.sent {
+            self.response.replace(GATEWAY_TIMEOUT);
+        }
+        !self.sent
+    }
+
+    /// The connection is lost; what the reactor has to tell of that, if it is new.
+    fn lose(&mut self, py: Python<'_>) {
+        self.response.parcel.clear();
+        self.client = Client::Gone;
+        let (asgi, token) = (Arc::clone(&self.asgi), self.token);
+        if let Some((status, asked)) = asgi.core.with(|reactor| reactor.take_over(token)).flatten() {
+            self.over(py, status, *asked);
+            asgi.cancel_in_time(py, self.number);
+        }
+    }
+
+    /// What the reactor tells of a request that has lost its connection.
+    fn over(&mut self, py: Python<'_>, status: u16, asked: Asked) {
+        self.client = Client::Gone;
+        if status != 0 {
+            self.response.replace(status);
+        }
+        let Asked { peer, head, raw } = asked;
+        self.tell(py, peer, &head, &raw);
+        // What was too slow is in the scoreboard for as long as the app is at it.
+        if status != GATEWAY_TIMEOUT {
+            self.close_account(py, status != 0);
+        }
+        self.asgi.registry(py).part(self.token, self.number);
+        let receivers = std::mem::take(&mut self.receivers);
+        let senders = std::mem::take(&mut self.senders);
+        wake(py, receivers);
+        wake(py, senders);
     }
 
     /// Gives the connection back: the exchange is over.
@@ -291,24 +341,25 @@ impl Exchange {
         asgi.schedule(py);
     }
 
-    /// Counts and logs the response. `counted`: the scoreboard knows of it already.
+    /// The response is over: counts and logs it. `counted`: the scoreboard knows of it already.
     fn settle(&mut self, py: Python<'_>, connection: &Connection, counted: bool) {
-        self.settle_with(py, connection.peer, &connection.head, &connection.raw, counted);
+        self.tell(py, connection.peer, &connection.head, &connection.raw);
+        self.close_account(py, counted);
     }
 
-    fn settle_with(
-        &mut self,
-        py: Python<'_>,
-        peer: crate::reactor::socket::Peer,
-        asked: &podicorn_http::Head,
-        raw: &[u8],
-        counted: bool,
-    ) {
-        let Some(mut account) = self.account.take() else { return };
+    fn close_account(&mut self, py: Python<'_>, counted: bool) {
+        if let Some(mut account) = self.account.take() {
+            self.asgi.service.close_account(py, &mut account, self.response.status(), counted);
+        }
+    }
+
+    /// Tells the logs and the hook of the response.
+    fn tell(&mut self, py: Python<'_>, peer: Peer, asked: &Head, raw: &[u8]) {
+        let Some(account) = self.account.as_ref().filter(|_| !self.logged) else { return };
+        self.logged = true;
         let service = &self.asgi.service;
         let status = self.response.status();
         let duration = account.duration();
-        service.close_account(py, &mut account, status, counted);
         if self.response.dropped_body && !asked.method(raw).eq(b"HEAD") {
             let text = format!(
                 "ASGI app sent body bytes on a no-body response (method={} status={status}); dropping per RFC 9110.",
@@ -364,15 +415,7 @@ impl Exchange {
                 gone = true;
             }
             Event::Over { status, asked } => {
-                exchange.client = Client::Gone;
-                if status != 0 {
-                    exchange.response.replace(status);
-                }
-                let Asked { peer, head, raw } = *asked;
-                exchange.settle_with(py, peer, &head, &raw, status != 0);
-                asgi.registry(py).part(exchange.token, exchange.number);
-                receivers = std::mem::take(&mut exchange.receivers);
-                senders = std::mem::take(&mut exchange.senders);
+                exchange.over(py, status, *asked);
                 gone = true;
             }
         }
@@ -391,13 +434,15 @@ impl Exchange {
     pub(super) fn ended(this: &Bound<'_, Self>, outcome: PyResult<()>) -> PyResult<()> {
         let py = this.py();
         let mut exchange = this.try_borrow_mut()?;
-        match outcome {
+        let outcome = match outcome {
             Ok(()) => {
                 exchange.returned(py);
                 Ok(())
             }
             Err(error) => exchange.raised(py, error),
-        }
+        };
+        exchange.close_account(py, true);
+        outcome
     }
 
     fn returned(&mut self, py: Python<'_>) {
@@ -465,7 +510,6 @@ impl Exchange {
         };
         let timed_out = !connection.socket.answer();
         if timed_out {
-            self.response.replace(504);
             connection.abandon();
         } else if tell && !self.response.has_begun() {
             let mut date = asgi.date();
@@ -477,7 +521,8 @@ impl Exchange {
         } else {
             connection.abandon();
         }
-        self.settle(py, &connection, timed_out);
+        let counted = timed_out && self.was_answered_instead();
+        self.settle(py, &connection, counted);
         self.client = Client::Gone;
         self.part(py, connection);
     }

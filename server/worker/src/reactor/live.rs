@@ -92,6 +92,8 @@ pub(crate) enum Push {
     Taken,
     /// More is welcome only after [`Event::Room`].
     Full,
+    /// The watchdog has taken the request from the app.
+    TimedOut,
     /// The request has lost its connection.
     Over,
 }
@@ -306,7 +308,7 @@ impl Reactor {
         let Some(connection) = self.live(token) else { return Push::Over };
         let ours = if answers { connection.socket.answer() } else { !connection.socket.is_timed_out() };
         if !ours {
-            return Push::Over;
+            return Push::TimedOut;
         }
         match connection.transmit(parcel) {
             Sent::All => {
@@ -373,6 +375,16 @@ impl Reactor {
     /// What running requests are to be told.
     pub(crate) fn take_happenings(&mut self) -> Vec<Happening> {
         std::mem::take(&mut self.happenings)
+    }
+
+    /// The same for one request whose connection is lost: why, if it has not been told yet.
+    pub(crate) fn take_over(&mut self, token: Token) -> Option<(u16, Box<Asked>)> {
+        let over = |found: &Happening| found.token == token && matches!(found.event, Event::Over { .. });
+        let place = self.happenings.iter().rposition(over)?;
+        match self.happenings.remove(place).event {
+            Event::Over { status, asked } => Some((status, asked)),
+            _ => None,
+        }
     }
 
     /// Whether there is something for the worker type to do that no event will announce.
