@@ -334,7 +334,7 @@ impl Exchange {
     fn part(&mut self, py: Python<'_>, connection: Box<Connection>) {
         let asgi = Arc::clone(&self.asgi);
         asgi.registry(py).part(self.token, self.number);
-        asgi.core.answered(self.token, connection);
+        asgi.core.answered(self.token, connection, monotonic());
         asgi.recycle(self.response.take_parts());
         let receivers = std::mem::take(&mut self.receivers);
         wake(py, receivers);

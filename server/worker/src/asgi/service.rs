@@ -18,7 +18,7 @@ use super::registry::{CallNumber, Party, Registry};
 use super::response::{Parts, Response};
 use super::scope::{ScopeFactory, takes_trailers};
 use super::step::TaskMaker;
-use crate::clock::monotonic;
+use crate::clock::{Nanos, monotonic};
 use crate::engine::Core;
 use crate::listener::ServerAddress;
 use crate::options::Asgi as Options;
@@ -187,8 +187,9 @@ impl Asgi {
                 }
             }
             while !this.core.is_quitting() {
-                let Some(ready) = this.core.next_request() else { break };
-                Self::begin(this, py, ready);
+                let now = monotonic();
+                let Some(ready) = this.core.next_request(now) else { break };
+                Self::begin(this, py, ready, now);
                 if this.core.is_disabled() {
                     return;
                 }
@@ -227,9 +228,8 @@ impl Asgi {
     // ---- calls ----
 
     /// A request is complete: a task for it.
-    fn begin(this: &Arc<Self>, py: Python<'_>, ready: Ready) {
+    fn begin(this: &Arc<Self>, py: Python<'_>, ready: Ready, begun: Nanos) {
         let Ready { token, mut connection } = ready;
-        let begun = monotonic();
         let mut account = this.service.open_account(&connection, begun);
         let prepared = (|| {
             let known = this.registry(py).addresses(py, token);
@@ -253,7 +253,7 @@ impl Asgi {
                 this.service.log_exception(py, "Error before a request", &error);
                 this.service.close_account(py, &mut account, 0, false);
                 connection.abandon();
-                return this.core.answered(token, connection);
+                return this.core.answered(token, connection, begun);
             }
         };
         let last = connection.body_complete;
@@ -263,6 +263,7 @@ impl Asgi {
             version: head.version(),
             method: RequestMethod::of(head.method(&connection.raw)),
             keep_alive: head.keep_alive(),
+            upgrade: head.upgrade(&connection.raw).is_some(),
         };
         let parts = this.spare().pop().unwrap_or_default();
         let response = Response::new(question, takes_trailers(&connection), parts);
@@ -282,7 +283,7 @@ impl Asgi {
             // Nobody will answer it.
             if let Some(mut connection) = this.core.with(|reactor| reactor.lend_live(token)).flatten() {
                 connection.abandon();
-                this.core.answered(token, connection);
+                this.core.answered(token, connection, begun);
             }
         }
     }

@@ -159,24 +159,34 @@ impl Connection {
         self.outbound.flush(&socket)
     }
 
-    /// Appends more of the body to `out`.
-    fn draw(&mut self, out: &mut Vec<u8>) -> Result<Drawn, Reject> {
+    /// Appends more of the body to `out`, by way of `scratch`.
+    fn draw(&mut self, out: &mut Vec<u8>, scratch: &mut [u8]) -> Result<Drawn, Reject> {
         let start = self.head.len();
+        let mut fresh = 0..0;
         loop {
-            let progress = self.decoder.decode(&self.raw[start..], out, PULL)?;
-            self.raw.drain(start..start + progress.consumed);
-            self.body_complete = progress.done;
-            if progress.done || !out.is_empty() {
+            let received = &scratch[std::mem::take(&mut fresh)];
+            if self.raw.len() == start {
+                let progress = self.decoder.decode(received, out, PULL)?;
+                // What follows a complete request stays behind its head: it may be the next one.
+                self.raw.extend_from_slice(&received[progress.consumed..]);
+                self.body_complete = progress.done;
+            } else {
+                self.raw.extend_from_slice(received);
+                let progress = self.decoder.decode(&self.raw[start..], out, PULL)?;
+                self.raw.drain(start..start + progress.consumed);
+                self.body_complete = progress.done;
+            }
+            if self.body_complete || !out.is_empty() {
                 return Ok(Drawn::Data);
             }
             if self.drained && !self.hung_up {
                 return Ok(Drawn::Empty);
             }
-            let most = (self.raw.capacity() - self.raw.len()).max(4096);
-            match self.socket.receive(&mut self.raw, most) {
+            match self.socket.read(scratch) {
                 Ok(0) => return Ok(Drawn::Gone),
                 Ok(received) => {
-                    self.drained = received < most;
+                    fresh = 0..received;
+                    self.drained = received < scratch.len();
                     self.moved += received as u64;
                 }
                 Err(Errno::EAGAIN) => {
@@ -199,7 +209,7 @@ impl Reactor {
         if let Some(connection) = self.table.get(token) {
             connection.note(missed);
         }
-        // Most requests are over before the next turn, and need neither epoll nor a smaller buffer.
+        // Most requests are over before the next turn, and need no epoll.
         self.hosted.push(token);
     }
 
@@ -220,8 +230,6 @@ impl Reactor {
     }
 
     fn watch(&mut self, token: Token) {
-        let Some(connection) = self.table.get(token) else { return };
-        self.buffers.shrink(&mut connection.raw);
         if !self.register(token) {
             self.close(token);
         }
@@ -241,9 +249,7 @@ impl Reactor {
             return Pull::Over;
         };
         connection.send_continue();
-        self.buffers.enlarge(&mut connection.raw);
-        let drawn = connection.draw(out);
-        self.buffers.shrink(&mut connection.raw);
+        let drawn = connection.draw(out, &mut self.scratch);
         match drawn {
             Ok(Drawn::Data) => {
                 let last = connection.body_complete;
