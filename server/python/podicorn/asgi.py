@@ -11,7 +11,7 @@ from podicorn.failure import BOOT_ERROR, Failure, trimmed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, MutableMapping
+    from collections.abc import Callable, Coroutine, MutableMapping
     from typing import Any
 
     from podicorn.log import Logger
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     Message = MutableMapping[str, Any]
 
+#: The name of a request's task.
+REQUEST = "podicorn-request"
 #: How long cancelled tasks may take to end, when the worker leaves.
 PATIENCE = 1.0
 
@@ -133,8 +135,12 @@ class AsgiWorker:
         return asyncio.new_event_loop()
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, (SystemExit, KeyboardInterrupt)):
+            # A signal that has hit a task: the loop itself has let it out.
+            return
         details = "".join(f"\n{name}: {context[name]!r}" for name in sorted(context) if name not in _TOLD)
-        self._log.error("%s%s", context.get("message") or "Error in the event loop", details, exc_info=context.get("exception"))
+        self._log.error("%s%s", context.get("message") or "Error in the event loop", details, exc_info=error)
 
     def start(self, app: Callable[..., Any]) -> None:
         """Runs the app's lifespan up to the end of its startup. Raises Failure if the app cannot serve."""
@@ -183,20 +189,27 @@ class AsgiWorker:
         engine.close()
         try:
             if graceful:
-                loop.run_until_complete(self._cancel(lambda task: task.get_name() == "podicorn-request"))
+                self._run(self._cancel(lambda task: task.get_name() == REQUEST))
                 if self._lifespan is not None:
-                    loop.run_until_complete(self._lifespan.shutdown())
-            loop.run_until_complete(self._cancel(lambda task: True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
+                    self._run(self._lifespan.shutdown())
+            self._run(self._cancel(lambda task: True))
+            self._run(loop.shutdown_asyncgens())
             if graceful:
-                loop.run_until_complete(loop.shutdown_default_executor())
-        except (KeyboardInterrupt, SystemExit):
-            raise
+                self._run(loop.shutdown_default_executor())
         except Exception:
-            self._log.exception("the event loop ends with an error")
+            self._log.exception("The event loop ends with an error")
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Until it is done. A loop that was left by an exception may still want to stop, once."""
+        task = self._loop.create_task(coroutine)
+        for _ in range(2):
+            with contextlib.suppress(RuntimeError):
+                self._loop.run_until_complete(task)
+            if task.done():
+                return
 
     async def _cancel(self, which: Callable[[asyncio.Task[Any]], bool]) -> None:
         own = asyncio.current_task()

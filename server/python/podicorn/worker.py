@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Left of graceful_timeout for the arbiter to see the exit before it would kill.
 MARGIN = 1.0
+#: Left of it for what an asgi worker has to do behind its last request.
+ASGI_MARGIN = 2.0
 #: How long an exit that is not graceful waits for threads of the app.
 QUICK_PATIENCE = 1.0
 
@@ -154,6 +156,10 @@ class WorkerProcess:
         options["max_requests"] = self._worker.max_requests
         options["max_requests_jitter"] = 0
         options["worker"] = self._worker
+        if self._asgi is not None:
+            # What is cancelled then, and the lifespan's shutdown, come out of the same time.
+            patience = float(options["graceful_timeout"] or 0)
+            options["graceful_timeout"] = patience - min(ASGI_MARGIN, patience / 2)
         for name in ("pre_request", "post_request"):
             options[name] = self._hooks.get(name)
         return options

@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::asgi::service::{Asgi, Attachment};
-use crate::clock::{Nanos, monotonic};
+use crate::clock::{Nanos, monotonic, synchronise};
 use crate::error::EngineError;
 use crate::listener::{Listener, ServerAddress};
 use crate::options::{Asgi as AsgiOptions, Options};
@@ -65,17 +65,19 @@ impl Core {
     }
 
     /// A complete request for the worker type. Its connection goes back by [`Self::answered`].
-    pub(crate) fn next_request(&self) -> Option<Ready> {
-        self.with(|reactor| reactor.next_request(monotonic())).flatten()
+    pub(crate) fn next_request(&self, now: Nanos) -> Option<Ready> {
+        self.with(|reactor| reactor.next_request(now)).flatten()
     }
 
-    /// As [`Self::next_request`], but sleeps until there is one; `None`: the worker ends. Call it without the GIL.
-    pub(crate) fn wait_for_request(&self) -> Option<Ready> {
+    /// As [`Self::next_request`], but sleeps until there is one, and says when that was; `None`: the worker ends. Call it
+    /// without the GIL.
+    pub(crate) fn wait_for_request(&self) -> Option<(Ready, Nanos)> {
         let mut guard = self.lock();
         loop {
             let reactor = guard.as_mut().filter(|_| !self.is_quitting())?;
-            if let Some(ready) = reactor.next_request(monotonic()) {
-                return Some(ready);
+            let now = monotonic();
+            if let Some(ready) = reactor.next_request(now) {
+                return Some((ready, now));
             }
             reactor.sleepers += 1;
             guard = self.work.wait(guard).unwrap_or_else(PoisonError::into_inner);
@@ -85,11 +87,16 @@ impl Core {
         }
     }
 
-    pub(crate) fn answered(&self, token: Token, connection: Box<Connection>) {
-        let socket = Arc::clone(&connection.socket);
-        if self.with(|reactor| reactor.answered(token, connection, monotonic())).is_none() {
+    pub(crate) fn answered(&self, token: Token, connection: Box<Connection>, now: Nanos) {
+        let mut connection = Some(connection);
+        self.with(|reactor| {
+            if let Some(connection) = connection.take() {
+                reactor.answered(token, connection, now);
+            }
+        });
+        if let Some(connection) = connection {
             // The engine has ended meanwhile.
-            socket.shut_down();
+            connection.socket.shut_down();
         } else if self.orders.stop.load(Ordering::Relaxed) {
             // It may have been what the worker still waited for.
             self.wake.ring();
@@ -363,6 +370,7 @@ impl Engine {
             progress.next_beat = now + self.beat;
         }
         self.core.slot.beat();
+        synchronise();
         self.service.publish_log_drops();
         self.core.with(Reactor::requeue_listeners);
         if getppid() != self.parent && !self.core.orders.stop.swap(true, Ordering::Relaxed) {

@@ -1,7 +1,7 @@
 //! Interim responses: 100 Continue, 103 Early Hints and their like (RFC 9110 §15.2, RFC 8297).
 
 use super::error::reason_phrase;
-use super::head::{InvalidResponse, push_field};
+use super::head::{InvalidResponse, ResponseField, push_field};
 use crate::grammar::{is_field_value, is_token, trim_ows};
 use crate::reject::Excerpt;
 
@@ -17,7 +17,8 @@ pub fn write_early_hints<'a>(
 }
 
 /// Appends an interim response with these fields, checked like those of a final response; nothing if one is invalid, or if
-/// the status is not one of an interim response (101 ends HTTP on a connection, so it is none here).
+/// the status is not one of an interim response (101 ends HTTP on a connection, so it is none here). Fields that frame a
+/// message or are about the connection are left out (RFC 9110 §8.6, RFC 9112 §6.1).
 /// Never send it to HTTP/1.0 clients (RFC 9110 §15.2) or after the final head.
 pub fn write_interim<'a>(
     out: &mut Vec<u8>,
@@ -46,17 +47,9 @@ pub fn write_interim<'a>(
 /// Appends a field of the trailer section of a chunked body (RFC 9112 §7.1.2); nothing if it is invalid, or if it is one
 /// that changes how the message is read (RFC 9110 §6.5.1).
 pub fn write_trailer(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), InvalidResponse> {
-    const NEVER: [&[u8]; 8] = [
-        b"content-length",
-        b"transfer-encoding",
-        b"connection",
-        b"host",
-        b"content-type",
-        b"content-encoding",
-        b"content-range",
-        b"trailer",
-    ];
-    if NEVER.iter().any(|never| name.eq_ignore_ascii_case(never)) {
+    const NEVER: [&[u8]; 5] = [b"host", b"content-type", b"content-encoding", b"content-range", b"trailer"];
+    let is_never = |name: &[u8]| NEVER.iter().any(|never| name.eq_ignore_ascii_case(never));
+    if is_never(name) || (is_token(name) && ResponseField::of(name) != ResponseField::Other) {
         return Err(InvalidResponse::HeaderName(Excerpt::of(name)));
     }
     write_field(out, name, value)
@@ -69,6 +62,8 @@ fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Result<(), Inval
     if !is_field_value(value) {
         return Err(InvalidResponse::HeaderValue(Excerpt::of(name)));
     }
-    push_field(out, name, trim_ows(value));
+    if ResponseField::of(name) == ResponseField::Other {
+        push_field(out, name, trim_ows(value));
+    }
     Ok(())
 }

@@ -13,7 +13,7 @@ mod interim;
 pub(crate) use error::write_error_with;
 pub use error::{reason_phrase, write_error};
 pub use framing::{Decision, Exchange, Framing, RequestMethod, decide_framing};
-pub use head::{ConnectionOption, InvalidResponse, ResponseHead};
+pub use head::{InvalidResponse, ResponseHead};
 pub use interim::{CONTINUE, write_early_hints, write_interim, write_trailer};
 
 /// Ends a chunk.

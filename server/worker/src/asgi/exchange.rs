@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use podicorn_http::Head;
 use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -18,6 +19,7 @@ use crate::clock::{Nanos, SECOND, monotonic, unix};
 use crate::reactor::conn::Connection;
 use crate::reactor::live::{Asked, Event, Pull, Push};
 use crate::reactor::outbound::Sent;
+use crate::reactor::socket::Peer;
 use crate::reactor::table::Token;
 use crate::wsgi::hooks::{Answer, RequestView};
 use crate::wsgi::service::account::Account;
@@ -75,10 +77,17 @@ pub(super) struct Exchange {
     pub(super) senders: Vec<Py<PyAny>>,
     /// `None`: the response is over, and counted.
     account: Option<Account>,
+    /// Some of the response is on its way.
+    sent: bool,
+    /// The logs know of the response.
+    logged: bool,
     view: RequestView,
     /// For what is logged.
     pub(super) scope: Py<PyDict>,
 }
+
+/// The watchdog's answer.
+const GATEWAY_TIMEOUT: u16 = 504;
 
 pub(super) fn client_is_gone() -> PyErr {
     PyOSError::new_err((libc::EPIPE, "the client has gone"))
@@ -106,6 +115,8 @@ impl Exchange {
             receivers: Vec::new(),
             senders: Vec::new(),
             account: Some(account),
+            sent: false,
+            logged: false,
             view,
             scope,
         }
@@ -172,8 +183,7 @@ impl Exchange {
                     }
                     Some(Pull::Wait) => return Ok(None),
                     Some(Pull::Over) | None => {
-                        // The event that tells why is on its way.
-                        self.client = Client::Gone;
+                        self.lose(py);
                         self.told = true;
                         return asgi.messages.disconnect(py).map(Some);
                     }
@@ -253,15 +263,21 @@ impl Exchange {
         let parcel = &mut self.response.parcel;
         let push = asgi.core.with(|reactor| reactor.push(token, parcel, answers, monotonic()));
         match push {
-            Some(Push::Taken) => Ok(false),
+            Some(Push::Taken) => {
+                self.sent |= answers;
+                Ok(false)
+            }
             Some(Push::Full) => {
+                self.sent |= answers;
                 self.full = true;
                 Ok(true)
             }
-            Some(Push::Over) | None => {
+            Some(Push::TimedOut) => {
                 self.response.parcel.clear();
-                self.client = Client::Gone;
-                asgi.schedule(py);
+                Err(client_is_gone())
+            }
+            Some(Push::Over) | None => {
+                self.lose(py);
                 Err(client_is_gone())
             }
         }
@@ -272,14 +288,12 @@ impl Exchange {
         let asgi = Arc::clone(&self.asgi);
         let token = self.token;
         let Some(mut connection) = asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
-            self.response.parcel.clear();
-            self.client = Client::Gone;
-            asgi.schedule(py);
+            self.lose(py);
             return Err(client_is_gone());
         };
-        let ours = connection.socket.answer();
-        let sent = if ours { connection.transmit(&mut self.response.parcel) } else { Sent::All };
-        let lost = !ours || matches!(sent, Sent::Failed(_));
+        let timed_out = !connection.socket.answer();
+        let sent = if timed_out { Sent::All } else { connection.transmit(&mut self.response.parcel) };
+        let lost = timed_out || matches!(sent, Sent::Failed(_));
         if lost {
             self.response.parcel.clear();
             self.client = Client::Gone;
@@ -287,60 +301,82 @@ impl Exchange {
         } else {
             connection.persists = self.response.persists() && connection.body_complete;
         }
-        if !ours {
-            self.response.replace(504);
-        }
-        self.settle(py, &connection, !ours);
+        let counted = timed_out && self.was_answered_instead();
+        self.settle(py, &connection, counted);
         self.part(py, connection);
         if lost { Err(client_is_gone()) } else { Ok(()) }
+    }
+
+    /// The watchdog has taken the request: whether it has answered, too.
+    fn was_answered_instead(&mut self) -> bool {
+        if !self.sent {
+            self.response.replace(GATEWAY_TIMEOUT);
+        }
+        !self.sent
+    }
+
+    /// The connection is lost; what the reactor has to tell of that, if it is new.
+    pub(super) fn lose(&mut self, py: Python<'_>) {
+        self.response.parcel.clear();
+        self.client = Client::Gone;
+        let (asgi, token) = (Arc::clone(&self.asgi), self.token);
+        if let Some((status, asked)) = asgi.core.with(|reactor| reactor.take_over(token)).flatten() {
+            self.over(py, status, *asked);
+            asgi.cancel_in_time(py, self.number);
+        }
+    }
+
+    /// What the reactor tells of a request that has lost its connection.
+    fn over(&mut self, py: Python<'_>, status: u16, asked: Asked) {
+        self.client = Client::Gone;
+        if status != 0 {
+            self.response.replace(status);
+        }
+        let Asked { peer, head, raw } = asked;
+        self.tell(py, peer, &head, &raw);
+        // What was too slow is in the scoreboard for as long as the app is at it.
+        if status != GATEWAY_TIMEOUT {
+            self.close_account(py, status != 0);
+        }
+        self.asgi.registry(py).part(self.token, self.number);
+        let receivers = std::mem::take(&mut self.receivers);
+        let senders = std::mem::take(&mut self.senders);
+        wake(py, receivers);
+        wake(py, senders);
     }
 
     /// Gives the connection back: the exchange is over.
     fn part(&mut self, py: Python<'_>, connection: Box<Connection>) {
         let asgi = Arc::clone(&self.asgi);
         asgi.registry(py).part(self.token, self.number);
-        asgi.core.answered(self.token, connection);
+        asgi.core.answered(self.token, connection, monotonic());
         asgi.recycle(self.response.take_parts());
         let receivers = std::mem::take(&mut self.receivers);
         wake(py, receivers);
         asgi.schedule(py);
     }
 
-    /// Counts and logs the response. `counted`: the scoreboard knows of it already.
+    /// The response is over: counts and logs it. `counted`: the scoreboard knows of it already.
     fn settle(&mut self, py: Python<'_>, connection: &Connection, counted: bool) {
-        self.settle_with(py, connection.peer, &connection.head, &connection.raw, counted);
+        self.tell(py, connection.peer, &connection.head, &connection.raw);
+        self.close_account(py, counted);
     }
 
-    fn settle_with(
-        &mut self,
-        py: Python<'_>,
-        peer: crate::reactor::socket::Peer,
-        asked: &podicorn_http::Head,
-        raw: &[u8],
-        counted: bool,
-    ) {
-        if let Some(duration) = self.count(py, counted) {
-            self.report(py, peer, asked, raw, duration);
+    pub(super) fn close_account(&mut self, py: Python<'_>, counted: bool) {
+        if let Some(mut account) = self.account.take() {
+            self.asgi.service.close_account(py, &mut account, self.response.status(), counted);
         }
     }
 
-    /// Counts the response, once; how long it has taken.
-    pub(super) fn count(&mut self, py: Python<'_>, counted: bool) -> Option<Nanos> {
-        let mut account = self.account.take()?;
+    /// Tells the logs and the hook of the response, once.
+    fn tell(&mut self, py: Python<'_>, peer: Peer, asked: &Head, raw: &[u8]) {
+        let Some(account) = self.account.as_ref().filter(|_| !self.logged) else { return };
+        self.logged = true;
         let duration = account.duration();
-        self.asgi.service.close_account(py, &mut account, self.response.status(), counted);
-        Some(duration)
+        self.report(py, peer, asked, raw, duration);
     }
 
-    /// Logs the response, and tells it to the hook.
-    pub(super) fn report(
-        &self,
-        py: Python<'_>,
-        peer: crate::reactor::socket::Peer,
-        asked: &podicorn_http::Head,
-        raw: &[u8],
-        duration: Nanos,
-    ) {
+    pub(super) fn report(&self, py: Python<'_>, peer: Peer, asked: &Head, raw: &[u8], duration: Nanos) {
         let service = &self.asgi.service;
         let status = self.response.status();
         if self.response.dropped_body && !asked.method(raw).eq(b"HEAD") {
@@ -407,12 +443,7 @@ impl Exchange {
                 gone = true;
             }
             Event::Over { status, asked } => {
-                if status != 0 {
-                    self.response.replace(status);
-                }
-                let Asked { peer, head, raw } = *asked;
-                self.settle_with(py, peer, &head, &raw, status != 0);
-                waiting = self.lose(py);
+                self.over(py, status, *asked);
                 gone = true;
             }
             // Not of the http scope.
@@ -421,8 +452,8 @@ impl Exchange {
         News { waiting, gone }
     }
 
-    /// The connection is lost; those who wait for it.
-    pub(super) fn lose(&mut self, py: Python<'_>) -> Vec<Py<PyAny>> {
+    /// The connection is no longer this call's; those who wait for it.
+    pub(super) fn let_go(&mut self, py: Python<'_>) -> Vec<Py<PyAny>> {
         self.client = Client::Gone;
         self.asgi.registry(py).part(self.token, self.number);
         let mut waiting = std::mem::take(&mut self.receivers);
@@ -436,13 +467,15 @@ impl Exchange {
     pub(super) fn ended(this: &Bound<'_, Self>, outcome: PyResult<()>) -> PyResult<()> {
         let py = this.py();
         let mut exchange = this.try_borrow_mut()?;
-        match outcome {
+        let outcome = match outcome {
             Ok(()) => {
                 exchange.returned(py);
                 Ok(())
             }
             Err(error) => exchange.raised(py, error),
-        }
+        };
+        exchange.close_account(py, true);
+        outcome
     }
 
     fn returned(&mut self, py: Python<'_>) {
@@ -515,7 +548,6 @@ impl Exchange {
         };
         let timed_out = !connection.socket.answer();
         if timed_out {
-            self.response.replace(504);
             connection.abandon();
         } else if let Some(answer) = answer.filter(|_| !self.response.has_begun()) {
             let mut date = asgi.date();
@@ -527,7 +559,8 @@ impl Exchange {
         } else {
             connection.abandon();
         }
-        self.settle(py, &connection, timed_out);
+        let counted = timed_out && self.was_answered_instead();
+        self.settle(py, &connection, counted);
         self.client = Client::Gone;
         self.part(py, connection);
     }

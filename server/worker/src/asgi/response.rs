@@ -153,6 +153,8 @@ impl Response {
     }
 
     fn write_head(&mut self, known_length: Option<u64>, moment: &Moment<'_>) {
+        // How much the app has given with a 304 says nothing about what a 200 would hold (RFC 9110 §8.6).
+        let known_length = known_length.filter(|_| self.head.status() != 304);
         let length = self.head.content_length().or(known_length);
         let decision = decide_framing(&Exchange {
             version: self.question.version,

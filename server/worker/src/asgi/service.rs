@@ -20,7 +20,7 @@ use super::response::{Parts, Response};
 use super::scope::{ScopeFactory, takes_trailers};
 use super::step::TaskMaker;
 use super::websocket::Session;
-use crate::clock::monotonic;
+use crate::clock::{Nanos, monotonic};
 use crate::engine::Core;
 use crate::listener::ServerAddress;
 use crate::options::Asgi as Options;
@@ -193,8 +193,9 @@ impl Asgi {
                 }
             }
             while !this.core.is_quitting() {
-                let Some(ready) = this.core.next_request() else { break };
-                Self::begin(this, py, ready);
+                let now = monotonic();
+                let Some(ready) = this.core.next_request(now) else { break };
+                Self::begin(this, py, ready, now);
                 if this.core.is_disabled() {
                     return;
                 }
@@ -233,9 +234,8 @@ impl Asgi {
     // ---- calls ----
 
     /// A request is complete: a task for it.
-    fn begin(this: &Arc<Self>, py: Python<'_>, ready: Ready) {
+    fn begin(this: &Arc<Self>, py: Python<'_>, ready: Ready, begun: Nanos) {
         let Ready { token, mut connection } = ready;
-        let begun = monotonic();
         let mut account = this.service.open_account(&connection, begun);
         let handshake = is_upgrade(&connection.head, &connection.raw)
             .then(|| Handshake::read(&connection.head, &connection.raw, this.deflate));
@@ -265,7 +265,7 @@ impl Asgi {
                 this.service.log_exception(py, "Error before a request", &error);
                 this.service.close_account(py, &mut account, 0, false);
                 connection.abandon();
-                return this.core.answered(token, connection);
+                return this.core.answered(token, connection, begun);
             }
         };
         let last = connection.body_complete;
@@ -275,6 +275,7 @@ impl Asgi {
             version: head.version(),
             method: RequestMethod::of(head.method(&connection.raw)),
             keep_alive: head.keep_alive(),
+            upgrade: head.upgrade(&connection.raw).is_some(),
         };
         let offered = match &handshake {
             Some(Ok(_)) => subprotocols(head, &connection.raw).map(<[u8]>::to_vec).collect(),
@@ -310,7 +311,7 @@ impl Asgi {
             // Nobody will answer it.
             if let Some(mut connection) = this.core.with(|reactor| reactor.lend_live(token)).flatten() {
                 connection.abandon();
-                this.core.answered(token, connection);
+                this.core.answered(token, connection, begun);
             }
         }
     }

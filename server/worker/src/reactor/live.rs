@@ -97,6 +97,8 @@ pub(crate) enum Push {
     Taken,
     /// More is welcome only after [`Event::Room`].
     Full,
+    /// The watchdog has taken the request from the app.
+    TimedOut,
     /// The request has lost its connection.
     Over,
 }
@@ -167,24 +169,34 @@ impl Connection {
         Asked { peer: self.peer, head: self.head.clone(), raw }
     }
 
-    /// Appends more of the body to `out`.
-    fn draw(&mut self, out: &mut Vec<u8>) -> Result<Drawn, Reject> {
+    /// Appends more of the body to `out`, by way of `scratch`.
+    fn draw(&mut self, out: &mut Vec<u8>, scratch: &mut [u8]) -> Result<Drawn, Reject> {
         let start = self.head.len();
+        let mut fresh = 0..0;
         loop {
-            let progress = self.decoder.decode(&self.raw[start..], out, PULL)?;
-            self.raw.drain(start..start + progress.consumed);
-            self.body_complete = progress.done;
-            if progress.done || !out.is_empty() {
+            let received = &scratch[std::mem::take(&mut fresh)];
+            if self.raw.len() == start {
+                let progress = self.decoder.decode(received, out, PULL)?;
+                // What follows a complete request stays behind its head: it may be the next one.
+                self.raw.extend_from_slice(&received[progress.consumed..]);
+                self.body_complete = progress.done;
+            } else {
+                self.raw.extend_from_slice(received);
+                let progress = self.decoder.decode(&self.raw[start..], out, PULL)?;
+                self.raw.drain(start..start + progress.consumed);
+                self.body_complete = progress.done;
+            }
+            if self.body_complete || !out.is_empty() {
                 return Ok(Drawn::Data);
             }
             if self.drained && !self.hung_up {
                 return Ok(Drawn::Empty);
             }
-            let most = (self.raw.capacity() - self.raw.len()).max(4096);
-            match self.socket.receive(&mut self.raw, most) {
+            match self.socket.read(scratch) {
                 Ok(0) => return Ok(Drawn::Gone),
                 Ok(received) => {
-                    self.drained = received < most;
+                    fresh = 0..received;
+                    self.drained = received < scratch.len();
                     self.moved += received as u64;
                 }
                 Err(Errno::EAGAIN) => {
@@ -207,7 +219,7 @@ impl Reactor {
         if let Some(connection) = self.table.get(token) {
             connection.note(missed);
         }
-        // Most requests are over before the next turn, and need neither epoll nor a smaller buffer.
+        // Most requests are over before the next turn, and need no epoll.
         self.hosted.push(token);
     }
 
@@ -228,8 +240,6 @@ impl Reactor {
     }
 
     fn watch(&mut self, token: Token) {
-        let Some(connection) = self.table.get(token) else { return };
-        self.buffers.shrink(&mut connection.raw);
         if !self.register(token) {
             self.close(token);
         }
@@ -249,9 +259,7 @@ impl Reactor {
             return Pull::Over;
         };
         connection.send_continue();
-        self.buffers.enlarge(&mut connection.raw);
-        let drawn = connection.draw(out);
-        self.buffers.shrink(&mut connection.raw);
+        let drawn = connection.draw(out, &mut self.scratch);
         match drawn {
             Ok(Drawn::Data) => {
                 let last = connection.body_complete;
@@ -316,7 +324,7 @@ impl Reactor {
         let Some(connection) = self.live(token) else { return Push::Over };
         let ours = if answers { connection.socket.answer() } else { !connection.socket.is_timed_out() };
         if !ours {
-            return Push::Over;
+            return Push::TimedOut;
         }
         match connection.transmit(parcel) {
             Sent::All => {
@@ -383,6 +391,16 @@ impl Reactor {
     /// What running requests are to be told.
     pub(crate) fn take_happenings(&mut self) -> Vec<Happening> {
         std::mem::take(&mut self.happenings)
+    }
+
+    /// The same for one request whose connection is lost: why, if it has not been told yet.
+    pub(crate) fn take_over(&mut self, token: Token) -> Option<(u16, Box<Asked>)> {
+        let over = |found: &Happening| found.token == token && matches!(found.event, Event::Over { .. });
+        let place = self.happenings.iter().rposition(over)?;
+        match self.happenings.remove(place).event {
+            Event::Over { status, asked } => Some((status, asked)),
+            _ => None,
+        }
     }
 
     /// Whether there is something for the worker type to do that no event will announce.

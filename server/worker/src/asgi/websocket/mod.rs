@@ -259,12 +259,12 @@ impl Session {
         let upgraded = asgi.core.with(|reactor| reactor.upgrade(token, codec, parcel, monotonic()));
         if upgraded != Some(true) {
             response.unsay();
-            self.request.client = Client::Gone;
+            self.request.lose(py);
             asgi.schedule(py);
             return Err(client_is_gone());
         }
         self.stage = Stage::Open;
-        self.request.count(py, false);
+        self.request.close_account(py, false);
         asgi.schedule(py);
         Ok(())
     }
@@ -301,7 +301,7 @@ impl Session {
                 self.request.full = push == Some(Push::Full);
                 Ok(self.request.full)
             }
-            Some(Push::Over) | None => {
+            Some(Push::Over | Push::TimedOut) | None => {
                 asgi.schedule(py);
                 Err(client_is_gone())
             }
@@ -323,7 +323,7 @@ impl Session {
         if let Some(asked) = asked.flatten() {
             self.report(py, &asked);
         }
-        let waiting = self.request.lose(py);
+        let waiting = self.request.let_go(py);
         wake(py, waiting);
         asgi.schedule(py);
     }
@@ -345,7 +345,7 @@ impl Session {
                 session.end = Some((shut.code, shut.reason));
                 session.inbox = shut.inbox;
                 session.report(py, &shut.asked);
-                session.request.lose(py)
+                session.request.let_go(py)
             }
             event => {
                 let News { waiting, gone } = session.request.learn(py, event);
@@ -365,13 +365,15 @@ impl Session {
     pub(super) fn ended(this: &Bound<'_, Self>, outcome: PyResult<()>) -> PyResult<()> {
         let py = this.py();
         let mut session = this.try_borrow_mut()?;
-        match outcome {
+        let outcome = match outcome {
             Ok(()) => {
                 session.returned(py);
                 Ok(())
             }
             Err(error) => session.raised(py, error),
-        }
+        };
+        session.request.close_account(py, true);
+        outcome
     }
 
     fn returned(&mut self, py: Python<'_>) {
