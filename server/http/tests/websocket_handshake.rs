@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // in the helpers of tests, which clippy does not see as tests
 
 use podicorn_http::response::{Exchange, RequestMethod, ResponseHead, decide_framing};
-use podicorn_http::websocket::{DeflatePolicy, Handshake, Refusal, is_own_field, is_upgrade, subprotocols};
+use podicorn_http::websocket::{DeflatePolicy, Handshake, Refusal, add_field, is_upgrade, subprotocols};
 use podicorn_http::{Head, ParserConfig, Version, parse_head};
 
 const REQUEST: &str = "GET /chat HTTP/1.1\r\n\
@@ -38,7 +38,7 @@ fn response(handshake: &Handshake, subprotocol: Option<&[u8]>, fields: &[(&[u8],
     let mut head = ResponseHead::new();
     handshake.accept(&mut head, subprotocol).unwrap();
     for (name, value) in fields {
-        head.add_header(name, value).unwrap();
+        add_field(&mut head, name, value).unwrap();
     }
     let decision = decide_framing(&Exchange {
         version: Version::HTTP_11,
@@ -188,10 +188,15 @@ fn the_subprotocols_offered() {
 
 #[test]
 fn fields_that_are_not_the_applications() {
+    let mut head = ResponseHead::new();
     for name in ["Sec-WebSocket-Accept", "sec-websocket-protocol", "SEC-WEBSOCKET-EXTENSIONS"] {
-        assert!(is_own_field(name.as_bytes()));
+        assert!(add_field(&mut head, name.as_bytes(), b"x").is_err(), "{name}");
     }
-    assert!(!is_own_field(b"Set-Cookie"));
+    add_field(&mut head, b"Connection", b"close").unwrap();
+    add_field(&mut head, b"upgrade", b"h2c").unwrap();
+    add_field(&mut head, b"Set-Cookie", b"a=b").unwrap();
+    assert_eq!(head.fields().collect::<Vec<_>>(), [(&b"Set-Cookie"[..], &b"a=b"[..])]);
+    assert!(!head.upgrade());
 }
 
 /// The value of the response's Sec-WebSocket-Extensions.

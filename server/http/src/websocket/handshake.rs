@@ -9,6 +9,7 @@ use super::extension::{self, DeflateConfig, DeflatePolicy};
 use crate::fields::FieldKind;
 use crate::grammar::{is_token, list_members};
 use crate::head::{BodyKind, Head};
+use crate::reject::Excerpt;
 use crate::response::{InvalidResponse, ResponseHead, write_error_with};
 
 /// What the key is hashed with (RFC 6455 §1.3).
@@ -81,15 +82,20 @@ pub fn subprotocols<'a>(head: &'a Head, buf: &'a [u8]) -> impl Iterator<Item = &
     values(head, buf, "sec-websocket-protocol").flat_map(list_members).filter(|member| !member.is_empty())
 }
 
-/// Whether a response field belongs to the handshake itself, so that an application must not set it.
-pub fn is_own_field(name: &[u8]) -> bool {
+/// Takes a field of the application for the 101 response, after [`Handshake::accept`]. Those of the handshake are not
+/// the application's to set; Connection and Upgrade are left out, as from other responses.
+pub fn add_field(response: &mut ResponseHead, name: &[u8], value: &[u8]) -> Result<(), InvalidResponse> {
     const OWN: [&[u8]; 4] = [
         b"sec-websocket-accept",
         b"sec-websocket-protocol",
         b"sec-websocket-extensions",
         b"sec-websocket-version",
     ];
-    OWN.iter().any(|own| name.eq_ignore_ascii_case(own))
+    let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+    if OWN.iter().any(|own| is(own)) {
+        return Err(InvalidResponse::HeaderName(Excerpt::of(name)));
+    }
+    if is(b"connection") || is(b"upgrade") { Ok(()) } else { response.add_header(name, value) }
 }
 
 fn values<'a>(head: &'a Head, buf: &'a [u8], name: &'static str) -> impl Iterator<Item = &'a [u8]> {
@@ -151,7 +157,7 @@ impl Handshake {
     }
 
     /// Sets status and fields of the 101 response. `subprotocol` must be one of those that the client offers: see
-    /// [`subprotocols`]. The application's own fields come after; none may be an [own field](is_own_field).
+    /// [`subprotocols`]. The application's own fields come after, by [`add_field`].
     pub fn accept(
         &self,
         response: &mut ResponseHead,

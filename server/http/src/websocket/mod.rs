@@ -32,5 +32,5 @@ pub use close::{CloseCode, may_send};
 pub use connection::{Connection, Event, Received, SendError};
 pub use extension::{DeflateConfig, DeflatePolicy};
 pub use frame::Kind;
-pub use handshake::{Handshake, Refusal, is_own_field, is_upgrade, subprotocols};
+pub use handshake::{Handshake, Refusal, add_field, is_upgrade, subprotocols};
 pub use violation::Violation;

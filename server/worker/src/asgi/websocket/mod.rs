@@ -10,9 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use podicorn_http::Excerpt;
-use podicorn_http::response::InvalidResponse;
-use podicorn_http::websocket::{CloseCode, Connection as Codec, Handshake, Kind, is_own_field, may_send};
+use podicorn_http::websocket::{CloseCode, Connection as Codec, Handshake, Kind, add_field, may_send};
 use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -241,14 +239,7 @@ impl Session {
             .handshake
             .accept(&mut response.head, chosen)
             .map_err(|error| PyValueError::new_err(error.to_string()))
-            .and_then(|()| {
-                each_header(headers, |name, value| {
-                    if is_own_field(name) {
-                        return Err(InvalidResponse::HeaderName(Excerpt::of(name)));
-                    }
-                    response.head.add_header(name, value)
-                })
-            });
+            .and_then(|()| each_header(headers, |name, value| add_field(&mut response.head, name, value)));
         if let Err(error) = filled {
             response.head.clear();
             return Err(error);
