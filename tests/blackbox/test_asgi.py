@@ -116,10 +116,12 @@ def test_the_scheme_of_a_trusted_proxy(serve):
     assert scope(untrusting, headers=headers)["values"]["scheme"] == "http"
 
 
-@pytest.mark.parity
-def test_root_path(serve):
-    values = scope(serve(*ASGI, "--root-path", "/api"))["values"]
-    assert (values["root_path"], values["path"]) == ("/api", "/scope")
+@pytest.mark.parametrize("given", ["/api", "/api/"])
+@pytest.mark.parametrize("requested", ["/scope", "/api/scope"])
+def test_the_path_begins_with_the_root_path(serve, given, requested):
+    """Whether the proxy has taken it away or not; Quart and mounts of Starlette find nothing otherwise."""
+    values = scope(serve(*ASGI, "--root-path", given), requested)["values"]
+    assert (values["root_path"], values["path"], values["raw_path"]) == ("/api", "/api/scope", "b'/api/scope'")
 
 
 @pytest.mark.parity

@@ -528,13 +528,17 @@ impl Exchange {
     }
 }
 
-/// Whether one of the exceptions behind this one is an `OSError`, which frameworks turn into errors of their own.
+/// Whether an `OSError` is behind this exception, which frameworks turn into one of their own.
 fn caused_by_us(py: Python<'_>, error: &PyErr) -> bool {
-    let mut cause = error.cause(py);
+    let mut error = error.value(py).clone().into_any();
     for _ in 0..8 {
-        match cause {
-            Some(error) if error.is_instance_of::<PyOSError>(py) => return true,
-            Some(error) => cause = error.cause(py),
+        let before = ["__cause__", "__context__"].into_iter().find_map(|name| {
+            let before = error.getattr(name).ok()?;
+            (!before.is_none()).then_some(before)
+        });
+        match before {
+            Some(before) if before.is_instance_of::<PyOSError>() => return true,
+            Some(before) => error = before,
             None => return false,
         }
     }
