@@ -1,27 +1,23 @@
 //! One request and its response, as the app sees them: the object whose methods are `receive` and `send`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use podicorn_http::Head;
-use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError};
-use pyo3::intern;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::awaitable::{Purpose, Waiting};
 use super::message::Message;
+use super::news::wake;
 use super::registry::CallNumber;
-use super::response::{Moment, Response, Stage};
+use super::response::{Moment, Response};
 use super::service::Asgi;
-use crate::access_log::Record;
-use crate::clock::{SECOND, monotonic, unix};
+use crate::clock::monotonic;
 use crate::reactor::conn::Connection;
-use crate::reactor::live::{Asked, Event, Pull, Push};
+use crate::reactor::live::{Pull, Push};
 use crate::reactor::outbound::Sent;
-use crate::reactor::socket::Peer;
 use crate::reactor::table::Token;
-use crate::wsgi::hooks::{Answer, RequestView};
+use crate::wsgi::hooks::RequestView;
 use crate::wsgi::service::account::Account;
 
 /// What is left of the request's body.
@@ -36,7 +32,7 @@ pub(super) enum Intake {
 
 /// Where the client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Client {
+pub(super) enum Client {
     Here,
     /// It has finished sending, so it may have gone. What the app gives is sent nevertheless.
     Left,
@@ -52,36 +48,37 @@ pub(super) enum Polled<'py> {
 }
 
 /// See the module's text.
+#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 #[pyclass(module = "podicorn._engine", freelist = 64)]
 pub(super) struct Exchange {
-    asgi: Arc<Asgi>,
-    token: Token,
-    number: CallNumber,
+    pub(super) asgi: Arc<Asgi>,
+    pub(super) token: Token,
+    pub(super) number: CallNumber,
     intake: Intake,
-    client: Client,
+    pub(super) client: Client,
     /// The app has been told that the client has left.
-    told: bool,
+    pub(super) told: bool,
     /// Nothing may be sent until the client has taken more.
-    full: bool,
-    response: Response,
+    pub(super) full: bool,
+    pub(super) response: Response,
     /// Futures of those who wait in `receive` and in `send`.
-    receivers: Vec<Py<PyAny>>,
-    senders: Vec<Py<PyAny>>,
+    pub(super) receivers: Vec<Py<PyAny>>,
+    pub(super) senders: Vec<Py<PyAny>>,
     /// `None`: the response is over, and counted.
-    account: Option<Account>,
+    pub(super) account: Option<Account>,
     /// Some of the response is on its way.
-    sent: bool,
+    pub(super) sent: bool,
     /// The logs know of the response.
-    logged: bool,
-    view: RequestView,
+    pub(super) logged: bool,
+    pub(super) view: RequestView,
     /// For what is logged.
-    scope: Py<PyDict>,
+    pub(super) scope: Py<PyDict>,
 }
 
 /// The watchdog's answer.
-const GATEWAY_TIMEOUT: u16 = 504;
+pub(super) const GATEWAY_TIMEOUT: u16 = 504;
 
-fn client_is_gone() -> PyErr {
+pub(super) fn client_is_gone() -> PyErr {
     PyOSError::new_err((libc::EPIPE, "the client has gone"))
 }
 
@@ -131,20 +128,24 @@ impl Exchange {
             Purpose::Room if exchange.full => Ok(None),
             Purpose::Room => Ok(Some(py.None().into_bound(py))),
         }?;
-        let polled = if let Some(value) = polled {
-            Polled::Ready(value)
-        } else {
-            let future = asgi.future(py)?;
-            let waiting = match purpose {
-                Purpose::Message => &mut exchange.receivers,
-                Purpose::Room => &mut exchange.senders,
-            };
-            waiting.push(future.clone().unbind());
-            Polled::Wait(future)
+        let polled = match polled {
+            Some(value) => Polled::Ready(value),
+            None => exchange.wait(py, purpose)?,
         };
         drop(exchange);
         asgi.schedule(py);
         Ok(polled)
+    }
+
+    /// A future that is done when there may be news.
+    pub(super) fn wait<'py>(&mut self, py: Python<'py>, purpose: Purpose) -> PyResult<Polled<'py>> {
+        let future = self.asgi.future(py)?;
+        let waiting = match purpose {
+            Purpose::Message => &mut self.receivers,
+            Purpose::Room => &mut self.senders,
+        };
+        waiting.push(future.clone().unbind());
+        Ok(Polled::Wait(future))
     }
 
     /// The next message of `receive`, if it is there.
@@ -204,7 +205,7 @@ impl Exchange {
                 return Ok(false);
             }
             Message::Body { body, more } => {
-                exchange.with_moment(|response, moment| response.body(&body, more, moment))?
+                exchange.with_moment(|response, moment| response.body(&body, more, moment))?;
             }
             Message::Path(path) => exchange.with_moment(|response, moment| response.file(&path, moment))?,
             Message::Trailers { headers, more } => {
@@ -233,16 +234,18 @@ impl Exchange {
         exchange.push(py)
     }
 
-    fn with_moment<T>(&mut self, act: impl FnOnce(&mut Response, &Moment<'_>) -> PyResult<T>) -> PyResult<T> {
+    pub(super) fn with_moment<T>(
+        &mut self,
+        act: impl FnOnce(&mut Response, &Moment<'_>) -> PyResult<T>,
+    ) -> PyResult<T> {
         let asgi = Arc::clone(&self.asgi);
         let body_read = matches!(self.intake, Intake::Given | Intake::First { last: true, .. });
         let persistent = body_read && asgi.service.is_persistent();
-        let mut date = asgi.date();
-        act(&mut self.response, &Moment { persistent, date: date.at(unix() / SECOND) })
+        act(&mut self.response, &Moment { persistent, date: &asgi.date() })
     }
 
     /// Sends what is ready; true: the app is to wait.
-    fn push(&mut self, py: Python<'_>) -> PyResult<bool> {
+    pub(super) fn push(&mut self, py: Python<'_>) -> PyResult<bool> {
         let asgi = Arc::clone(&self.asgi);
         let (token, answers) = (self.token, self.response.has_begun());
         let parcel = &mut self.response.parcel;
@@ -269,7 +272,7 @@ impl Exchange {
     }
 
     /// The response is complete: gives the connection back with what the socket does not take now.
-    fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
         let asgi = Arc::clone(&self.asgi);
         let token = self.token;
         let Some(mut connection) = asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
@@ -293,45 +296,15 @@ impl Exchange {
     }
 
     /// The watchdog has taken the request: whether it has answered, too.
-    fn was_answered_instead(&mut self) -> bool {
+    pub(super) fn was_answered_instead(&mut self) -> bool {
         if !self.sent {
             self.response.replace(GATEWAY_TIMEOUT);
         }
         !self.sent
     }
 
-    /// The connection is lost; what the reactor has to tell of that, if it is new.
-    fn lose(&mut self, py: Python<'_>) {
-        self.response.parcel.clear();
-        self.client = Client::Gone;
-        let (asgi, token) = (Arc::clone(&self.asgi), self.token);
-        if let Some((status, asked)) = asgi.core.with(|reactor| reactor.take_over(token)).flatten() {
-            self.over(py, status, *asked);
-            asgi.cancel_in_time(py, self.number);
-        }
-    }
-
-    /// What the reactor tells of a request that has lost its connection.
-    fn over(&mut self, py: Python<'_>, status: u16, asked: Asked) {
-        self.client = Client::Gone;
-        if status != 0 {
-            self.response.replace(status);
-        }
-        let Asked { peer, head, raw } = asked;
-        self.tell(py, peer, &head, &raw);
-        // What was too slow is in the scoreboard for as long as the app is at it.
-        if status != GATEWAY_TIMEOUT {
-            self.close_account(py, status != 0);
-        }
-        self.asgi.registry(py).part(self.token, self.number);
-        let receivers = std::mem::take(&mut self.receivers);
-        let senders = std::mem::take(&mut self.senders);
-        wake(py, receivers);
-        wake(py, senders);
-    }
-
     /// Gives the connection back: the exchange is over.
-    fn part(&mut self, py: Python<'_>, connection: Box<Connection>) {
+    pub(super) fn part(&mut self, py: Python<'_>, connection: Box<Connection>) {
         let asgi = Arc::clone(&self.asgi);
         asgi.registry(py).part(self.token, self.number);
         asgi.core.answered(self.token, connection, monotonic());
@@ -339,225 +312,6 @@ impl Exchange {
         let receivers = std::mem::take(&mut self.receivers);
         wake(py, receivers);
         asgi.schedule(py);
-    }
-
-    /// The response is over: counts and logs it. `counted`: the scoreboard knows of it already.
-    fn settle(&mut self, py: Python<'_>, connection: &Connection, counted: bool) {
-        self.tell(py, connection.peer, &connection.head, &connection.raw);
-        self.close_account(py, counted);
-    }
-
-    fn close_account(&mut self, py: Python<'_>, counted: bool) {
-        if let Some(mut account) = self.account.take() {
-            self.asgi.service.close_account(py, &mut account, self.response.status(), counted);
-        }
-    }
-
-    /// Tells the logs and the hook of the response.
-    fn tell(&mut self, py: Python<'_>, peer: Peer, asked: &Head, raw: &[u8]) {
-        let Some(account) = self.account.as_ref().filter(|_| !self.logged) else { return };
-        self.logged = true;
-        let service = &self.asgi.service;
-        let status = self.response.status();
-        let duration = account.duration();
-        if self.response.dropped_body && !asked.method(raw).eq(b"HEAD") {
-            let text = format!(
-                "ASGI app sent body bytes on a no-body response (method={} status={status}); dropping per RFC 9110.",
-                String::from_utf8_lossy(asked.method(raw)),
-            );
-            service.log(py, "warning", &text);
-        }
-        if self.response.has_begun() && service.access_log().is_some() {
-            service.log_access(&Record {
-                environ: None,
-                peer,
-                asked,
-                raw,
-                head: &self.response.head,
-                body_bytes: self.response.body_bytes,
-                duration,
-            });
-        }
-        if service.hooks().has_after() {
-            let answer = Answer {
-                head: &self.response.head,
-                head_sent: self.response.has_begun(),
-                body_bytes: self.response.body_bytes,
-            };
-            let told = self
-                .asgi
-                .hook_environ(py, peer, asked, raw)
-                .and_then(|environ| service.hooks().after(py, &self.view, &environ, &answer));
-            if let Err(error) = told {
-                service.log_exception(py, "Exception in post_request hook", &error);
-            }
-        }
-    }
-
-    // ---- news ----
-
-    /// News of the connection.
-    pub(super) fn hear(this: &Bound<'_, Self>, event: Event) {
-        let py = this.py();
-        let Ok(mut exchange) = this.try_borrow_mut() else { return };
-        let asgi = Arc::clone(&exchange.asgi);
-        let (mut receivers, mut senders) = (Vec::new(), Vec::new());
-        let mut gone = false;
-        match event {
-            Event::Body => receivers = std::mem::take(&mut exchange.receivers),
-            Event::Room => {
-                exchange.full = false;
-                senders = std::mem::take(&mut exchange.senders);
-            }
-            Event::Left => {
-                exchange.client = Client::Left;
-                receivers = std::mem::take(&mut exchange.receivers);
-                gone = true;
-            }
-            Event::Over { status, asked } => {
-                exchange.over(py, status, *asked);
-                gone = true;
-            }
-        }
-        let number = exchange.number;
-        drop(exchange);
-        wake(py, receivers);
-        wake(py, senders);
-        if gone {
-            asgi.cancel_in_time(py, number);
-        }
-    }
-
-    // ---- the end of the call ----
-
-    /// The app's call is over. The error is one that the task is to end with.
-    pub(super) fn ended(this: &Bound<'_, Self>, outcome: PyResult<()>) -> PyResult<()> {
-        let py = this.py();
-        let mut exchange = this.try_borrow_mut()?;
-        let outcome = match outcome {
-            Ok(()) => {
-                exchange.returned(py);
-                Ok(())
-            }
-            Err(error) => exchange.raised(py, error),
-        };
-        exchange.close_account(py, true);
-        outcome
-    }
-
-    fn returned(&mut self, py: Python<'_>) {
-        if self.response.is_complete() || self.client == Client::Gone {
-            return;
-        }
-        let text = if self.response.stage == Stage::Fresh {
-            "ASGI application returned without starting its response"
-        } else {
-            "ASGI application returned without completing the response; closing the connection"
-        };
-        if self.client == Client::Here {
-            let text = format!("{text} ({})", self.asgi.shown(self.scope.bind(py)));
-            self.asgi.service.log(py, "error", &text);
-        }
-        self.break_off(py, true);
-    }
-
-    fn raised(&mut self, py: Python<'_>, error: PyErr) -> PyResult<()> {
-        let service = Arc::clone(&self.asgi.service);
-        let quitting = service.orders().quit.load(Ordering::Relaxed);
-        let cancelled = self.asgi.is_cancellation(py, &error);
-        if quitting && !error.is_instance_of::<PyException>(py) {
-            // The worker ends at once: no fault of the app.
-            self.break_off(py, false);
-            return Err(error);
-        }
-        // Most likely the app's way to say that its client has left, where it knows.
-        let excused = match self.client {
-            Client::Here => false,
-            Client::Left => cancelled || self.told,
-            Client::Gone => {
-                cancelled || self.told || error.is_instance_of::<PyOSError>(py) || caused_by_us(py, &error)
-            }
-        };
-        if excused || (cancelled && service.orders().stop.load(Ordering::Relaxed)) {
-            service.log(
-                py,
-                "debug",
-                &format!("The client has left {}: {error}", self.asgi.shown(self.scope.bind(py))),
-            );
-            self.break_off(py, false);
-        } else {
-            let text = if self.response.has_begun() {
-                "Error handling request".to_owned()
-            } else {
-                format!("Error handling request {}", self.asgi.shown(self.scope.bind(py)))
-            };
-            service.log_exception(py, &text, &error);
-            self.break_off(py, true);
-        }
-        if cancelled { Err(error) } else { Ok(()) }
-    }
-
-    /// Ends a response that will not be completed: by 500 where nothing was sent and `tell`, else by the end of the
-    /// connection, so that the client sees that it is incomplete.
-    fn break_off(&mut self, py: Python<'_>, tell: bool) {
-        if self.response.is_complete() || self.client == Client::Gone {
-            return;
-        }
-        let asgi = Arc::clone(&self.asgi);
-        let token = self.token;
-        let Some(mut connection) = asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
-            return;
-        };
-        let timed_out = !connection.socket.answer();
-        if timed_out {
-            connection.abandon();
-        } else if tell && !self.response.has_begun() {
-            let mut date = asgi.date();
-            self.response.fail(500, date.at(unix() / SECOND));
-            drop(date);
-            if matches!(connection.transmit(&mut self.response.parcel), Sent::Failed(_)) {
-                connection.abandon();
-            }
-        } else {
-            connection.abandon();
-        }
-        let counted = timed_out && self.was_answered_instead();
-        self.settle(py, &connection, counted);
-        self.client = Client::Gone;
-        self.part(py, connection);
-    }
-}
-
-/// Whether an `OSError` is behind this exception, which frameworks turn into one of their own.
-fn caused_by_us(py: Python<'_>, error: &PyErr) -> bool {
-    let mut error = error.value(py).clone().into_any();
-    for _ in 0..8 {
-        let before = ["__cause__", "__context__"].into_iter().find_map(|name| {
-            let before = error.getattr(name).ok()?;
-            (!before.is_none()).then_some(before)
-        });
-        match before {
-            Some(before) if before.is_instance_of::<PyOSError>() => return true,
-            Some(before) => error = before,
-            None => return false,
-        }
-    }
-    false
-}
-
-/// Lets those who wait look again.
-fn wake(py: Python<'_>, futures: Vec<Py<PyAny>>) {
-    for future in futures {
-        let future = future.bind(py);
-        let woken = (|| {
-            if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
-                future.call_method1(intern!(py, "set_result"), (py.None(),))?;
-            }
-            Ok::<_, PyErr>(())
-        })();
-        if let Err(error) = woken {
-            error.write_unraisable(py, Some(future));
-        }
     }
 }
 
