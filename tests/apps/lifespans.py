@@ -86,7 +86,9 @@ async def with_background(scope, receive, send):
     task = asyncio.create_task(beat(), name="own")
     await send({"type": "lifespan.startup.complete"})
     await receive()
-    print(f"own task at the end: cancelled={task.cancelled() or task.cancelling() if hasattr(task, 'cancelling') else 0}")
+    print(
+        f"own task at the end: cancelled={task.cancelled() or task.cancelling() if hasattr(task, 'cancelling') else 0}"
+    )
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     print("own task ended", flush=True)

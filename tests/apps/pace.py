@@ -7,7 +7,7 @@ import time
 def application(*arguments):
     if len(arguments) == 3:
         return in_loop(*arguments)
-    environ, start_response = arguments
+    _, start_response = arguments
     time.sleep(0.005)
     body = str(os.getpid()).encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])

@@ -46,7 +46,7 @@ def application(environ, start_response):
 
 
 def app(*arguments):
-    """The same for both worlds: called as an ASGI app it is that of ``probe_asgi``, whose routes have the same names."""
+    """The same for both worlds: as an ASGI app it is that of ``probe_asgi``, whose routes have the same names."""
     if len(arguments) == 3:
         import probe_asgi
 

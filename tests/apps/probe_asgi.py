@@ -36,7 +36,8 @@ class Request:
 
     def __init__(self, scope, receive, send):
         self.scope, self.receive, self.send = scope, receive, send
-        _, _, self.rest = scope["path"].lstrip("/").partition("/")
+        self.path = scope["path"].removeprefix(scope["root_path"])
+        self.first, _, self.rest = self.path.lstrip("/").partition("/")
         self.query = {key: values[-1] for key, values in parse_qs(scope["query_string"].decode()).items()}
 
     async def start(self, status=200, headers=(), length=None, **more):
@@ -81,7 +82,7 @@ async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         return await lifespan(scope, receive, send)
     request = Request(scope, receive, send)
-    handler = ROUTES.get(scope["path"].lstrip("/").partition("/")[0])
+    handler = ROUTES.get(request.first)
     if handler is None:
         return await request.answer("no such path\n", 404)
     return await handler(request)

@@ -298,7 +298,7 @@ def test_a_child_that_lives_on_keeps_no_connection_open(serve, loop):
 
 @both_loops
 def test_a_child_that_comes_back_from_the_app_neither_answers_nor_disturbs(serve, loop):
-    server = serve(*ASGI, *loop)
+    server = serve(*ASGI, *loop, "--keep-alive", "60")
     (pid,) = server.admin.pids()
     with server.connect() as kept:
         kept.send(http.head("GET", "/"))

@@ -167,9 +167,9 @@ class WorkerProcess:
     # ---- service ----
 
     def _serve(self) -> None:
-        self._slot.set_state(_engine.READY)
-        self._worker.booted = True
         # A TERM during the boot has raised; one from here on is the engine's.
+        self._worker.booted = True
+        self._slot.set_state(_engine.READY)
         cfg = self._worker.cfg
         if self._asgi is not None:
             self._asgi.serve(self._engine)

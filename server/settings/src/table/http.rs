@@ -85,8 +85,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .default(DefaultValue::Text(""))
         .example("/api")
         .details(
-            "What the asgi worker says as `root_path`; the path stays as requested. For WSGI set the environment variable \
-             `SCRIPT_NAME`.",
+            "What the asgi worker says as `root_path`. The app's `path` begins with it, as the specification has it, whether \
+             the proxy has taken it from the request or not. For WSGI set the environment variable `SCRIPT_NAME`.",
         ),
     setting("http_parser", Kind::Choice(&["auto", "fast", "python"]), "Gunicorn's HTTP parser.")
         .flags(&["--http-parser"])

@@ -135,7 +135,7 @@ impl Record<'_, '_> {
     pub(super) fn text(&self, fact: Fact) -> Option<String> {
         let Some(environ) = self.environ else {
             let mut text = Vec::new();
-            latin1(&self.from_head(fact)?, &mut text).ok()?;
+            latin1(&self.head_fact(fact)?, &mut text).ok()?;
             return String::from_utf8(text).ok();
         };
         let value = environ.get_item(fact.variable(environ.py())).ok()??;
@@ -144,7 +144,7 @@ impl Record<'_, '_> {
 
     fn shown(&self, fact: Fact, out: &mut Vec<u8>) -> std::io::Result<()> {
         let Some(environ) = self.environ else {
-            return latin1(self.from_head(fact).as_deref().unwrap_or(DASH), out);
+            return latin1(self.head_fact(fact).as_deref().unwrap_or(DASH), out);
         };
         match environ.get_item(fact.variable(environ.py())) {
             Ok(Some(value)) => shown(&value, out),
@@ -153,7 +153,7 @@ impl Record<'_, '_> {
     }
 
     /// In latin-1, as HTTP has it.
-    fn from_head(&self, fact: Fact) -> Option<Cow<'_, [u8]>> {
+    fn head_fact(&self, fact: Fact) -> Option<Cow<'_, [u8]>> {
         let (head, raw) = (self.asked, self.raw);
         Some(match fact {
             Fact::RemoteAddress => match self.peer {
@@ -176,7 +176,7 @@ impl Record<'_, '_> {
 
     /// By a name in lower case. Names are compared without regard to case, as in Gunicorn.
     fn any_variable(&self, name: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
-        let Some(environ) = self.environ else { return self.any_from_head(name, out) };
+        let Some(environ) = self.environ else { return self.any_head_fact(name, out) };
         for candidate in [name.to_owned(), name.to_uppercase()] {
             if let Ok(Some(value)) = environ.get_item(candidate) {
                 return shown(&value, out);
@@ -192,7 +192,7 @@ impl Record<'_, '_> {
         out.write_all(DASH)
     }
 
-    fn any_from_head(&self, name: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
+    fn any_head_fact(&self, name: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
         if let Some((fact, _)) = FACTS.iter().find(|(_, variable)| variable.eq_ignore_ascii_case(name)) {
             return self.shown(*fact, out);
         }

@@ -1,27 +1,23 @@
 //! One request and its response, as the app sees them: the object whose methods are `receive` and `send`.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use podicorn_http::Head;
-use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError};
-use pyo3::intern;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::awaitable::{Purpose, Waiting};
 use super::message::Message;
+use super::news::wake;
 use super::registry::{CallNumber, Party};
-use super::response::{Moment, Response, Stage};
+use super::response::{Moment, Response};
 use super::service::Asgi;
-use crate::access_log::Record;
-use crate::clock::{Nanos, SECOND, monotonic, unix};
+use crate::clock::monotonic;
 use crate::reactor::conn::Connection;
-use crate::reactor::live::{Asked, Event, Pull, Push};
+use crate::reactor::live::{Pull, Push};
 use crate::reactor::outbound::Sent;
-use crate::reactor::socket::Peer;
 use crate::reactor::table::Token;
-use crate::wsgi::hooks::{Answer, RequestView};
+use crate::wsgi::hooks::RequestView;
 use crate::wsgi::service::account::Account;
 
 /// What is left of the request's body.
@@ -44,14 +40,6 @@ pub(super) enum Client {
     Gone,
 }
 
-/// What [`Exchange::learn`] has come to.
-pub(super) struct News {
-    /// Those who are to look again.
-    pub(super) waiting: Vec<Py<PyAny>>,
-    /// The client has gone, or may have.
-    pub(super) gone: bool,
-}
-
 /// What [`Exchange::poll`] has found.
 pub(super) enum Polled<'py> {
     Ready(Bound<'py, PyAny>),
@@ -60,6 +48,7 @@ pub(super) enum Polled<'py> {
 }
 
 /// See the module's text.
+#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 #[pyclass(module = "podicorn._engine", freelist = 64)]
 pub(super) struct Exchange {
     pub(super) asgi: Arc<Asgi>,
@@ -76,18 +65,18 @@ pub(super) struct Exchange {
     pub(super) receivers: Vec<Py<PyAny>>,
     pub(super) senders: Vec<Py<PyAny>>,
     /// `None`: the response is over, and counted.
-    account: Option<Account>,
+    pub(super) account: Option<Account>,
     /// Some of the response is on its way.
-    sent: bool,
+    pub(super) sent: bool,
     /// The logs know of the response.
-    logged: bool,
-    view: RequestView,
+    pub(super) logged: bool,
+    pub(super) view: RequestView,
     /// For what is logged.
     pub(super) scope: Py<PyDict>,
 }
 
 /// The watchdog's answer.
-const GATEWAY_TIMEOUT: u16 = 504;
+pub(super) const GATEWAY_TIMEOUT: u16 = 504;
 
 pub(super) fn client_is_gone() -> PyErr {
     PyOSError::new_err((libc::EPIPE, "the client has gone"))
@@ -216,7 +205,7 @@ impl Exchange {
                 return Ok(false);
             }
             Message::Body { body, more } => {
-                exchange.with_moment(|response, moment| response.body(&body, more, moment))?
+                exchange.with_moment(|response, moment| response.body(&body, more, moment))?;
             }
             Message::Path(path) => exchange.with_moment(|response, moment| response.file(&path, moment))?,
             Message::Trailers { headers, more } => {
@@ -252,8 +241,7 @@ impl Exchange {
         let asgi = Arc::clone(&self.asgi);
         let body_read = matches!(self.intake, Intake::Given | Intake::First { last: true, .. });
         let persistent = body_read && asgi.service.is_persistent();
-        let mut date = asgi.date();
-        act(&mut self.response, &Moment { persistent, date: date.at(unix() / SECOND) })
+        act(&mut self.response, &Moment { persistent, date: &asgi.date() })
     }
 
     /// Sends what is ready; true: the app is to wait.
@@ -308,45 +296,15 @@ impl Exchange {
     }
 
     /// The watchdog has taken the request: whether it has answered, too.
-    fn was_answered_instead(&mut self) -> bool {
+    pub(super) fn was_answered_instead(&mut self) -> bool {
         if !self.sent {
             self.response.replace(GATEWAY_TIMEOUT);
         }
         !self.sent
     }
 
-    /// The connection is lost; what the reactor has to tell of that, if it is new.
-    pub(super) fn lose(&mut self, py: Python<'_>) {
-        self.response.parcel.clear();
-        self.client = Client::Gone;
-        let (asgi, token) = (Arc::clone(&self.asgi), self.token);
-        if let Some((status, asked)) = asgi.core.with(|reactor| reactor.take_over(token)).flatten() {
-            self.over(py, status, *asked);
-            asgi.cancel_in_time(py, self.number);
-        }
-    }
-
-    /// What the reactor tells of a request that has lost its connection.
-    fn over(&mut self, py: Python<'_>, status: u16, asked: Asked) {
-        self.client = Client::Gone;
-        if status != 0 {
-            self.response.replace(status);
-        }
-        let Asked { peer, head, raw } = asked;
-        self.tell(py, peer, &head, &raw);
-        // What was too slow is in the scoreboard for as long as the app is at it.
-        if status != GATEWAY_TIMEOUT {
-            self.close_account(py, status != 0);
-        }
-        self.asgi.registry(py).part(self.token, self.number);
-        let receivers = std::mem::take(&mut self.receivers);
-        let senders = std::mem::take(&mut self.senders);
-        wake(py, receivers);
-        wake(py, senders);
-    }
-
     /// Gives the connection back: the exchange is over.
-    fn part(&mut self, py: Python<'_>, connection: Box<Connection>) {
+    pub(super) fn part(&mut self, py: Python<'_>, connection: Box<Connection>) {
         let asgi = Arc::clone(&self.asgi);
         asgi.registry(py).part(self.token, self.number);
         asgi.core.answered(self.token, connection, monotonic());
@@ -354,244 +312,6 @@ impl Exchange {
         let receivers = std::mem::take(&mut self.receivers);
         wake(py, receivers);
         asgi.schedule(py);
-    }
-
-    /// The response is over: counts and logs it. `counted`: the scoreboard knows of it already.
-    fn settle(&mut self, py: Python<'_>, connection: &Connection, counted: bool) {
-        self.tell(py, connection.peer, &connection.head, &connection.raw);
-        self.close_account(py, counted);
-    }
-
-    pub(super) fn close_account(&mut self, py: Python<'_>, counted: bool) {
-        if let Some(mut account) = self.account.take() {
-            self.asgi.service.close_account(py, &mut account, self.response.status(), counted);
-        }
-    }
-
-    /// Tells the logs and the hook of the response, once.
-    fn tell(&mut self, py: Python<'_>, peer: Peer, asked: &Head, raw: &[u8]) {
-        let Some(account) = self.account.as_ref().filter(|_| !self.logged) else { return };
-        self.logged = true;
-        let duration = account.duration();
-        self.report(py, peer, asked, raw, duration);
-    }
-
-    pub(super) fn report(&self, py: Python<'_>, peer: Peer, asked: &Head, raw: &[u8], duration: Nanos) {
-        let service = &self.asgi.service;
-        let status = self.response.status();
-        if self.response.dropped_body && !asked.method(raw).eq(b"HEAD") {
-            let text = format!(
-                "ASGI app sent body bytes on a no-body response (method={} status={status}); dropping per RFC 9110.",
-                String::from_utf8_lossy(asked.method(raw)),
-            );
-            service.log(py, "warning", &text);
-        }
-        if self.response.has_begun() && service.access_log().is_some() {
-            service.log_access(&Record {
-                environ: None,
-                peer,
-                asked,
-                raw,
-                head: &self.response.head,
-                body_bytes: self.response.body_bytes,
-                duration,
-            });
-        }
-        if service.hooks().has_after() {
-            let answer = Answer {
-                head: &self.response.head,
-                head_sent: self.response.has_begun(),
-                body_bytes: self.response.body_bytes,
-            };
-            let told = self
-                .asgi
-                .hook_environ(py, peer, asked, raw)
-                .and_then(|environ| service.hooks().after(py, &self.view, &environ, &answer));
-            if let Err(error) = told {
-                service.log_exception(py, "Exception in post_request hook", &error);
-            }
-        }
-    }
-
-    // ---- news ----
-
-    /// News of the connection.
-    pub(super) fn hear(this: &Bound<'_, Self>, event: Event) {
-        let py = this.py();
-        let Ok(mut exchange) = this.try_borrow_mut() else { return };
-        let News { waiting, gone } = exchange.learn(py, event);
-        let (asgi, number) = (Arc::clone(&exchange.asgi), exchange.number);
-        drop(exchange);
-        wake(py, waiting);
-        if gone {
-            asgi.cancel_in_time(py, number);
-        }
-    }
-
-    pub(super) fn learn(&mut self, py: Python<'_>, event: Event) -> News {
-        let mut waiting = Vec::new();
-        let mut gone = false;
-        match event {
-            Event::Body | Event::Message => waiting.append(&mut self.receivers),
-            Event::Room => {
-                self.full = false;
-                waiting.append(&mut self.senders);
-            }
-            Event::Left => {
-                self.client = Client::Left;
-                waiting.append(&mut self.receivers);
-                gone = true;
-            }
-            Event::Over { status, asked } => {
-                self.over(py, status, *asked);
-                gone = true;
-            }
-            // Not of the http scope.
-            Event::Shut(_) => {}
-        }
-        News { waiting, gone }
-    }
-
-    /// The connection is no longer this call's; those who wait for it.
-    pub(super) fn let_go(&mut self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        self.client = Client::Gone;
-        self.asgi.registry(py).part(self.token, self.number);
-        let mut waiting = std::mem::take(&mut self.receivers);
-        waiting.append(&mut self.senders);
-        waiting
-    }
-
-    // ---- the end of the call ----
-
-    /// The app's call is over. The error is one that the task is to end with.
-    pub(super) fn ended(this: &Bound<'_, Self>, outcome: PyResult<()>) -> PyResult<()> {
-        let py = this.py();
-        let mut exchange = this.try_borrow_mut()?;
-        let outcome = match outcome {
-            Ok(()) => {
-                exchange.returned(py);
-                Ok(())
-            }
-            Err(error) => exchange.raised(py, error),
-        };
-        exchange.close_account(py, true);
-        outcome
-    }
-
-    fn returned(&mut self, py: Python<'_>) {
-        if self.response.is_complete() || self.client == Client::Gone {
-            return;
-        }
-        let text = if self.response.stage == Stage::Fresh {
-            "ASGI application returned without starting its response"
-        } else {
-            "ASGI application returned without completing the response; closing the connection"
-        };
-        if self.client == Client::Here {
-            let text = format!("{text} ({})", self.asgi.shown(self.scope.bind(py)));
-            self.asgi.service.log(py, "error", &text);
-        }
-        self.break_off(py, true);
-    }
-
-    fn raised(&mut self, py: Python<'_>, error: PyErr) -> PyResult<()> {
-        let service = Arc::clone(&self.asgi.service);
-        let quitting = service.orders().quit.load(Ordering::Relaxed);
-        let cancelled = self.asgi.is_cancellation(py, &error);
-        if quitting && !error.is_instance_of::<PyException>(py) {
-            // The worker ends at once: no fault of the app.
-            self.break_off(py, false);
-            return Err(error);
-        }
-        // Most likely the app's way to say that its client has left, where it knows.
-        let excused = match self.client {
-            Client::Here => false,
-            Client::Left => cancelled || self.told,
-            Client::Gone => {
-                cancelled || self.told || error.is_instance_of::<PyOSError>(py) || caused_by_us(py, &error)
-            }
-        };
-        if excused || (cancelled && service.orders().stop.load(Ordering::Relaxed)) {
-            service.log(
-                py,
-                "debug",
-                &format!("The client has left {}: {error}", self.asgi.shown(self.scope.bind(py))),
-            );
-            self.break_off(py, false);
-        } else {
-            let text = if self.response.has_begun() {
-                "Error handling request".to_owned()
-            } else {
-                format!("Error handling request {}", self.asgi.shown(self.scope.bind(py)))
-            };
-            service.log_exception(py, &text, &error);
-            self.break_off(py, true);
-        }
-        if cancelled { Err(error) } else { Ok(()) }
-    }
-
-    /// Ends a response that will not be completed: by 500 where nothing was sent and `tell`, else by the end of the
-    /// connection, so that the client sees that it is incomplete.
-    pub(super) fn break_off(&mut self, py: Python<'_>, tell: bool) {
-        self.conclude(py, tell.then_some(|response: &mut Response, date: &[u8]| response.fail(500, date)));
-    }
-
-    /// As [`Self::break_off`], with an answer of the server's.
-    pub(super) fn conclude(&mut self, py: Python<'_>, answer: Option<impl FnOnce(&mut Response, &[u8])>) {
-        if self.response.is_complete() || self.client == Client::Gone {
-            return;
-        }
-        let asgi = Arc::clone(&self.asgi);
-        let token = self.token;
-        let Some(mut connection) = asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
-            return;
-        };
-        let timed_out = !connection.socket.answer();
-        if timed_out {
-            connection.abandon();
-        } else if let Some(answer) = answer.filter(|_| !self.response.has_begun()) {
-            let mut date = asgi.date();
-            answer(&mut self.response, date.at(unix() / SECOND));
-            drop(date);
-            if matches!(connection.transmit(&mut self.response.parcel), Sent::Failed(_)) {
-                connection.abandon();
-            }
-        } else {
-            connection.abandon();
-        }
-        let counted = timed_out && self.was_answered_instead();
-        self.settle(py, &connection, counted);
-        self.client = Client::Gone;
-        self.part(py, connection);
-    }
-}
-
-/// Whether one of the exceptions behind this one is an `OSError`, which frameworks turn into errors of their own.
-pub(super) fn caused_by_us(py: Python<'_>, error: &PyErr) -> bool {
-    let mut cause = error.cause(py);
-    for _ in 0..8 {
-        match cause {
-            Some(error) if error.is_instance_of::<PyOSError>(py) => return true,
-            Some(error) => cause = error.cause(py),
-            None => return false,
-        }
-    }
-    false
-}
-
-/// Lets those who wait look again.
-pub(super) fn wake(py: Python<'_>, futures: Vec<Py<PyAny>>) {
-    for future in futures {
-        let future = future.bind(py);
-        let woken = (|| {
-            if !future.call_method0(intern!(py, "done"))?.is_truthy()? {
-                future.call_method1(intern!(py, "set_result"), (py.None(),))?;
-            }
-            Ok::<_, PyErr>(())
-        })();
-        if let Err(error) = woken {
-            error.write_unraisable(py, Some(future));
-        }
     }
 }
 

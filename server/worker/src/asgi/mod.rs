@@ -12,8 +12,10 @@
 
 mod awaitable;
 mod call;
+mod ending;
 mod exchange;
 mod message;
+mod news;
 mod registry;
 mod response;
 mod scope;

@@ -45,6 +45,7 @@ pub(super) struct Moment<'a> {
 }
 
 /// See the module's text.
+#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 pub(super) struct Response {
     question: Question,
     /// The client has said that it takes trailers.

@@ -3,6 +3,7 @@
 //! A dict per listener holds what never changes, and a place for everything else; it is copied for each request. Names of
 //! header fields are remembered in lower case, so that a request makes no bytes object of them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -33,6 +34,8 @@ pub(super) struct ScopeFactory {
     /// Of the lifespan.
     state: Py<PyDict>,
     extensions: Py<PyDict>,
+    /// Without a slash at its end.
+    root_path: String,
     /// Names in lower case, by names as sent.
     names: Mutex<HashMap<Box<[u8]>, Py<PyBytes>>>,
 }
@@ -83,6 +86,7 @@ impl ScopeFactory {
         template.set_item(intern!(py, "http_version"), intern!(py, "1.1"))?;
         template.set_item(intern!(py, "scheme"), intern!(py, "http"))?;
         template.set_item(intern!(py, "query_string"), PyBytes::new(py, b""))?;
+        let root_path = root_path.trim_end_matches('/');
         template.set_item(intern!(py, "root_path"), PyString::intern(py, root_path))?;
         let server = |address: &ServerAddress| -> PyResult<Server> {
             Ok(match address {
@@ -103,6 +107,7 @@ impl ScopeFactory {
             version: version.unbind(),
             state,
             extensions: extensions.unbind(),
+            root_path: root_path.to_owned(),
             names: Mutex::default(),
         })
     }
@@ -149,7 +154,8 @@ impl ScopeFactory {
         if head.forwarded_scheme() == Some(Scheme::Https) {
             scope.set_item(intern!(py, "scheme"), intern!(py, "https"))?;
         }
-        let path = head.path(raw);
+        let path = self.full_path(head.path(raw));
+        let path = &*path;
         scope.set_item(intern!(py, "path"), decoded(py, path))?;
         scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, path))?;
         let query = head.query(raw);
@@ -187,6 +193,17 @@ impl ScopeFactory {
         extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
         scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(scope)
+    }
+
+    /// The specification wants `root_path` at the beginning of the path. Some proxies have taken it away, and some not.
+    fn full_path<'a>(&self, path: &'a [u8]) -> Cow<'a, [u8]> {
+        let root = self.root_path.as_bytes();
+        match path.strip_prefix(root) {
+            Some([] | [b'/', ..]) => Cow::Borrowed(path),
+            // `*`, and the targets of proxies.
+            _ if !path.starts_with(b"/") => Cow::Borrowed(path),
+            _ => Cow::Owned([root, path].concat()),
+        }
     }
 
     fn headers<'py>(&self, py: Python<'py>, connection: &Connection) -> PyResult<Bound<'py, PyList>> {

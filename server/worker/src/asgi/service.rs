@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use podicorn_http::Head;
 use podicorn_http::date::DateCache;
 use podicorn_http::response::RequestMethod;
 use podicorn_http::websocket::{DeflatePolicy, Handshake, is_upgrade, subprotocols};
@@ -20,19 +19,20 @@ use super::response::{Parts, Response};
 use super::scope::{ScopeFactory, takes_trailers};
 use super::step::TaskMaker;
 use super::websocket::Session;
-use crate::clock::{Nanos, monotonic};
+use crate::clock::{Nanos, SECOND, monotonic, unix};
 use crate::engine::Core;
 use crate::listener::ServerAddress;
 use crate::options::Asgi as Options;
-use crate::reactor::Ready;
-use crate::reactor::socket::Peer;
+use crate::reactor::{Reactor, Ready};
 use crate::wsgi::hooks::RequestView;
 use crate::wsgi::response::Question;
 use crate::wsgi::service::Service;
-use crate::wsgi::text::native;
 
 /// Memory of ended responses that is kept for later ones.
 const SPARE: usize = 64;
+
+/// RFC 9110 §5.6.7.
+const DATE_BYTES: usize = 29;
 
 /// The messages of `receive`.
 pub(super) struct Messages {
@@ -68,7 +68,7 @@ impl Messages {
 
 /// What the binding uses of the loop.
 struct Loop {
-    event_loop: Py<PyAny>,
+    object: Py<PyAny>,
     tasks: TaskMaker,
     /// `engine.turn`, and the context in which it is called.
     turn: Py<PyAny>,
@@ -123,7 +123,7 @@ impl Asgi {
             done: Py::new(py, Done)?,
             scopes: ScopeFactory::new(py, listeners, &options.root_path, state, options.files)?,
             event_loop: Loop {
-                event_loop: event_loop.clone().unbind(),
+                object: event_loop.clone().unbind(),
                 tasks: TaskMaker::new(event_loop, options.eager && py.version_info() >= (3, 12))?,
                 turn: turn.unbind(),
                 context: py.import("contextvars")?.call_method0("copy_context")?.unbind(),
@@ -149,8 +149,10 @@ impl Asgi {
         self.registry.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn date(&self) -> MutexGuard<'_, DateCache> {
-        self.date.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The Date field's value.
+    pub(super) fn date(&self) -> [u8; DATE_BYTES] {
+        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        date.at(unix() / SECOND).try_into().unwrap_or([b' '; DATE_BYTES])
     }
 
     fn spare(&self) -> MutexGuard<'_, Vec<Parts>> {
@@ -167,7 +169,7 @@ impl Asgi {
 
     /// A future of the loop.
     pub(super) fn future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.event_loop.event_loop.bind(py).call_method0(intern!(py, "create_future"))
+        self.event_loop.object.bind(py).call_method0(intern!(py, "create_future"))
     }
 
     pub(super) fn is_cancellation(&self, py: Python<'_>, error: &PyErr) -> bool {
@@ -185,7 +187,7 @@ impl Asgi {
     pub(crate) fn work(this: &Arc<Self>, py: Python<'_>) {
         this.scheduled.store(false, Ordering::Relaxed);
         loop {
-            let happenings = this.core.with(|reactor| reactor.take_happenings()).unwrap_or_default();
+            let happenings = this.core.with(Reactor::take_happenings).unwrap_or_default();
             for happening in happenings {
                 let party = this.registry(py).whose(py, happening.token);
                 if let Some(party) = party {
@@ -214,7 +216,7 @@ impl Asgi {
             let scheduled = (|| {
                 let keywords = PyDict::new(py);
                 keywords.set_item(intern!(py, "context"), &self.event_loop.context)?;
-                let event_loop = self.event_loop.event_loop.bind(py);
+                let event_loop = self.event_loop.object.bind(py);
                 event_loop.call_method(intern!(py, "call_soon"), (&self.event_loop.turn,), Some(&keywords))
             })();
             if let Err(error) = scheduled {
@@ -370,7 +372,7 @@ impl Asgi {
                 cancel.call0()?;
                 return Ok(None);
             }
-            let event_loop = self.event_loop.event_loop.bind(py);
+            let event_loop = self.event_loop.object.bind(py);
             event_loop.call_method1(intern!(py, "call_later"), (self.grace, cancel)).map(Some)
         })();
         match timer {
@@ -381,42 +383,5 @@ impl Asgi {
             Ok(None) => {}
             Err(error) => error.write_unraisable(py, None),
         }
-    }
-
-    // ---- words ----
-
-    /// A request in a line of the log.
-    pub(super) fn shown(&self, scope: &Bound<'_, PyDict>) -> String {
-        let part =
-            |key: &str| scope.get_item(key).ok().flatten().map(|value| value.to_string()).unwrap_or_default();
-        format!("{} {}", part("method"), part("path"))
-    }
-
-    /// What `post_request` gets for an environ: the variables that Gunicorn's ASGI worker gives.
-    pub(super) fn hook_environ<'py>(
-        &self,
-        py: Python<'py>,
-        peer: Peer,
-        asked: &Head,
-        raw: &[u8],
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let environ = PyDict::new(py);
-        environ.set_item("REQUEST_METHOD", native(py, asked.method(raw)))?;
-        environ.set_item("RAW_URI", native(py, asked.target(raw)))?;
-        let mut path = Vec::new();
-        podicorn_http::target::percent_decode(asked.path(raw), &mut path);
-        environ.set_item("PATH_INFO", native(py, &path))?;
-        environ.set_item("QUERY_STRING", native(py, asked.query(raw)))?;
-        environ.set_item("SERVER_PROTOCOL", asked.version().to_string())?;
-        let address = match peer {
-            Peer::Internet(address) => address.ip().to_string(),
-            Peer::Local => String::new(),
-        };
-        environ.set_item("REMOTE_ADDR", address)?;
-        for (_, name, value) in asked.fields(raw) {
-            let name = String::from_utf8_lossy(name).to_uppercase().replace('-', "_");
-            environ.set_item(format!("HTTP_{name}"), native(py, value))?;
-        }
-        Ok(environ)
     }
 }

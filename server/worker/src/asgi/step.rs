@@ -1,4 +1,4 @@
-//! CPython's own way to step a coroutine and to make a task.
+//! `CPython`'s own way to step a coroutine and to make a task.
 #![allow(unsafe_code)] // PyIter_Send and PyObject_Vectorcall, which pyo3 does not wrap
 
 use std::ptr;

@@ -106,7 +106,7 @@ pub(crate) struct Reactor {
     /// Requests that have begun to run since the last turn, and what running requests are to be told.
     hosted: Vec<Token>,
     happenings: Vec<Happening>,
-    /// WebSockets that have more to read than one turn allows, and a buffer for frames.
+    /// Tokens of those WebSocket connections that have more to read than one turn allows, and a buffer for frames.
     unread: Vec<Token>,
     frames: Vec<u8>,
     /// Set where another loop waits for this one.

@@ -311,18 +311,14 @@ impl Reactor {
         let Some(socket) = connection.websocket.as_mut().filter(|socket| !socket.parted) else {
             return Next::Over;
         };
-        match socket.take() {
-            Some(message) => {
-                if socket.held_back {
-                    self.make_use_of_room(token, now);
-                }
-                Next::Message(message)
-            }
-            None => {
-                socket.wanted = true;
-                Next::Wait
-            }
+        let Some(message) = socket.take() else {
+            socket.wanted = true;
+            return Next::Wait;
+        };
+        if socket.held_back {
+            self.make_use_of_room(token, now);
         }
+        Next::Message(message)
     }
 
     // ---- out ----

@@ -19,11 +19,13 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 
 use self::message::Message;
 use super::awaitable::{Purpose, Waiting};
-use super::exchange::{Client, Exchange, News, Polled, caused_by_us, client_is_gone, wake};
+use super::ending::caused_by_us;
+use super::exchange::{Client, Exchange, Polled, client_is_gone};
 use super::message::each_header;
+use super::news::{News, wake};
 use super::registry::{CallNumber, Party};
 use super::response::Response;
-use crate::clock::{Nanos, SECOND, monotonic, unix};
+use crate::clock::{Nanos, monotonic};
 use crate::reactor::live::{Asked, Event, Push};
 use crate::reactor::outbound::SharedBytes;
 use crate::reactor::websocket::{BY_REFERENCE, Message as Received, Next, Outgoing};
@@ -244,7 +246,7 @@ impl Session {
             response.head.clear();
             return Err(error);
         }
-        response.switch(asgi.date().at(unix() / SECOND));
+        response.switch(&asgi.date());
         let codec = Codec::new(asgi.max_message_size, self.handshake.deflate());
         let (token, parcel) = (self.request.token, &mut response.parcel);
         let upgraded = asgi.core.with(|reactor| reactor.upgrade(token, codec, parcel, monotonic()));

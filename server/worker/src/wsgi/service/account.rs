@@ -9,7 +9,6 @@ use super::{Orders, Service};
 use crate::access_log::{AccessLog, Record};
 use crate::clock::{Nanos, monotonic};
 use crate::reactor::conn::Connection;
-use crate::slot::SharedSlot;
 use crate::wsgi::hooks::RequestHooks;
 
 /// A request that has begun and is to be counted when it ends.
@@ -60,10 +59,6 @@ impl Service {
 
     pub(crate) fn app(&self) -> &Py<PyAny> {
         &self.app
-    }
-
-    pub(crate) fn slot(&self) -> &SharedSlot {
-        &self.slot
     }
 
     pub(crate) fn orders(&self) -> &Orders {
