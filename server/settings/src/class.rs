@@ -11,6 +11,8 @@ pub enum WorkerClass {
     Sync,
     /// `threads` requests at a time; connections are kept.
     Gthread,
+    /// An event loop; a task for each request of an ASGI app.
+    Asgi,
 }
 
 /// The name of a worker type as Gunicorn writes it: alias, class.
@@ -27,7 +29,8 @@ const GUNICORN: &[(&str, &str)] = &[
 
 impl WorkerClass {
     /// Every type, by its alias.
-    const AVAILABLE: &[(&str, Self)] = &[("sync", Self::Sync), ("gthread", Self::Gthread)];
+    const AVAILABLE: &[(&str, Self)] =
+        &[("sync", Self::Sync), ("gthread", Self::Gthread), ("asgi", Self::Asgi)];
 
     /// The type that `-k` names: an alias, a dotted class, `module:Class`, or `egg:gunicorn#alias`.
     pub(crate) fn named(text: &str) -> Option<Self> {
@@ -55,6 +58,7 @@ impl WorkerClass {
         match self {
             Self::Sync => "sync",
             Self::Gthread => "gthread",
+            Self::Asgi => "asgi",
         }
     }
 }
@@ -111,8 +115,15 @@ mod tests {
     }
 
     #[test]
+    fn every_spelling_of_asgi_is_asgi() {
+        for text in ["asgi", "egg:gunicorn#asgi", "gunicorn.workers.gasgi.ASGIWorker"] {
+            assert_eq!(WorkerClass::named(text), Some(WorkerClass::Asgi), "{text}");
+        }
+    }
+
+    #[test]
     fn other_types_are_refused_by_name() {
-        for text in ["gevent", "gunicorn.workers.ggevent.GeventWorker", "egg:gunicorn#asgi", "eventlet"] {
+        for text in ["gevent", "gunicorn.workers.ggevent.GeventWorker", "egg:gunicorn#tornado", "eventlet"] {
             assert_eq!(WorkerClass::named(text), None, "{text}");
             assert!(WorkerClass::refusal(text).starts_with("of Gunicorn's worker types"), "{text}");
         }

@@ -14,6 +14,7 @@
 //! - Descriptors given to this module by number belong to it from then on.
 
 mod access_log;
+mod asgi;
 mod clock;
 mod descriptor;
 mod engine;

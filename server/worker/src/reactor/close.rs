@@ -70,6 +70,11 @@ impl Reactor {
             Self::unregister(&self.epoll, &mut connection);
             connection.socket.shut_down();
         }
+        match connection.phase {
+            Phase::Live => self.lost(token, connection),
+            Phase::WebSocket => self.lost_websocket(token, &mut connection),
+            _ => {}
+        }
     }
 
     /// Takes no more connections, or only those that already wait in the accept queue.

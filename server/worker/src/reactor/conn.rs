@@ -10,9 +10,11 @@ use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use podicorn_http::{BodyDecoder, BodyKind, Head, ParserConfig, Reject, parse_head_into};
 
+use super::live::Live;
 use super::outbound::Outbound;
 use super::socket::{Peer, Socket};
 use super::watchdog::Watch;
+use super::websocket::WebSocket;
 use crate::clock::Nanos;
 
 /// RFC 9110 §15.2.1.
@@ -34,8 +36,12 @@ pub(crate) enum Phase {
     Head,
     /// Reading as much of the body as is to be complete before Python is called.
     Body,
-    /// The request waits for, or is with, the app.
+    /// The request waits for the app, or is with it together with the connection.
     Request,
+    /// The request is with the app, and the connection is here: see [`super::live`].
+    Live,
+    /// It is a WebSocket: see [`super::websocket`].
+    WebSocket,
     /// Sending what is left of the response.
     Sending,
     /// The response is out and FIN is sent; what the client still sends is thrown away, so that it gets no RST.
@@ -93,6 +99,9 @@ pub(crate) struct Connection {
     pub(super) kept: bool,
     /// The watchdog's note of the present request.
     pub(super) watch: Option<Watch>,
+    pub(super) live: Live,
+    /// Set in [`Phase::WebSocket`].
+    pub(super) websocket: Option<Box<WebSocket>>,
     pub(crate) outbound: Outbound,
     /// When the first byte of the request came; 0: none yet.
     pub(crate) arrived: Nanos,
@@ -132,6 +141,8 @@ impl Connection {
             given_away: false,
             kept: false,
             watch: None,
+            live: Live::default(),
+            websocket: None,
             outbound: Outbound::default(),
             arrived: 0,
             moved: 0,
@@ -211,7 +222,9 @@ impl Connection {
                     self.read_head(rules)
                 }
                 Phase::Body => self.read_body(&scratch[std::mem::take(&mut fresh)], rules),
-                Phase::Request | Phase::Sending | Phase::Lingering => return Advance::Wait,
+                Phase::Request | Phase::Live | Phase::WebSocket | Phase::Sending | Phase::Lingering => {
+                    return Advance::Wait;
+                }
             };
             match step {
                 Ok(true) if self.phase == Phase::Request => return Advance::Ready,
@@ -287,7 +300,7 @@ impl Connection {
 
     /// Asks the client for the body. The few bytes fit an empty send buffer; a client that cannot take them is not
     /// going to send a body either and meets the stall deadline.
-    fn send_continue(&mut self) {
+    pub(super) fn send_continue(&mut self) {
         if std::mem::take(&mut self.continue_due) {
             let _ = self.socket.send(CONTINUE);
         }

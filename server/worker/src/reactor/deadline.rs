@@ -78,6 +78,10 @@ impl Reactor {
                 }
                 self.close(token);
             }
+            Deadline::Live => self.judge(token, now),
+            Deadline::Ping => self.ping(token, now),
+            Deadline::Pong => self.miss_pong(token, now),
+            Deadline::Closing => self.give_up_websocket(token, now),
             Deadline::Linger => self.close(token),
             Deadline::Silence | Deadline::KeepAlive => self.end_idle(token, now),
         }

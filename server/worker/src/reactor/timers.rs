@@ -22,9 +22,17 @@ pub(crate) enum Deadline {
     Silence = 4,
     /// The first byte of the next request on a connection that is kept.
     KeepAlive = 5,
+    /// The client, in either direction, while its request runs.
+    Live = 6,
+    /// The next Ping to a WebSocket.
+    Ping = 7,
+    /// A WebSocket's answer to a Ping.
+    Pong = 8,
+    /// A WebSocket's answer to a Close.
+    Closing = 9,
 }
 
-pub(crate) const KINDS: usize = 6;
+pub(crate) const KINDS: usize = 10;
 const ALL: [Deadline; KINDS] = [
     Deadline::Head,
     Deadline::Body,
@@ -32,6 +40,10 @@ const ALL: [Deadline; KINDS] = [
     Deadline::Linger,
     Deadline::Silence,
     Deadline::KeepAlive,
+    Deadline::Live,
+    Deadline::Ping,
+    Deadline::Pong,
+    Deadline::Closing,
 ];
 const NONE: u32 = u32::MAX;
 
@@ -140,7 +152,7 @@ mod tests {
     use super::*;
 
     fn timers() -> Timers {
-        Timers::new([Some(10), Some(30), None, Some(5), None, None])
+        Timers::new([Some(10), Some(30), None, Some(5), None, None, None, None, None, None])
     }
 
     #[test]
