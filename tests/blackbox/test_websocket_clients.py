@@ -160,7 +160,7 @@ def test_wsproto(serve):
     assert client.next() == Pong(b"between")
     assert client.message() == b"a" * 100 + b"b" * 100
     client.send(CloseConnection(4000, "bye"))
-    assert client.next() == CloseConnection(4000)
+    assert client.next() == CloseConnection(4000, "")
     assert client.socket.recv(1) == b""
 
 
