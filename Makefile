@@ -100,10 +100,10 @@ venv: ## The environment with the server, built from this checkout.
 
 .PHONY: venv-tests
 venv-tests:
-	@dev/prepare.sh
+	@dev/prepare.sh tests
 	@dev/venv.sh '$(VENV)' tests
 
 .PHONY: clean
 clean: ## Remove this checkout's environment and the build cache.
-	rm -rf '$(VENV)' '$(VENV).lock' '$(BENCH_VENV)' '$(BENCH_VENV).lock' '$(CARGO_TARGET_DIR)' server/build server/python/podicorn.egg-info
+	rm -rf '$(VENV)' '$(VENV).lock' '$(BENCH_VENV)' '$(BENCH_VENV).lock' '$(CARGO_TARGET_DIR)' '$(PODICORN_CACHE)'/podicorn-go-build* server/build server/python/podicorn.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

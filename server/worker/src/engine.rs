@@ -21,6 +21,7 @@ use crate::asgi::service::{Asgi, Attachment};
 use crate::clock::{Nanos, monotonic, synchronise};
 use crate::error::EngineError;
 use crate::listener::{Listener, ServerAddress};
+use crate::memory::keep_free_memory;
 use crate::options::{Asgi as AsgiOptions, Options};
 use crate::reactor::conn::{Connection, Rules};
 use crate::reactor::table::Token;
@@ -172,6 +173,20 @@ impl Core {
     }
 }
 
+/// The app has forked, so a child may hold copies of the connections' descriptors.
+static HAS_FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the app has ever forked. Programs that it starts do not count: descriptors are close-on-exec.
+pub(crate) fn has_forked() -> bool {
+    HAS_FORKED.load(Ordering::Relaxed)
+}
+
+/// The hook for `os.register_at_fork(before=…)`.
+#[pyfunction]
+pub(crate) fn _before_fork() {
+    HAS_FORKED.store(true, Ordering::Relaxed);
+}
+
 /// The hook for `os.register_at_fork(after_in_child=…)`.
 #[pyfunction]
 pub(crate) fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
@@ -196,6 +211,7 @@ fn register_after_fork(py: Python<'_>, core: &Arc<Core>) -> PyResult<()> {
     if !REGISTERED.swap(true, Ordering::Relaxed) {
         let hook = wrap_pyfunction!(_after_fork_in_child, py)?;
         let arguments = PyDict::new(py);
+        arguments.set_item("before", wrap_pyfunction!(_before_fork, py)?)?;
         arguments.set_item("after_in_child", hook)?;
         py.import("os")?.call_method("register_at_fork", (), Some(&arguments))?;
     }
@@ -443,6 +459,7 @@ impl Engine {
         app: Py<PyAny>,
         error_log: Py<PyAny>,
     ) -> PyResult<Self> {
+        keep_free_memory();
         let options = Options::read(options)?;
         let listeners = listeners
             .iter()

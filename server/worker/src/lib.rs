@@ -22,6 +22,7 @@ mod error;
 mod fork;
 mod gthread;
 mod listener;
+mod memory;
 mod options;
 mod reactor;
 mod slot;
@@ -55,7 +56,7 @@ mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::engine::{_after_fork_in_child, Engine};
+    use super::engine::{_after_fork_in_child, _before_fork, Engine};
     #[pymodule_export]
     use super::error::SlotLost;
     #[pymodule_export]

@@ -8,6 +8,9 @@
 //! it alone, so it passes it on (the **nudge**, an eventfd that all workers watch exclusively). If the connection is still
 //! there when the worker has next answered a request, the others must be busy too, and it takes it: clients that keep
 //! their connections and always have a next request must not lock new ones out.
+//!
+//! A worker that is alone takes no turns: its listeners stay where they are. With enough to do it, too, takes one connection
+//! for each request that it has answered: what waits in the kernel's queue can still go to a worker that is yet to come.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -210,13 +213,19 @@ impl Reactor {
     /// Keeps the listeners in epoll as long as a connection is welcome.
     pub(super) fn welcome_connections(&mut self, now: Nanos) {
         let room = self.table.len() < self.acceptor.most || self.evictable(now).is_some();
-        let busy = self.is_busy();
+        let busy = self.is_busy() && !self.keeps_listening();
         self.acceptor.welcome(room, busy);
     }
 
     /// Whether there are as many requests as can be served at a time.
     fn is_busy(&self) -> bool {
         self.running + self.ready.len() >= self.capacity
+    }
+
+    /// Whether listeners need not leave epoll: there is nobody to take turns with, and the wait that an armed listener
+    /// would end never begins while a request waits.
+    fn keeps_listening(&self) -> bool {
+        self.inline && self.slot.is_alone()
     }
 
     /// Accepts at most one connection.
@@ -230,7 +239,10 @@ impl Reactor {
         }
         while let Some(number) = self.acceptor.candidate() {
             let busy = self.is_busy() && self.acceptor.mode == Mode::Open;
-            if busy && !self.take_in_spite_of_work(now) {
+            if busy && self.keeps_listening() && !self.acceptor.credit {
+                return;
+            }
+            if busy && !self.keeps_listening() && !self.take_in_spite_of_work(now) {
                 return;
             }
             if self.table.len() >= self.acceptor.most && !self.evict(now) {
@@ -241,7 +253,11 @@ impl Reactor {
                     self.acceptor.turn = number + 1;
                     self.acceptor.declined &= busy;
                     self.acceptor.credit &= !busy;
-                    self.acceptor.disarm(number);
+                    if self.keeps_listening() {
+                        self.acceptor.listeners[number].arrivals = false;
+                    } else {
+                        self.acceptor.disarm(number);
+                    }
                     let trusted = self.acceptor.trusted.trusts(&peer);
                     let token = self.table.insert(Box::new(Connection::new(socket, peer, number, trusted)));
                     self.slot.accepted(self.table.len() as u32);

@@ -24,6 +24,8 @@ pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const KEPT_BODY: usize = 16 * 1024;
 /// Bytes for a head that an idle connection keeps: most heads fit, and ten thousand of them are ten megabytes.
 const KEPT_HEAD: usize = 1024;
+/// A client that has sent so many bytes of a body gets memory for all of it at once.
+const EARNEST: usize = 64 * 1024;
 /// How much one read asks for. Connections share one buffer of this size, so it stays in the processor's cache.
 pub(super) const READ_BYTES: usize = 64 * 1024;
 
@@ -310,6 +312,12 @@ impl Connection {
         let room = rules.body_buffer.saturating_sub(self.body.len());
         // What follows a complete request stays behind its head: it may be the next one.
         let progress = if self.raw.len() == start {
+            if self.body.len() >= EARNEST
+                && let Some(length) = self.decoder.remaining()
+            {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                self.body.reserve_exact(length.min(room));
+            }
             let progress = self.decoder.decode(fresh, &mut self.body, room)?;
             self.raw.extend_from_slice(&fresh[progress.consumed..]);
             progress
