@@ -4,8 +4,20 @@ import os
 import time
 
 
-def application(environ, start_response):
+def application(*arguments):
+    if len(arguments) == 3:
+        return in_loop(*arguments)
+    _, start_response = arguments
     time.sleep(0.005)
     body = str(os.getpid()).encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+
+async def in_loop(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise NotImplementedError
+    time.sleep(0.005)
+    body = str(os.getpid()).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": body})

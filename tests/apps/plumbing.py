@@ -10,7 +10,13 @@ import gate_client
 from probe import answer
 
 
-def application(environ, start_response):
+def application(*arguments):
+    """The same for both worlds, as ``probe.app``."""
+    if len(arguments) == 3:
+        import probe_asgi
+
+        return probe_asgi.app(*arguments)
+    environ, start_response = arguments
     query = {key: values[-1] for key, values in parse_qs(environ["QUERY_STRING"]).items()}
     return globals()["do_" + environ["PATH_INFO"].strip("/").replace("-", "_")](environ, start_response, query)
 

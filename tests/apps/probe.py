@@ -45,7 +45,13 @@ def application(environ, start_response):
     return handler(environ, start_response, rest, query)
 
 
-app = application
+def app(*arguments):
+    """The same for both worlds: as an ASGI app it is that of ``probe_asgi``, whose routes have the same names."""
+    if len(arguments) == 3:
+        import probe_asgi
+
+        return probe_asgi.app(*arguments)
+    return application(*arguments)
 
 
 @route("")
@@ -95,6 +101,7 @@ def environ_dump(environ, start_response, rest, query):
     )
 
 
+@route("block")
 @route("hold")
 def hold(environ, start_response, rest, query):
     """Waits at the test's gate before it answers."""
@@ -342,6 +349,14 @@ def no_body(environ, start_response, rest, query):
     """A status that has no body, from an app that gives one."""
     start_response(f"{rest} No body", [("Content-Type", "text/plain")])
     return [b"must not be sent"]
+
+
+@route("early-hints")
+def early_hints(environ, start_response, rest, query):
+    """Two 103 responses, then the page."""
+    environ["wsgi.early_hints"]([("Link", "</style.css>; rel=preload; as=style")])
+    environ["wsgi.early_hints"]([("Link", "</script.js>; rel=preload; as=script"), ("X-Hint", "second")])
+    return answer(start_response, "hinted\n", headers=[("X-Final", "yes")])
 
 
 @route("lazy-start")

@@ -14,6 +14,7 @@ from bench.servers import FAMILIES
 
 #: What can be chosen beside the scenarios; "scaling" stands for all of its scenarios.
 SECTIONS = ("memory", "scaling")
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CACHE = Path(os.environ.get("PODICORN_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
 
@@ -39,7 +40,7 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--servers", type=names(tuple(FAMILIES)), default=tuple(FAMILIES), metavar="NAME,…", help=", ".join(FAMILIES)
     )
-    parser.add_argument("--rounds", type=int, help="rounds of each scenario [7; quick: 3]")
+    parser.add_argument("--rounds", type=int, help="rounds of each scenario [5; quick: 3]")
     parser.add_argument("--seconds", type=int, help="length of one measurement [2; quick: 1]")
     parser.add_argument(
         "--output",
@@ -64,14 +65,16 @@ def chosen(arguments: argparse.Namespace) -> tuple[str, ...]:
 
 
 def stop(number: int, frame: FrameType | None) -> None:
-    """TERM and HUP end the run as Ctrl-C does: through every ``finally``."""
+    """The run ends through every ``finally``, which nothing may interrupt."""
+    for each in STOPPING:
+        signal.signal(each, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main() -> int:
     """The exit code: 0 if the run is whole, whatever it says."""
     arguments = options()
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in STOPPING:
         signal.signal(number, stop)
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
@@ -84,7 +87,7 @@ def main() -> int:
         plan = measure.Plan(
             scenarios=tuple(s for s in scenarios.ALL if s.name in wanted),
             families=arguments.servers,
-            rounds=arguments.rounds or (3 if arguments.quick else 7),
+            rounds=arguments.rounds or (3 if arguments.quick else 5),
             seconds=arguments.seconds or (1 if arguments.quick else 2),
             warm_up=0.2 if arguments.quick else 0.4,
             programs=Path(sys.prefix) / "bin",

@@ -96,6 +96,7 @@ def measured(server: Running, scenario: Scenario, number: int, plan: Plan, gener
     if load.requests == 0:
         raise Failed(f"{server.name} answered nothing in {scenario.name}:\n{server.said()}")
     per_request = 1e6 / load.requests
+    memory = {pid: proc.pss_kib(pid) for pid in after}
     return Sample(
         scenario=scenario.name,
         server=server.name,
@@ -107,8 +108,8 @@ def measured(server: Running, scenario: Scenario, number: int, plan: Plan, gener
         cpu_us=cpu.total * per_request,
         p50_us=load.p50_us,
         p99_us=load.p99_us,
-        pss_worker=proc.pss_kib(cpu.busiest),
-        pss_tree=sum(proc.pss_kib(pid) for pid in after),
+        pss_worker=memory[cpu.busiest],
+        pss_tree=sum(memory.values()),
         server_busy=cpu.total / load.seconds,
         wrk_busy=load.busy,
         errors=load.errors,
@@ -138,9 +139,12 @@ def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> lis
     try:
         for name in names:
             contender = CONTENDERS[name]
-            server = Running(contender, first.app, plan.directory, plan.programs, cores=cores, workers=first.workers)
-            servers[name] = server
+            servers[name] = Running(
+                contender, first.app, plan.directory, plan.programs, cores=cores, workers=first.workers
+            )
+        for server in servers.values():
             server.wait_ready(request(first))
+        for server in servers.values():
             server.settle()
             for scenario in scenarios:
                 check(server, scenario)

@@ -27,17 +27,23 @@ COLOURS = {
 }
 
 
-def draw(result: "Result", directory: Path) -> None:
-    """Every picture that the result has figures for."""
+def draw(result: "Result", directory: Path) -> list[str]:
+    """Every picture that the result has figures for; their names."""
     # Text stays text, and the same result gives the same file.
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "podicorn", "font.size": 9})
-    if result.samples:
+    drawn = []
+    measured = {sample.scenario for sample in result.samples}
+    if measured & {scenario.name for scenario in scenarios.SCENARIOS}:
         _bars(result, "cpu_us", "CPU-µs per request (log)", directory / "cpu.svg")
         _bars(result, "p99_us", "p99, µs (log)", directory / "p99.svg")
-    if any(sample.scenario.startswith("scaling-") for sample in result.samples):
+        drawn += ["cpu.svg", "p99.svg"]
+    if measured & {scenario.name for scenario in scenarios.SCALING}:
         _scaling(result, directory / "scaling.svg")
+        drawn.append("scaling.svg")
     if result.memory:
         _memory(result, directory / "memory.svg")
+        drawn.append("memory.svg")
+    return drawn
 
 
 def _save(figure: pyplot.Figure, path: Path) -> None:
@@ -56,8 +62,6 @@ def _bars(result: "Result", figure: str, title: str, path: Path) -> None:
     """A group of bars for each scenario, a bar for each package, the rounds' spread on it."""
     measured = {sample.scenario for sample in result.samples}
     rows = [scenario for scenario in scenarios.SCENARIOS if scenario.name in measured]
-    if not rows:
-        return
     families = [name for name in FAMILIES if any(CONTENDERS[s.server].family == name for s in result.samples)]
     canvas, axes = pyplot.subplots(figsize=(11, 4.5))
     width = 0.8 / len(families)

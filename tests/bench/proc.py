@@ -89,14 +89,18 @@ class Cpu:
         return self.user + self.system
 
 
+def own_seconds(pid: int, before: Mapping[int, Stat], after: Mapping[int, Stat]) -> float:
+    """CPU seconds of one process between two snapshots."""
+    start = before.get(pid)
+    spent = after[pid].user + after[pid].system - (start.user + start.system if start else 0)
+    return spent / TICKS_PER_SECOND
+
+
 def used(before: Mapping[int, Stat], after: Mapping[int, Stat]) -> Cpu:
     """What was used in between. A child that ended meanwhile is in its parent's sums."""
 
     def ticks(name: str) -> int:
         return sum(getattr(stat, name) for stat in after.values()) - sum(getattr(s, name) for s in before.values())
 
-    def own(pid: int) -> int:
-        start = before.get(pid)
-        return after[pid].user + after[pid].system - (start.user + start.system if start else 0)
-
-    return Cpu(ticks("user") / TICKS_PER_SECOND, ticks("system") / TICKS_PER_SECOND, max(after, key=own))
+    busiest = max(after, key=lambda pid: own_seconds(pid, before, after))
+    return Cpu(ticks("user") / TICKS_PER_SECOND, ticks("system") / TICKS_PER_SECOND, busiest)

@@ -80,7 +80,7 @@ def scenario_table(scenario: Scenario, samples: Sequence[Sample], label: Label) 
     header = ("", "req/s", "CPU-µs per request", "user + system", "÷ Podicorn", "p50", "p99", "PSS MiB", "busy")
     if logged:
         header += ("logged",)
-    return f"#### {scenario.title}\n\n" + table(header, rows)
+    return f"### {scenario.title}\n\n" + table(header, rows)
 
 
 def scaling_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], label: Label) -> str:
@@ -95,7 +95,7 @@ def scaling_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], labe
         if any(cells):
             rows.append((f"**{label(name)}**" if name.startswith("podicorn") else label(name), *cells))
     header = ("req/s", *(f"{s.workers} worker{'s' * (s.workers > 1)}" for s in scenarios))
-    return "#### Hello, workers on all cores, 64 connections\n\n" + table(header, rows)
+    return "### Hello, workers on all cores, 64 connections\n\n" + table(header, rows)
 
 
 def memory_table(memory: Sequence[Memory], label: Label) -> str:
@@ -112,7 +112,7 @@ def memory_table(memory: Sequence[Memory], label: Label) -> str:
             cells.append(f"{mib(worker.median)} / {mib(total.median)}" if worker and total else "")
         rows.append((f"**{label(name)}**" if name.startswith("podicorn") else label(name), *cells))
     header = ("PSS MiB: a worker / all", *(f"{app}, {count} worker{'s' * (count > 1)}" for app, count in columns))
-    return "#### Memory\n\n" + table(header, rows)
+    return "### Memory\n\n" + table(header, rows)
 
 
 def start_table(starts: Sequence[Start], label: Label) -> str:
@@ -123,7 +123,7 @@ def start_table(starts: Sequence[Start], label: Label) -> str:
         rows.append(
             (f"**{label(name)}**" if name.startswith("podicorn") else label(name), spread(Spread.of(times), three))
         )
-    return "#### A new worker of the Django site\n\n" + table(("", "fork to ready, ms"), rows)
+    return "### A new worker of the Django site\n\n" + table(("", "fork to ready, ms"), rows)
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> str:

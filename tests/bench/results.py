@@ -4,7 +4,8 @@ import json
 import os
 import platform
 import subprocess
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -74,7 +75,7 @@ def verdicts(result: Result) -> list[targets.Verdict]:
     single, four = ([m for m in result.memory if m.workers == workers] for workers in (1, 4))
     return [
         *targets.judge(result.samples, label),
-        *targets.judge_memory(single, four),
+        *targets.judge_memory(single, four, label),
         *targets.judge_starts(result.starts),
     ]
 
@@ -109,17 +110,43 @@ def front_page(result: Result) -> str:
     )
 
 
+def raw(result: Result) -> str:
+    """JSON, with a measurement on each line."""
+
+    def lines(rows: Sequence[Sample | Memory | Start]) -> str:
+        return (
+            "[" + ",".join(f"\n  {json.dumps({k: rounded(v) for k, v in vars(row).items()})}" for row in rows) + "\n ]"
+        )
+
+    parts = {
+        "machine": json.dumps(result.machine),
+        "rounds": str(result.rounds),
+        "seconds": str(result.seconds),
+        "samples": lines(result.samples),
+        "memory": lines(result.memory),
+        "starts": lines(result.starts),
+    }
+    return "{" + ",".join(f'\n "{name}": {text}' for name, text in parts.items()) + "\n}\n"
+
+
+def rounded(value: float | str) -> float | str:
+    """No more digits than mean something."""
+    return round(value, 3) if isinstance(value, float) else value
+
+
 def write(result: Result, output: Path, *, into_checkout: bool) -> None:
     """Files, and the Markdown to the standard output."""
     text = markdown(result)
+    pictures: list[str] = []
     for directory in [output, *([HERE / "results"] if into_checkout else [])]:
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / "result.md").write_text(text)
-        (directory / "result.json").write_text(json.dumps(asdict(result), indent=1) + "\n")
-        plots.draw(result, directory)
+        (directory / "result.json").write_text(raw(result))
+        pictures = plots.draw(result, directory)
+    (output / "result.md").write_text(text)
     if into_checkout:
+        shown = "\n".join(f"![{name}](results/{name})" for name in pictures)
         for page, name, content in (
-            (HERE / "README.md", "result", text),
+            (HERE / "README.md", "result", f"{text}\n{shown}"),
             (CHECKOUT / "README.md", "bench", front_page(result)),
         ):
             page.write_text(report.between(page.read_text(), name, content))

@@ -121,17 +121,17 @@ class Running:
         """SIGSTOP to all, parents first, so that none sees a child stop."""
         self.frozen = self.tree()
         for pid in self.frozen:
-            os.kill(pid, signal.SIGSTOP)
+            send(pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
         """SIGCONT, children first: a supervisor must find a fresh heartbeat when it looks again."""
         was, self.frozen = self.frozen, []
         for pid in reversed(was[1:]):
-            os.kill(pid, signal.SIGCONT)
+            send(pid, signal.SIGCONT)
         if len(was) > 1:
             time.sleep(BEAT_PAUSE)
         if was:
-            os.kill(was[0], signal.SIGCONT)
+            send(was[0], signal.SIGCONT)
 
     def take_log(self) -> int:
         """The number of lines in the access log, which is empty afterwards."""
@@ -156,6 +156,14 @@ class Running:
             pass
         processes.kill_marked(f"BENCH_MARK={self._mark}")
         self._process.wait(10)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """A signal to a process that may be gone."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
 
 
 def close_all(servers: Iterable[Running]) -> None:

@@ -36,8 +36,9 @@ class Scenario:
         return self.body_byte.encode() * self.body_size
 
     def plain(self, family: str) -> str | None:
-        """The plain configuration of a package: its first in this scenario."""
-        return next((name for name in self.contenders if name.partition("-")[0] == family), None)
+        """The configuration that stands for a package: that made for this scenario, else its first here."""
+        mine = [name for name in self.contenders if name.partition("-")[0] == family]
+        return next((name for name in mine if name == f"{family}-{self.name}"), mine[0] if mine else None)
 
 
 def django_page() -> bytes:

@@ -118,8 +118,17 @@ def granian(*options: str) -> Callable[[Launch], list[str]]:
     return arguments
 
 
-#: With its router process: a worker's own HTTP/1.1 socket stays with one client and lets the others wait.
-UWSGI_KEEP_ALIVE = ("--http", "127.0.0.1:{port}", "--http-keepalive")
+#: With its router process: a worker's own HTTP/1.1 socket stays with one client and lets the others wait. Between the
+#: two a unix socket, and larger pieces than a page: small ones wait for an acknowledgement (Nagle), for 40 ms.
+UWSGI_KEEP_ALIVE = (
+    "--http",
+    "127.0.0.1:{port}",
+    "--http-keepalive",
+    "--socket",
+    "{log}.socket",
+    "--http-buffer-size",
+    "32768",
+)
 UWSGI_CLOSE = ("--http-socket", "127.0.0.1:{port}", "--add-header", "Connection: close")
 
 

@@ -171,7 +171,7 @@ def _scaling(samples: Sequence[Measured], scenario: str, label: Callable[[str], 
     return value and Verdict(f"{scenario}: req/s of Podicorn ÷ best peer ({label(peer)})", value, 1.0, True)
 
 
-def judge_memory(single: Sequence[Measured], four: Sequence[Measured]) -> list[Verdict]:
+def judge_memory(single: Sequence[Measured], four: Sequence[Measured], label: Callable[[str], str]) -> list[Verdict]:
     """One worker's PSS against two peers in every app, and the total of four preloaded workers."""
     found = []
     for scenario in dict.fromkeys(sample.scenario for sample in single):
@@ -179,7 +179,7 @@ def judge_memory(single: Sequence[Measured], four: Sequence[Measured]) -> list[V
             value = paired(
                 rounds(single, scenario, "podicorn", "pss_worker"), rounds(single, scenario, peer, "pss_worker")
             )
-            found.append(value and Verdict(f"{scenario}: PSS of a worker ÷ {peer}'s", value, 1.0, False))
+            found.append(value and Verdict(f"{scenario}: PSS of a worker ÷ {label(peer)}'s", value, 1.0, False))
     value = paired(
         rounds(four, "django", "podicorn-preload", "pss_tree"), rounds(four, "django", "gunicorn-preload", "pss_tree")
     )

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.running import Failed
 from bench.scenarios import Scenario
 
 MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3600e6}
@@ -90,7 +91,7 @@ class Generator:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
         end = os.times()
         if done.returncode != 0:
-            raise RuntimeError(f"wrk failed ({done.returncode}): {done.stdout}{done.stderr}")
+            raise Failed(f"wrk failed ({done.returncode}): {done.stdout}{done.stderr}")
         load = parse(done.stdout)
         spent = end.children_user + end.children_system - begin.children_user - begin.children_system
         return replace(load, busy=spent / load.seconds)

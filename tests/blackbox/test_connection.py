@@ -8,7 +8,7 @@ import time
 import pytest
 from podtest import http, processes
 from podtest.server import settle
-from podtest.types import every_type, keeping_types
+from podtest.types import every_type, keeping_types, params, wsgi_types
 from podtest.waiting import wait_until
 
 MIB = 1 << 20
@@ -25,7 +25,7 @@ def big(tmp_path):
 # ---- files ----
 
 
-@every_type
+@wsgi_types
 @pytest.mark.parametrize("option", ["", "--no-sendfile"])
 @pytest.mark.parametrize("how", ["buffered", "raw", "bytesio"])
 def test_a_file_is_sent_whole(serve, big, kind, option, how):
@@ -37,14 +37,14 @@ def test_a_file_is_sent_whole(serve, big, kind, option, how):
     assert server.get(f"/file?path={big}&how={how}", method="HEAD").body == b""
 
 
-@every_type
+@wsgi_types
 def test_a_file_is_sent_from_where_it_was_read_to(serve, big, kind):
     """The position is that of Python's buffer, not of the descriptor, which is further on."""
     server = serve("plumbing:application", *kind)
     assert server.get(f"/file?path={big}&at=10").body == big.read_bytes()[10:]
 
 
-@every_type
+@wsgi_types
 def test_a_file_goes_no_further_than_its_content_length(serve, big, kind):
     server = serve("plumbing:application", *kind)
     assert server.get(f"/file?path={big}&said=1000").body == big.read_bytes()[:1000]
@@ -54,7 +54,7 @@ def test_a_file_goes_no_further_than_its_content_length(serve, big, kind):
             client.read_response()
 
 
-@every_type
+@wsgi_types
 def test_what_has_a_descriptor_but_other_bytes_is_read(serve, tmp_path, kind):
     path = tmp_path / "text.gz"
     path.write_bytes(gzip.compress(b"unpacked" * 1000))
@@ -62,7 +62,7 @@ def test_what_has_a_descriptor_but_other_bytes_is_read(serve, tmp_path, kind):
     assert server.get(f"/file?path={path}&how=gzip").body == b"unpacked" * 1000
 
 
-@every_type
+@wsgi_types
 def test_what_is_written_and_not_flushed_is_sent(serve, tmp_path, kind):
     path = tmp_path / "file"
     path.write_bytes(b"written ")
@@ -70,7 +70,7 @@ def test_what_is_written_and_not_flushed_is_sent(serve, tmp_path, kind):
     assert server.get(f"/file?path={path}&how=unflushed").body == b"written unflushed"
 
 
-@every_type
+@wsgi_types
 def test_an_empty_file(serve, tmp_path, kind):
     path = tmp_path / "empty"
     path.write_bytes(b"")
@@ -78,7 +78,7 @@ def test_an_empty_file(serve, tmp_path, kind):
     assert (response.status, response.header("Content-Length"), response.body) == (200, "0", b"")
 
 
-@every_type
+@wsgi_types
 def test_a_file_that_becomes_shorter_breaks_the_response_off(serve, big, kind):
     server = serve("plumbing:application", *kind)
     with server.connect() as client:
@@ -88,7 +88,7 @@ def test_a_file_that_becomes_shorter_breaks_the_response_off(serve, big, kind):
     assert server.get("/pid").status == 200
 
 
-@every_type
+@wsgi_types
 def test_a_slow_download_of_a_file_holds_no_worker_and_no_memory(serve, tmp_path, kind):
     path = tmp_path / "huge"
     with path.open("wb") as file:
@@ -108,7 +108,7 @@ def test_a_slow_download_of_a_file_holds_no_worker_and_no_memory(serve, tmp_path
         client.close()
 
 
-@keeping_types
+@pytest.mark.parametrize("kind", params("gthread-1", "gthread-4"))
 def test_a_file_leaves_the_connection_open(serve, big, kind):
     server = serve("plumbing:application", *kind)
     with server.connect() as client:
@@ -122,14 +122,14 @@ def test_a_file_leaves_the_connection_open(serve, big, kind):
 # ---- gunicorn.socket ----
 
 
-@every_type
+@wsgi_types
 def test_the_socket_is_there_and_costs_nothing(serve, kind):
     server = serve("plumbing:application", *kind)
     assert server.get("/look").text == "True"
 
 
 @pytest.mark.parity
-@every_type
+@wsgi_types
 @pytest.mark.parametrize("end", ["stop", "return"])
 def test_an_app_can_speak_its_own_protocol(serve, kind, end):
     if end == "return" and kind != ():
@@ -146,7 +146,7 @@ def test_an_app_can_speak_its_own_protocol(serve, kind, end):
     assert server.get("/pid").status == 200
 
 
-@every_type
+@wsgi_types
 def test_what_came_with_the_request_is_given_to_who_takes_the_socket(serve, kind):
     server = serve("plumbing:application", *kind)
     with server.connect() as client:
@@ -155,7 +155,7 @@ def test_what_came_with_the_request_is_given_to_who_takes_the_socket(serve, kind
         assert client.read_to_end() == b"echo early\necho bye\n"
 
 
-@every_type
+@wsgi_types
 def test_a_socket_that_was_taken_has_no_request_timeout(serve, kind):
     server = serve("plumbing:application", *kind, "--request-timeout", "1")
     with server.connect() as client:

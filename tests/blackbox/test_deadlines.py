@@ -157,7 +157,8 @@ def test_an_app_that_takes_too_long_gets_504(serve, kind):
     server.out.wait_for('"GET /sleep/1.5 HTTP/1.1" 504')
     assert int(server.get("/pid").text) == pid
     server.err.wait_for("Request timeout in worker")
-    server.err.wait_for("in sleep")
+    if "asgi" not in kind:  # there it waits in the loop
+        server.err.wait_for("in sleep")
     assert "GET /sleep/1.5" in server.err.text
     assert "Traceback" not in server.err.text
     metrics = server.admin.metrics()
@@ -193,7 +194,7 @@ def test_a_worker_that_does_not_come_back_is_replaced(serve, gate, kind):
     server = serve("probe:app", *kind, "--request-timeout", "1", environment=gate.environment)
     (pid,) = server.admin.pids()
     with server.connect() as client:
-        client.send(http.head("GET", "/hold/stuck"))
+        client.send(http.head("GET", "/block/stuck"))
         gate.wait(1, "stuck")
         assert client.read_response().status == 504
         wait_until(lambda: server.admin.pids() and pid not in server.admin.pids(), "another worker")

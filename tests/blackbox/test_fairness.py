@@ -2,15 +2,15 @@
 
 from collections import Counter
 
+import pytest
 from podtest.load import Load
 from podtest.types import params
-import pytest
 
 #: The busiest worker may have so many times the requests of the idlest.
 SPREAD = 1.3
 
 
-@pytest.mark.parametrize("kind", params("sync", "gthread-1", "gthread-4"))
+@pytest.mark.parametrize("kind", params())
 def test_a_connection_per_request_is_spread_evenly(serve, kind):
     server = serve("pace:application", *kind, "--workers", "8")
     server.admin.wait_workers(8)

@@ -24,6 +24,10 @@ AUTHORITY = (
     "The target of a CONNECT is a host and a port and has no path. Gunicorn splits it like a URL, so that what is "
     "left as the path depends on what the host looks like."
 )
+HTTPS = (
+    "A trusted proxy may say by the target itself that its client came over TLS (RFC 9110 §7.4). Gunicorn looks at "
+    "secure_scheme_headers only."
+)
 
 #: By the name of the case.
 DIFFERENCES = {
@@ -55,6 +59,7 @@ DIFFERENCES = {
     **dict.fromkeys(("valid/018", "valid/023"), Difference("200, 200", "400", HOST)),
     "valid/022": Difference("200, 200", "200, 400", HOST),
     "valid/099": Difference("200", "400", LENGTH),
+    "valid/rfc9112_target_absolute_https_01": Difference("wsgi.url_scheme 'http'", "wsgi.url_scheme 'https'", HTTPS),
     "valid/rfc9112_target_authority_connect_01": Difference("PATH_INFO '443'", "PATH_INFO ''", AUTHORITY),
     "valid/rfc9112_target_authority_ipv6_01": Difference("PATH_INFO '[::1]:443'", "PATH_INFO ''", AUTHORITY),
 }

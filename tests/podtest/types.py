@@ -7,7 +7,10 @@ ALL = {
     "sync": (),
     "gthread-1": ("-k", "gthread"),
     "gthread-4": ("-k", "gthread", "--threads", "4"),
+    "asgi": ("-k", "asgi"),
 }
+#: Those that call a WSGI app.
+WSGI = ("sync", "gthread-1", "gthread-4")
 
 
 def params(*names: str) -> list[object]:
@@ -16,4 +19,5 @@ def params(*names: str) -> list[object]:
 
 
 every_type = pytest.mark.parametrize("kind", params())
-keeping_types = pytest.mark.parametrize("kind", params("gthread-1", "gthread-4"))
+wsgi_types = pytest.mark.parametrize("kind", params(*WSGI))
+keeping_types = pytest.mark.parametrize("kind", params("gthread-1", "gthread-4", "asgi"))

@@ -199,8 +199,8 @@ impl Section {
             (&self.folded[unfolded..], Span::new(unfolded, self.folded.len()))
         } else {
             let raw = &buf[value_start..line.end];
-            let value = trim_ows(raw);
             let lead = raw.iter().take_while(|&&byte| is_ows(byte)).count();
+            let value = trim_ows_end(&raw[lead..]);
             let first = if value.is_empty() { value_start } else { value_start + lead };
             (value, Span::new(first, first + value.len()))
         };

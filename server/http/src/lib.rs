@@ -15,6 +15,8 @@
 //! * **Nothing is allocated per request** when [`Head`], [`BodyDecoder`] and [`response::ResponseHead`] are
 //!   reused; all of what a [`Head`] says are [`Span`]s into the caller's buffer.
 //!
+//! [`websocket`] is what a connection becomes after an upgrade; its contract is there.
+//!
 //! After a [`Reject`] the connection is out of step: answer with [`response::write_error`] and close it.
 
 mod body;
@@ -29,6 +31,7 @@ mod reject;
 mod request_line;
 pub mod response;
 pub mod target;
+pub mod websocket;
 
 pub use body::{BodyDecoder, Progress};
 pub use chunked::ChunkedDecoder;

@@ -352,6 +352,7 @@ fn body_framing() {
         ("Transfer-Encoding: identity\r\nContent-Length: 3\r\n", 400, "no chunked coding"),
         ("Transfer-Encoding: foo, chunked\r\n", 501, "unsupported transfer coding"),
         ("Transfer-Encoding: chunked;q=1\r\n", 501, "unsupported transfer coding"),
+        ("Transfer-Encoding: gzip;level=9, chunked\r\n", 501, "unsupported transfer coding"),
         ("Transfer-Encoding: chunked,\r\n", 501, "unsupported transfer coding"),
         ("Transfer-Encoding:\r\n", 501, "unsupported transfer coding"),
         ("Transfer-Encoding: \"chunked\"\r\n", 501, "unsupported transfer coding"),

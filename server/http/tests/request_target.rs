@@ -67,6 +67,7 @@ fn invalid_targets() {
         ("GET", "http://:80/p"),
         ("GET", "http://u@/p"),
         ("GET", "http://?q"),
+        ("GET", "https:///p"),
         ("GET", "http://h:x/"),
         ("GET", "http://[::1/"),
         ("GET", "http://[:]/"),

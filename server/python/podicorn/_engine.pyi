@@ -1,5 +1,6 @@
 """The HTTP engine, written in Rust (server/worker)."""
 
+from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from logging import Logger
 from typing import Any, Final
@@ -78,6 +79,15 @@ class Engine:
 
     def turn(self) -> bool:
         """One turn that does not wait; true when the worker is to end."""
+
+    def attach(self, event_loop: AbstractEventLoop, *, state: dict[str, Any], finished: Callable[[], object]) -> None:
+        """Serves an ASGI app in this loop, which calls `turn`; `finished` is called when the worker is to end."""
+
+    def close(self) -> None:
+        """Ends what was attached to a loop."""
+
+    def wakeup_fileno(self) -> int:
+        """For `signal.set_wakeup_fd`."""
 
     @property
     def requests(self) -> int:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Left of graceful_timeout for the arbiter to see the exit before it would kill.
 MARGIN = 1.0
+#: Left of it for what an asgi worker has to do behind its last request.
+ASGI_MARGIN = 2.0
 #: How long an exit that is not graceful waits for threads of the app.
 QUICK_PATIENCE = 1.0
 
@@ -49,6 +51,8 @@ class WorkerProcess:
         self._log = worker.log
         self._slot: Any = None
         self._engine: Any = None
+        #: The event loop of an asgi worker.
+        self._asgi: Any = None
         #: The exit code that a signal has asked for.
         self._asked: int | None = None
         #: The exit has begun: signals no longer raise.
@@ -110,9 +114,16 @@ class WorkerProcess:
         become(cfg.uid, cfg.gid, bool(cfg.initgroups))
         self._die_with_arbiter()
         self._log.info("Booting worker with pid: %s", worker.pid)
+        if cfg.worker_type == "asgi":
+            # Imported where it is used: asyncio is large.
+            from podicorn.asgi import AsgiWorker
+
+            self._asgi = AsgiWorker(cfg, self._log)
         worker.wsgi = self._load_app()
         self._engine = worker.engine = self._make_engine()
         self._boot_hook("post_worker_init", worker)
+        if self._asgi is not None:
+            self._asgi.start(worker.wsgi)
 
     def _make_engine(self) -> Any:
         """What serves: anything with the engine's `run`, `stop`, `quit`, `reopen_logs` and `requests`."""
@@ -149,6 +160,10 @@ class WorkerProcess:
         options["max_requests"] = self._worker.max_requests
         options["max_requests_jitter"] = 0
         options["worker"] = self._worker
+        if self._asgi is not None:
+            # What is cancelled then, and the lifespan's shutdown, come out of the same time.
+            patience = float(options["graceful_timeout"] or 0)
+            options["graceful_timeout"] = patience - min(ASGI_MARGIN, patience / 2)
         for name in ("pre_request", "post_request"):
             options[name] = self._hooks.get(name)
         return options
@@ -156,11 +171,13 @@ class WorkerProcess:
     # ---- service ----
 
     def _serve(self) -> None:
-        self._slot.set_state(_engine.READY)
-        self._worker.booted = True
         # A TERM during the boot has raised; one from here on is the engine's.
+        self._worker.booted = True
+        self._slot.set_state(_engine.READY)
         cfg = self._worker.cfg
-        if cfg.worker_type == "gthread":
+        if self._asgi is not None:
+            self._asgi.serve(self._engine)
+        elif cfg.worker_type == "gthread":
             gthread.serve(self._engine, cfg.threads or 1)
         else:
             self._engine.run()

@@ -11,6 +11,8 @@ pub enum WorkerClass {
     Sync,
     /// `threads` requests at a time; connections are kept.
     Gthread,
+    /// An event loop; a task for each request of an ASGI app.
+    Asgi,
     /// Tornado's own HTTP server on an `IOLoop`.
     Tornado,
     /// A class of somebody else, made for Gunicorn; its name is the setting's text.
@@ -32,7 +34,7 @@ const GUNICORN: &[(&str, &str)] = &[
 impl WorkerClass {
     /// Every type of our own, by its alias.
     const AVAILABLE: &[(&str, Self)] =
-        &[("sync", Self::Sync), ("gthread", Self::Gthread), ("tornado", Self::Tornado)];
+        &[("sync", Self::Sync), ("gthread", Self::Gthread), ("asgi", Self::Asgi), ("tornado", Self::Tornado)];
 
     /// The type that `-k` names: an alias, a dotted class, `module:Class`, `egg:DIST#NAME`, or an entry point's name. What
     /// is none of Gunicorn's own is a class of somebody else; whether there is such a class, only Python can tell.
@@ -90,6 +92,7 @@ impl WorkerClass {
         match self {
             Self::Sync => "sync",
             Self::Gthread => "gthread",
+            Self::Asgi => "asgi",
             Self::Tornado => "tornado",
             Self::ThirdParty => "third-party",
         }
@@ -158,6 +161,13 @@ mod tests {
     }
 
     #[test]
+    fn every_spelling_of_asgi_is_asgi() {
+        for text in ["asgi", "egg:gunicorn#asgi", "gunicorn.workers.gasgi.ASGIWorker"] {
+            assert_eq!(WorkerClass::named(text), Some(WorkerClass::Asgi), "{text}");
+        }
+    }
+
+    #[test]
     fn every_spelling_of_tornado_is_tornado() {
         for text in ["tornado", "egg:gunicorn#tornado", "gunicorn.workers.gtornado.TornadoWorker"] {
             assert_eq!(WorkerClass::named(text), Some(WorkerClass::Tornado), "{text}");
@@ -181,7 +191,7 @@ mod tests {
 
     #[test]
     fn other_types_are_refused_by_name() {
-        for text in ["gevent", "gunicorn.workers.ggevent.GeventWorker", "egg:gunicorn#asgi", "eventlet"] {
+        for text in ["gevent", "gunicorn.workers.ggevent.GeventWorker", "eventlet"] {
             assert_eq!(WorkerClass::named(text), None, "{text}");
             assert!(WorkerClass::refusal(text).starts_with("of Gunicorn's worker types"), "{text}");
         }

@@ -7,7 +7,7 @@
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -17,10 +17,12 @@ use podicorn_scoreboard::State;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::asgi::service::{Asgi, Attachment};
 use crate::clock::{Nanos, monotonic, synchronise};
 use crate::error::EngineError;
-use crate::listener::Listener;
-use crate::options::Options;
+use crate::listener::{Listener, ServerAddress};
+use crate::memory::keep_free_memory;
+use crate::options::{Asgi as AsgiOptions, Options};
 use crate::reactor::conn::{Connection, Rules};
 use crate::reactor::table::Token;
 use crate::reactor::wake::Wake;
@@ -137,6 +139,11 @@ impl Core {
         }
     }
 
+    /// Ends the current or the next wait.
+    pub(crate) fn wake(&self) {
+        self.wake.ring();
+    }
+
     /// Sleeps for so long; whether the engine has ended by then.
     fn has_ended_after(&self, pause: Duration) -> bool {
         let guard = self.lock();
@@ -166,6 +173,20 @@ impl Core {
     }
 }
 
+/// The app has forked, so a child may hold copies of the connections' descriptors.
+static HAS_FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the app has ever forked. Programs that it starts do not count: descriptors are close-on-exec.
+pub(crate) fn has_forked() -> bool {
+    HAS_FORKED.load(Ordering::Relaxed)
+}
+
+/// The hook for `os.register_at_fork(before=…)`.
+#[pyfunction]
+pub(crate) fn _before_fork() {
+    HAS_FORKED.store(true, Ordering::Relaxed);
+}
+
 /// The hook for `os.register_at_fork(after_in_child=…)`.
 #[pyfunction]
 pub(crate) fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
@@ -192,6 +213,7 @@ pub(crate) fn hear_of_forks(py: Python<'_>) -> PyResult<()> {
     if !REGISTERED.swap(true, Ordering::Relaxed) {
         let hook = wrap_pyfunction!(_after_fork_in_child, py)?;
         let arguments = PyDict::new(py);
+        arguments.set_item("before", wrap_pyfunction!(_before_fork, py)?)?;
         arguments.set_item("after_in_child", hook)?;
         py.import("os")?.call_method("register_at_fork", (), Some(&arguments))?;
     }
@@ -218,7 +240,13 @@ struct Progress {
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct Engine {
     core: Arc<Core>,
-    service: Service,
+    service: Arc<Service>,
+    /// In a foreign loop, for an ASGI app.
+    asgi: OnceLock<Arc<Asgi>>,
+    asgi_options: AsgiOptions,
+    addresses: Vec<ServerAddress>,
+    /// Reused from turn to turn.
+    events: Mutex<Vec<EpollEvent>>,
     /// The arbiter, or whoever else started this worker.
     parent: Pid,
     beat: Nanos,
@@ -271,7 +299,7 @@ impl Engine {
         }
         self.core.with(|reactor| reactor.publish_load());
         self.tell_notices(py);
-        Ok(self.is_done())
+        Ok(self.is_done(0))
     }
 
     /// One turn in which the app is called by other threads; true when the worker is to end.
@@ -288,7 +316,50 @@ impl Engine {
         py.check_signals()?;
         self.keep_alive(py, monotonic());
         self.tell_notices(py);
-        Ok(self.is_done())
+        Ok(self.is_done(0))
+    }
+
+    /// One turn in a foreign loop, for an ASGI app; true when the worker is to end.
+    fn turn_in_loop(&self, py: Python<'_>, asgi: &Arc<Asgi>) -> PyResult<bool> {
+        let Ok(epoll) = self.epoll() else {
+            asgi.finish(py)?;
+            return Ok(true);
+        };
+        let mut events = std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner));
+        events.resize(EVENTS, EpollEvent::empty());
+        let found = epoll.wait(&mut events, EpollTimeout::ZERO);
+        // A child that the app forks must be able to close it.
+        drop(epoll);
+        let found = match found {
+            Ok(found) => found,
+            Err(Errno::EINTR) => 0,
+            Err(errno) => return Err(EngineError::System { what: "epoll_wait", errno }.into()),
+        };
+        let now = monotonic();
+        self.keep_alive(py, now);
+        let dispatched = catch_unwind(AssertUnwindSafe(|| {
+            self.core.with(|reactor| reactor.dispatch(&events[..found], now));
+        }));
+        *self.events.lock().unwrap_or_else(PoisonError::into_inner) = events;
+        if dispatched.is_err() {
+            self.tell_panic(py);
+        }
+        Asgi::work(asgi, py);
+        if self.core.is_disabled() {
+            asgi.finish(py)?;
+            return Ok(true);
+        }
+        self.tell_notices(py);
+        let done = self.is_done(asgi.running(py));
+        let at_most = self.next_duty();
+        self.core.with(|reactor| {
+            reactor.publish_load();
+            reactor.call_at(at_most);
+        });
+        if done {
+            asgi.finish(py)?;
+        }
+        Ok(done)
     }
 
     fn tell_panic(&self, py: Python<'_>) {
@@ -325,8 +396,8 @@ impl Engine {
         }
     }
 
-    /// Begins a stop that was asked for; true when nothing is left to do.
-    fn is_done(&self) -> bool {
+    /// Begins a stop that was asked for; true when nothing is left to do. `calls`: those that run without a connection, too.
+    fn is_done(&self, calls: usize) -> bool {
         if self.core.is_quitting() {
             return true;
         }
@@ -340,13 +411,15 @@ impl Engine {
             self.core.with(|reactor| {
                 reactor.stop_accepting(whole_server);
                 reactor.hurry_the_silent(now);
+                reactor.shut_websockets(now);
             });
             if self.core.slot.state() != State::Draining {
                 self.core.slot.set_state(State::Draining);
             }
             now.saturating_add(self.graceful_timeout)
         });
-        progress.done = now >= deadline || self.core.with(|reactor| reactor.is_idle()).unwrap_or(true);
+        let idle = calls == 0 && self.core.with(|reactor| reactor.is_idle()).unwrap_or(true);
+        progress.done = now >= deadline || idle;
         progress.done
     }
 
@@ -354,6 +427,9 @@ impl Engine {
         for notice in self.core.with(Reactor::take_notices).unwrap_or_default() {
             match notice {
                 Notice::Refused { peer, reject } => self.service.tell_refused(py, peer, &reject),
+                Notice::WebSocketFailed { peer, violation } => {
+                    self.service.tell_offence(py, "Invalid WebSocket data", peer, &violation);
+                }
                 Notice::AcceptFailed(errno) => {
                     let text = format!(
                         "cannot accept connections: {errno}; raise the limit of open files, or lower worker_connections"
@@ -385,6 +461,7 @@ impl Engine {
         app: Py<PyAny>,
         error_log: Py<PyAny>,
     ) -> PyResult<Self> {
+        keep_free_memory();
         let options = Options::read(options)?;
         let listeners = listeners
             .iter()
@@ -410,11 +487,17 @@ impl Engine {
         register(&core);
         let (beat, graceful_timeout) = (options.beat, options.graceful_timeout);
         let threads = options.limits.threads;
+        let asgi_options = options.asgi.clone();
         Ok(Self {
             service: {
                 let orders = core.orders.clone();
-                Service::new(py, Arc::clone(&core.slot), orders, &addresses, options, app, error_log)?
+                let slot = Arc::clone(&core.slot);
+                Arc::new(Service::new(py, slot, orders, &addresses, options, app, error_log)?)
             },
+            asgi: OnceLock::new(),
+            asgi_options,
+            addresses,
+            events: Mutex::new(vec![EpollEvent::empty(); EVENTS]),
             core,
             parent: getppid(),
             beat,
@@ -492,8 +575,41 @@ impl Engine {
     /// One turn that does not wait; true when the worker is to end. Call it when `fileno` is readable, and at least every
     /// second.
     fn turn(&self, py: Python<'_>) -> PyResult<bool> {
+        if let Some(asgi) = self.asgi.get() {
+            return self.turn_in_loop(py, asgi);
+        }
         let mut events = vec![EpollEvent::empty(); EVENTS];
         self.turn_once(py, &mut events, false)
+    }
+
+    /// Serves an ASGI app in this event loop, which is to call `turn` when `fileno` is readable. `state`: of the lifespan.
+    /// `finished` is called once, when the worker is to end; then call `close`.
+    #[pyo3(signature = (event_loop, *, state, finished))]
+    fn attach(
+        slf: &Bound<'_, Self>,
+        event_loop: &Bound<'_, PyAny>,
+        state: Py<PyDict>,
+        finished: Py<PyAny>,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        this.core.with(Reactor::use_alarm).transpose()?;
+        let turn = slf.getattr("turn")?;
+        let attachment = Attachment { event_loop, turn, state, finished };
+        let (core, service) = (Arc::clone(&this.core), Arc::clone(&this.service));
+        let asgi = Asgi::new(py, core, service, &this.addresses, &this.asgi_options, attachment)?;
+        this.asgi.set(Arc::new(asgi)).map_err(|_| EngineError::Closed("it has a loop already").into())
+    }
+
+    /// Ends what a foreign loop has served: closes the connections, writes the log.
+    #[pyo3(name = "close")]
+    fn close_in_loop(&self, py: Python<'_>) {
+        self.close(py);
+    }
+
+    /// For `signal.set_wakeup_fd`, where the loop has no such descriptor of its own.
+    fn wakeup_fileno(&self) -> RawFd {
+        self.core.wake.writing_end()
     }
 
     /// How many requests have been given to the app.

@@ -5,8 +5,9 @@
 //! - One thread runs one [`reactor`] on one epoll instance. Slow clients wait there, never in Python: the app is called
 //!   with the request head and its body (up to `body_buffer`) complete, and what a client does not take of a finished
 //!   response is sent by the reactor.
-//! - The reactor knows neither Python nor the worker type. [`wsgi`] knows what a request and a response are to Python. A
-//!   worker type ([`sync`]) is one small file that says how the app is called.
+//! - The reactor knows neither Python nor the worker type. [`wsgi`] and [`asgi`] know what a request and a response are to
+//!   Python. A worker type of WSGI ([`sync`]) is one small file that says how the app is called; ASGI's lives in a loop of
+//!   Python's.
 //! - Everything Python sees of a request ends with it: objects that the app keeps touch no socket afterwards.
 //! - In children that the app forks, the engine lets go of its descriptors and touches neither the shared memory nor the
 //!   parent's connections.
@@ -14,6 +15,7 @@
 //! - Descriptors given to this module by number belong to it from then on.
 
 mod access_log;
+mod asgi;
 mod clock;
 mod descriptor;
 mod engine;
@@ -22,6 +24,7 @@ mod error;
 mod fork;
 mod gthread;
 mod listener;
+mod memory;
 mod options;
 mod reactor;
 mod slot;
@@ -55,7 +58,7 @@ mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::engine::{_after_fork_in_child, Engine};
+    use super::engine::{_after_fork_in_child, _before_fork, Engine};
     #[pymodule_export]
     use super::entry::Entry;
     #[pymodule_export]

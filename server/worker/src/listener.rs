@@ -16,8 +16,10 @@ pub(crate) enum ServerAddress {
         host: String,
         port: u16,
     },
-    /// A unix socket: the request's Host says it.
-    Local,
+    /// A unix socket: to WSGI the request's Host says it.
+    Local {
+        path: String,
+    },
 }
 
 /// One listener of the `start` message.
@@ -55,7 +57,7 @@ impl Listener {
                 let _ = setsockopt(&fd, TcpNoDelay, &true);
                 ServerAddress::Internet { host: text("host")?.unwrap_or_default(), port: port.extract()? }
             }
-            Some("unix") => ServerAddress::Local,
+            Some("unix") => ServerAddress::Local { path: text("path")?.unwrap_or_default() },
             other => {
                 return Err(PyValueError::new_err(format!(
                     "listener of the family {other:?}: want tcp or unix"

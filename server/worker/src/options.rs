@@ -3,6 +3,7 @@
 //! Values come from `podicorn-settings`, so they have been checked; what is absent gets that table's default, so that the
 //! engine also runs under a test driver that passes an empty dict.
 
+use podicorn_http::websocket::DeflatePolicy;
 use podicorn_http::{HeaderMap, Leniency, Limits as HttpLimits, ParserConfig};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -39,8 +40,14 @@ pub(crate) struct Limits {
     pub(crate) keep_alive: Option<Nanos>,
     /// `None`: the app may take for ever.
     pub(crate) request_timeout: Option<Nanos>,
-    /// Requests at a time; 1 on the engine's own thread.
+    /// Threads that call the app; 1: the engine's own.
     pub(crate) threads: usize,
+    /// Requests that can be with the app at a time.
+    pub(crate) at_a_time: usize,
+    /// Between Pings to a WebSocket; `None`: there are none.
+    pub(crate) ping_interval: Option<Nanos>,
+    /// For the answer to one; `None`: it may take for ever.
+    pub(crate) ping_timeout: Option<Nanos>,
 }
 
 impl Limits {
@@ -59,6 +66,22 @@ pub(crate) struct Hooks {
     pub(crate) post_request: Option<Py<PyAny>>,
 }
 
+/// What only the ASGI binding reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Asgi {
+    pub(crate) root_path: String,
+    /// The first step of a request's task runs at once.
+    pub(crate) eager: bool,
+    /// Seconds that a call has left when its client has gone.
+    pub(crate) grace: u64,
+    /// `http.response.pathsend` is offered.
+    pub(crate) files: bool,
+    /// Bytes of a WebSocket message.
+    pub(crate) max_message_size: usize,
+    /// `None`: WebSocket messages are not compressed.
+    pub(crate) deflate: Option<DeflatePolicy>,
+}
+
 /// Everything.
 pub(crate) struct Options {
     pub(crate) limits: Limits,
@@ -75,6 +98,7 @@ pub(crate) struct Options {
     pub(crate) sendfile: bool,
     pub(crate) access_log: Option<(Target, LogStyle)>,
     pub(crate) hooks: Hooks,
+    pub(crate) asgi: Asgi,
 }
 
 /// A typed look into the dict.
@@ -149,17 +173,24 @@ impl Options {
     /// Reads the dict.
     pub(crate) fn read(options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let reader = Reader(options);
-        let gthread = reader.text("worker_type")?.as_deref() == Some("gthread");
+        let worker_type = reader.text("worker_type")?;
+        let gthread = worker_type.as_deref() == Some("gthread");
+        let asgi = worker_type.as_deref() == Some("asgi");
+        let connections = reader.size("worker_connections", 1000)?.max(1);
+        let threads = if gthread { reader.size("threads", 1)?.max(1) } else { 1 };
         let limits = Limits {
-            connections: reader.size("worker_connections", 1000)?.max(1),
+            connections,
             head_timeout: reader.limit("head_timeout", 10.0)?,
             stall_timeout: reader.limit("stall_timeout", 30.0)?,
             min_rate: reader.count("min_body_rate", 240)?,
             body_buffer: reader.size("body_buffer", 1 << 20)?,
             body_budget: reader.size("body_budget", 32 << 20)?,
-            keep_alive: if gthread { reader.limit("keepalive", 2.0)? } else { None },
+            keep_alive: if gthread || asgi { reader.limit("keepalive", 2.0)? } else { None },
             request_timeout: reader.limit("request_timeout", 0.0)?,
-            threads: if gthread { reader.size("threads", 1)?.max(1) } else { 1 },
+            threads,
+            at_a_time: if asgi { connections } else { threads },
+            ping_interval: reader.limit("ws_ping_interval", 20.0)?,
+            ping_timeout: reader.limit("ws_ping_timeout", 20.0)?,
         };
         let trusted = reader.list("forwarded_allow_ips", "127.0.0.1,::1")?;
         let trusted = TrustedPeers::parse(trusted.iter().map(String::as_str))
@@ -180,6 +211,20 @@ impl Options {
                 worker: reader.hook("worker")?,
                 pre_request: reader.hook("pre_request")?,
                 post_request: reader.hook("post_request")?,
+            },
+            asgi: Asgi {
+                root_path: reader.text("root_path")?.unwrap_or_default(),
+                eager: reader.flag("asgi_eager")?,
+                grace: reader.count("asgi_disconnect_grace_period", 3)?,
+                files: reader.get("sendfile")?.is_none_or(|value| value.is_truthy().unwrap_or(true)),
+                max_message_size: match reader.size("websocket_max_message_size", 16 << 20)? {
+                    0 => usize::MAX,
+                    most => most,
+                },
+                deflate: reader
+                    .get("ws_per_message_deflate")?
+                    .is_none_or(|value| value.is_truthy().unwrap_or(true))
+                    .then(DeflatePolicy::default),
             },
         })
     }

@@ -7,14 +7,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::prelude::*;
 
-use crate::clock::monotonic;
+use crate::clock::{MILLISECOND, Nanos, monotonic};
 use crate::engine::Core;
 use crate::wsgi::service::Service;
 
-/// Answers the requests that are complete. An error is one that ends the worker.
+/// How long requests are answered before the reactor has a look at what has come meanwhile: with slow requests after each of
+/// them, so that new connections and deadlines do not wait for the whole queue.
+const SLICE: Nanos = MILLISECOND;
+
+/// Answers requests that are complete, for a while. An error is one that ends the worker.
 pub(crate) fn serve(py: Python<'_>, core: &Core, service: &Service) -> PyResult<()> {
     let mut now = monotonic();
-    while !core.is_quitting() {
+    let until = now + SLICE;
+    while now < until && !core.is_quitting() {
         let Some(mut ready) = core.next_request(now) else { break };
         // A panic of ours costs this connection, not the worker.
         let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(py, &mut ready.connection, now)));

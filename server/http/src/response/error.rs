@@ -13,6 +13,28 @@ pub fn write_error(
     date: &[u8],
     head_only: bool,
 ) {
+    let page = page(status, detail);
+    write_error_head(out, status, server, date, &[(b"Connection", b"close")], page.len());
+    if !head_only {
+        out.extend_from_slice(page.as_bytes());
+    }
+}
+
+/// As [`write_error`], with `fields` in the place of Connection.
+pub(crate) fn write_error_with(
+    out: &mut Vec<u8>,
+    status: u16,
+    detail: &str,
+    server: &[u8],
+    date: &[u8],
+    fields: &[(&[u8], &[u8])],
+) {
+    let page = page(status, detail);
+    write_error_head(out, status, server, date, fields, page.len());
+    out.extend_from_slice(page.as_bytes());
+}
+
+fn page(status: u16, detail: &str) -> String {
     let reason = reason_phrase(status);
     let mut page = format!("<!doctype html>\n<title>{status} {reason}</title>\n<h1>{reason}</h1>\n");
     if !detail.is_empty() {
@@ -20,20 +42,30 @@ pub fn write_error(
         escape_html(detail, &mut page);
         page.push_str("</p>\n");
     }
+    page
+}
+
+fn write_error_head(
+    out: &mut Vec<u8>,
+    status: u16,
+    server: &[u8],
+    date: &[u8],
+    fields: &[(&[u8], &[u8])],
+    page_len: usize,
+) {
     let mut number = itoa::Buffer::new();
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(number.format(status).as_bytes());
     out.push(b' ');
-    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(reason_phrase(status).as_bytes());
     out.extend_from_slice(b"\r\n");
     push_server_and_date(out, server, date);
-    push_field(out, b"Connection", b"close");
-    push_field(out, b"Content-Type", b"text/html; charset=utf-8");
-    push_field(out, b"Content-Length", number.format(page.len()).as_bytes());
-    out.extend_from_slice(b"\r\n");
-    if !head_only {
-        out.extend_from_slice(page.as_bytes());
+    for (name, value) in fields {
+        push_field(out, name, value);
     }
+    push_field(out, b"Content-Type", b"text/html; charset=utf-8");
+    push_field(out, b"Content-Length", number.format(page_len).as_bytes());
+    out.extend_from_slice(b"\r\n");
 }
 
 fn escape_html(text: &str, out: &mut String) {

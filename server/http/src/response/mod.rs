@@ -10,10 +10,11 @@ mod framing;
 mod head;
 mod interim;
 
+pub(crate) use error::write_error_with;
 pub use error::{reason_phrase, write_error};
 pub use framing::{Decision, Exchange, Framing, RequestMethod, decide_framing};
 pub use head::{InvalidResponse, ResponseHead};
-pub use interim::{CONTINUE, write_early_hints};
+pub use interim::{CONTINUE, write_early_hints, write_interim, write_trailer};
 
 /// Ends a chunk.
 pub const CRLF: &[u8] = b"\r\n";

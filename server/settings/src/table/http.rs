@@ -83,7 +83,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         .flags(&["--root-path"])
         .metavar("PATH")
         .default(DefaultValue::Text(""))
-        .no_effect("only the asgi worker uses it, and this version has none; for WSGI set the environment variable SCRIPT_NAME"),
+        .example("/api")
+        .details(
+            "What the asgi worker says as `root_path`. The app's `path` begins with it, as the specification has it, whether \
+             the proxy has taken it from the request or not. For WSGI set the environment variable `SCRIPT_NAME`.",
+        ),
     setting("http_parser", Kind::Choice(&["auto", "fast", "python"]), "Gunicorn's HTTP parser.")
         .flags(&["--http-parser"])
         .default(DefaultValue::Text("auto"))

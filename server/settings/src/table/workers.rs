@@ -1,12 +1,10 @@
 //! The pool of workers.
 
-use super::{COUNT, DefaultValue, Kind, Section, Setting, row};
+use super::{COUNT, DefaultValue, Kind, Section, Setting, Takes, row};
 
 const fn setting(name: &'static str, kind: Kind, help: &'static str) -> Setting {
     row(name, Section::Workers, kind, help)
 }
-
-const ONLY_ASGI: &str = "only the asgi worker uses it, and this version has none";
 
 pub(super) const SETTINGS: &[Setting] = &[
     setting("workers", Kind::Workers, "Worker processes: a number, or MIN..MAX to start with MIN and stay in that range.")
@@ -20,14 +18,14 @@ pub(super) const SETTINGS: &[Setting] = &[
             "From 1 to 512. TTIN, TTOU and the admin API change the number at run time; it survives a reload. With \
              `WEB_CONCURRENCY` in the environment that is the default. Gunicorn takes a number only.",
         ),
-    setting("worker_class", Kind::Class, "Type of worker: sync, gthread, tornado, or a class made for Gunicorn.")
+    setting("worker_class", Kind::Class, "Type of worker: sync, gthread, asgi, tornado, or a class made for Gunicorn.")
         .flags(&["-k", "--worker-class"])
         .metavar("TYPE")
         .default(DefaultValue::Text("sync"))
         .example("sync")
         .details(
             "**sync** answers one request at a time and closes the connection after it. **gthread** answers `threads` requests \
-             at a time and keeps connections open. **tornado** serves a `tornado.web.Application`, or a WSGI app, by Tornado's own \
+             at a time and keeps connections open. **asgi** serves an ASGI app in an event loop. **tornado** serves a `tornado.web.Application`, or a WSGI app, by Tornado's own \
              server (`pip install podicorn[tornado]`). Gunicorn's other spellings are understood: \
              `gunicorn.workers.sync.SyncWorker`, `egg:gunicorn#gthread`. Any other name is a class made for Gunicorn, such as \
              `uvicorn.workers.UvicornWorker`, `egg:DIST#NAME` or an entry point of the group `gunicorn.workers`; a config file \
@@ -48,8 +46,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .unit("connections")
         .details(
             "Connections that are idle or whose request is still on its way count too. Where one more would be too many, \
-             the idle one that has waited longest is closed for it, or else the one that has been sending its request for \
-             longest gets 408.",
+             the idle one that has waited longest is closed for it, or else one that takes its response more slowly than \
+             `min_body_rate`, or else the one that has been sending its request for longest gets 408.",
         ),
     setting("max_requests", COUNT, "Replace a worker after this many requests; 0: never.")
         .flags(&["--max-requests"])
@@ -65,22 +63,70 @@ pub(super) const SETTINGS: &[Setting] = &[
         .details("So that the workers are not all replaced at once."),
     setting("asgi_loop", Kind::Choice(&["auto", "asyncio", "uvloop"]), "Event loop of the asgi worker.")
         .flags(&["--asgi-loop"])
+        .metavar("LOOP")
         .default(DefaultValue::Text("auto"))
-        .no_effect(ONLY_ASGI),
-    setting("asgi_lifespan", Kind::Choice(&["auto", "on", "off"]), "The lifespan protocol of the asgi worker.")
+        .example("asyncio")
+        .details(
+            "`auto` is uvloop if it is installed (`pip install podicorn[uvloop]`), else asyncio's own loop. `uvloop` without \
+             uvloop is a warning, as in Gunicorn.",
+        ),
+    setting("asgi_lifespan", Kind::Choice(&["auto", "on", "off"]), "Whether the asgi worker runs the app's lifespan (startup and shutdown).")
         .flags(&["--asgi-lifespan"])
+        .metavar("MODE")
         .default(DefaultValue::Text("auto"))
-        .no_effect(ONLY_ASGI),
-    setting("asgi_disconnect_grace_period", COUNT, "Time that an ASGI app has to react to a client that has left.")
+        .example("on")
+        .details(
+            "`auto` serves an app that has no lifespan; one that says that its startup has failed does not start: exit 3. `on` \
+             takes any failure for that. `off` does not ask. A worker is ready when the startup is complete.",
+        ),
+    setting("asgi_disconnect_grace_period", COUNT, "Time that an ASGI app has left for a request whose client has gone.")
         .flags(&["--asgi-disconnect-grace-period"])
         .metavar("SECONDS")
         .default(DefaultValue::Int(3))
         .unit("seconds")
-        .no_effect(ONLY_ASGI),
+        .details("`receive` says `http.disconnect` at once; then the request's task is cancelled. 0: at once."),
+    setting("asgi_eager", Kind::Flag, "Run the first step of each request's task at once (CPython 3.12 or newer).")
+        .flags(&["--asgi-eager"])
+        .ours()
+        .details(
+            "Saves a turn of the loop per request. Most apps do not notice; one that holds on to the order in which tasks \
+             begin may. On an older CPython it has no effect.",
+        ),
     setting("websocket_max_message_size", Kind::Int { min: 0, max: i64::MAX, prefixed: false }, "Largest WebSocket message.")
         .flags(&["--websocket-max-message-size"])
         .metavar("BYTES")
         .default(DefaultValue::Int(16 * 1024 * 1024))
         .unit("bytes")
-        .no_effect(ONLY_ASGI),
+        .details(
+            "Of a compressed message what it becomes. Larger ones end the connection with the close code 1009, before they are \
+             read. 0: no limit.",
+        ),
+    setting("ws_ping_interval", Kind::Seconds, "Time between the server's Pings to a WebSocket client; 0: none.")
+        .flags(&["--ws-ping-interval"])
+        .metavar("SECONDS")
+        .default(DefaultValue::Int(20))
+        .unit("seconds")
+        .ours()
+        .example("30")
+        .details("Keeps proxies from taking the connection for idle, and finds out who has gone. As in uvicorn."),
+    setting("ws_ping_timeout", Kind::Seconds, "Time that a WebSocket client has to answer a Ping; 0: no limit.")
+        .flags(&["--ws-ping-timeout"])
+        .metavar("SECONDS")
+        .default(DefaultValue::Int(20))
+        .unit("seconds")
+        .ours()
+        .example("30")
+        .details(
+            "Then the connection ends with the close code 1011. Anything that the client sends counts as an answer, and so does \
+             progress in taking what it is sent.",
+        ),
+    setting("ws_per_message_deflate", Kind::Flag, "Do not compress WebSocket messages.")
+        .flags(&["--no-ws-per-message-deflate"])
+        .takes(Takes::False)
+        .default(DefaultValue::Flag(true))
+        .ours()
+        .details(
+            "permessage-deflate is agreed on with clients that offer it. It takes CPU time, and some 270 KiB for each connection \
+             while it is in use.",
+        ),
 ];

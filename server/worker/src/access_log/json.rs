@@ -3,33 +3,30 @@
 use std::io::Write as _;
 
 use jiff::Timestamp;
-use pyo3::Python;
-use pyo3::intern;
 
-use super::record::Record;
+use super::record::{Fact, Record};
 use crate::clock::unix;
 
 /// Appends one line.
-pub(super) fn write(py: Python<'_>, record: &Record<'_, '_>, line: &mut Vec<u8>) {
+pub(super) fn write(record: &Record<'_, '_>, line: &mut Vec<u8>) {
     let now = i64::try_from(unix() / 1000).unwrap_or(0);
     let now = Timestamp::from_microsecond(now).unwrap_or_default();
-    let text = |key| record.text(key);
-    let method = text(intern!(py, "REQUEST_METHOD")).unwrap_or_default();
-    let target = text(intern!(py, "RAW_URI")).unwrap_or_default();
-    let protocol = text(intern!(py, "SERVER_PROTOCOL")).unwrap_or_default();
+    let method = record.text(Fact::Method).unwrap_or_default();
+    let target = record.text(Fact::Target).unwrap_or_default();
+    let protocol = record.text(Fact::Protocol).unwrap_or_default();
     // Writing into a Vec cannot fail.
     let _ = write!(line, "{{\"time\":\"{now:.6}\",\"level\":\"info\",\"pid\":{}", std::process::id());
     member(line, "logger", "gunicorn.access");
     member(line, "message", &format!("{method} {target} {protocol}"));
     let strings = [
-        ("remote_addr", text(intern!(py, "REMOTE_ADDR"))),
+        ("remote_addr", record.text(Fact::RemoteAddress)),
         ("user", record.user().map(|user| String::from_utf8_lossy(&user).into_owned())),
         ("method", Some(method)),
-        ("path", text(intern!(py, "PATH_INFO"))),
-        ("query", text(intern!(py, "QUERY_STRING"))),
+        ("path", record.text(Fact::Path)),
+        ("query", record.text(Fact::Query)),
         ("protocol", Some(protocol)),
-        ("referer", text(intern!(py, "HTTP_REFERER"))),
-        ("user_agent", text(intern!(py, "HTTP_USER_AGENT"))),
+        ("referer", record.text(Fact::Referrer)),
+        ("user_agent", record.text(Fact::UserAgent)),
     ];
     for (name, value) in strings {
         if let Some(value) = value {

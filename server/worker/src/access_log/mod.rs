@@ -7,8 +7,6 @@ pub(crate) mod writer;
 
 use std::sync::{Mutex, PoisonError};
 
-use pyo3::Python;
-
 pub(crate) use self::record::Record;
 use self::record::Times;
 use self::writer::{Target, Writer};
@@ -36,14 +34,14 @@ impl AccessLog {
     }
 
     /// Queues the line of a request that has ended.
-    pub(crate) fn log(&self, py: Python<'_>, record: &Record<'_, '_>) {
+    pub(crate) fn log(&self, record: &Record<'_, '_>) {
         // Taken out, not kept locked: an atom may run Python code, which may let another thread in.
         let mut scratch = std::mem::take(&mut *self.scratch.lock().unwrap_or_else(PoisonError::into_inner));
         let Scratch { line, times } = &mut scratch;
         line.clear();
         match &self.style {
-            LogStyle::Text(format) => format.write(line, |atom, out| record.atom(py, atom, times, out)),
-            LogStyle::Json => json::write(py, record, line),
+            LogStyle::Text(format) => format.write(line, |atom, out| record.atom(atom, times, out)),
+            LogStyle::Json => json::write(record, line),
         }
         self.writer.push(line);
         *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;

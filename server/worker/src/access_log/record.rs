@@ -1,29 +1,76 @@
 //! The values of one line.
 //!
-//! As in Gunicorn most of them are read from environ after the app has run, so that a middleware which corrects
-//! `REMOTE_ADDR` corrects the log too.
+//! As in Gunicorn most of them are read from a WSGI app's environ after it has run, so that a middleware which corrects
+//! `REMOTE_ADDR` corrects the log too. Where there is no environ they come from the request's head.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use podicorn_http::Head;
 use podicorn_http::response::ResponseHead;
+use podicorn_http::target::percent_decode;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use super::format::Atom;
 use crate::clock::{MILLISECOND, Nanos, SECOND, unix};
-use crate::reactor::conn::Connection;
+use crate::reactor::socket::Peer;
 
 /// A request that has ended.
 pub(crate) struct Record<'a, 'py> {
-    pub(crate) environ: &'a Bound<'py, PyDict>,
-    pub(crate) connection: &'a Connection,
+    /// Of a WSGI app.
+    pub(crate) environ: Option<&'a Bound<'py, PyDict>>,
+    pub(crate) peer: Peer,
+    pub(crate) asked: &'a Head,
+    /// What `asked` was parsed from.
+    pub(crate) raw: &'a [u8],
     pub(crate) head: &'a ResponseHead,
     /// Without chunk framing.
     pub(crate) body_bytes: u64,
     pub(crate) duration: Nanos,
+}
+
+/// What a line may tell of the request, by the names of PEP 3333.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Fact {
+    RemoteAddress,
+    Method,
+    Target,
+    Protocol,
+    Path,
+    Query,
+    Referrer,
+    UserAgent,
+}
+
+const FACTS: [(Fact, &str); 8] = [
+    (Fact::RemoteAddress, "REMOTE_ADDR"),
+    (Fact::Method, "REQUEST_METHOD"),
+    (Fact::Target, "RAW_URI"),
+    (Fact::Protocol, "SERVER_PROTOCOL"),
+    (Fact::Path, "PATH_INFO"),
+    (Fact::Query, "QUERY_STRING"),
+    (Fact::Referrer, "HTTP_REFERER"),
+    (Fact::UserAgent, "HTTP_USER_AGENT"),
+];
+
+impl Fact {
+    /// The variable of environ.
+    fn variable(self, py: Python<'_>) -> &Bound<'_, PyString> {
+        match self {
+            Self::RemoteAddress => intern!(py, "REMOTE_ADDR"),
+            Self::Method => intern!(py, "REQUEST_METHOD"),
+            Self::Target => intern!(py, "RAW_URI"),
+            Self::Protocol => intern!(py, "SERVER_PROTOCOL"),
+            Self::Path => intern!(py, "PATH_INFO"),
+            Self::Query => intern!(py, "QUERY_STRING"),
+            Self::Referrer => intern!(py, "HTTP_REFERER"),
+            Self::UserAgent => intern!(py, "HTTP_USER_AGENT"),
+        }
+    }
 }
 
 /// The text of the current second, in Apache's form and the local time zone.
@@ -49,27 +96,27 @@ const DASH: &[u8] = b"-";
 
 impl Record<'_, '_> {
     /// Appends the plain text of an atom.
-    pub(super) fn atom(&self, py: Python<'_>, atom: &Atom, times: &mut Times, out: &mut Vec<u8>) {
+    pub(super) fn atom(&self, atom: &Atom, times: &mut Times, out: &mut Vec<u8>) {
         let microseconds = self.duration / 1000;
         // Writing into a Vec cannot fail.
         let _ = match atom {
-            Atom::RemoteAddress => self.variable(intern!(py, "REMOTE_ADDR"), out),
+            Atom::RemoteAddress => self.shown(Fact::RemoteAddress, out),
             Atom::User => out.write_all(self.user().as_deref().unwrap_or(DASH)),
             Atom::Time => out.write_all(times.now().as_bytes()),
             Atom::RequestLine => self
-                .variable(intern!(py, "REQUEST_METHOD"), out)
+                .shown(Fact::Method, out)
                 .and_then(|()| out.write_all(b" "))
-                .and_then(|()| self.variable(intern!(py, "RAW_URI"), out))
+                .and_then(|()| self.shown(Fact::Target, out))
                 .and_then(|()| out.write_all(b" "))
-                .and_then(|()| self.variable(intern!(py, "SERVER_PROTOCOL"), out)),
+                .and_then(|()| self.shown(Fact::Protocol, out)),
             Atom::Status => write!(out, "{:03}", self.head.status()),
-            Atom::Method => self.variable(intern!(py, "REQUEST_METHOD"), out),
-            Atom::Path => self.variable(intern!(py, "PATH_INFO"), out),
-            Atom::Query => self.variable(intern!(py, "QUERY_STRING"), out),
-            Atom::Protocol => self.variable(intern!(py, "SERVER_PROTOCOL"), out),
+            Atom::Method => self.shown(Fact::Method, out),
+            Atom::Path => self.shown(Fact::Path, out),
+            Atom::Query => self.shown(Fact::Query, out),
+            Atom::Protocol => self.shown(Fact::Protocol, out),
             Atom::BodyBytes => write!(out, "{}", self.body_bytes),
-            Atom::Referrer => self.variable(intern!(py, "HTTP_REFERER"), out),
-            Atom::UserAgent => self.variable(intern!(py, "HTTP_USER_AGENT"), out),
+            Atom::Referrer => self.shown(Fact::Referrer, out),
+            Atom::UserAgent => self.shown(Fact::UserAgent, out),
             Atom::Seconds => write!(out, "{}", self.duration / SECOND),
             Atom::Microseconds => write!(out, "{microseconds}"),
             Atom::Milliseconds => write!(out, "{}", self.duration / MILLISECOND),
@@ -84,27 +131,58 @@ impl Record<'_, '_> {
         };
     }
 
-    /// An environ variable as text; `None` where it is absent.
-    pub(super) fn text(&self, key: &Bound<'_, PyString>) -> Option<String> {
-        let value = self.environ.get_item(key).ok()??;
+    /// A fact as text; `None` where it is absent.
+    pub(super) fn text(&self, fact: Fact) -> Option<String> {
+        let Some(environ) = self.environ else {
+            let mut text = Vec::new();
+            latin1(&self.head_fact(fact)?, &mut text).ok()?;
+            return String::from_utf8(text).ok();
+        };
+        let value = environ.get_item(fact.variable(environ.py())).ok()??;
         Some(value.str().ok()?.to_string_lossy().into_owned())
     }
 
-    fn variable(&self, key: &Bound<'_, PyString>, out: &mut Vec<u8>) -> std::io::Result<()> {
-        match self.environ.get_item(key) {
+    fn shown(&self, fact: Fact, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let Some(environ) = self.environ else {
+            return latin1(self.head_fact(fact).as_deref().unwrap_or(DASH), out);
+        };
+        match environ.get_item(fact.variable(environ.py())) {
             Ok(Some(value)) => shown(&value, out),
             _ => out.write_all(DASH),
         }
     }
 
+    /// In latin-1, as HTTP has it.
+    fn head_fact(&self, fact: Fact) -> Option<Cow<'_, [u8]>> {
+        let (head, raw) = (self.asked, self.raw);
+        Some(match fact {
+            Fact::RemoteAddress => match self.peer {
+                Peer::Internet(address) => Cow::Owned(address.ip().to_string().into_bytes()),
+                Peer::Local => Cow::Borrowed(b""),
+            },
+            Fact::Method => Cow::Borrowed(head.method(raw)),
+            Fact::Target => Cow::Borrowed(head.target(raw)),
+            Fact::Protocol => Cow::Owned(head.version().to_string().into_bytes()),
+            Fact::Path => {
+                let mut path = Vec::new();
+                percent_decode(head.path(raw), &mut path);
+                Cow::Owned(path)
+            }
+            Fact::Query => Cow::Borrowed(head.query(raw)),
+            Fact::Referrer => Cow::Borrowed(self.request_header("referer")?),
+            Fact::UserAgent => Cow::Borrowed(self.request_header("user-agent")?),
+        })
+    }
+
     /// By a name in lower case. Names are compared without regard to case, as in Gunicorn.
     fn any_variable(&self, name: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
+        let Some(environ) = self.environ else { return self.any_head_fact(name, out) };
         for candidate in [name.to_owned(), name.to_uppercase()] {
-            if let Ok(Some(value)) = self.environ.get_item(candidate) {
+            if let Ok(Some(value)) = environ.get_item(candidate) {
                 return shown(&value, out);
             }
         }
-        for (key, value) in self.environ.iter() {
+        for (key, value) in environ.iter() {
             let same =
                 key.cast::<PyString>().is_ok_and(|key| key.to_string_lossy().eq_ignore_ascii_case(name));
             if same {
@@ -114,9 +192,17 @@ impl Record<'_, '_> {
         out.write_all(DASH)
     }
 
+    fn any_head_fact(&self, name: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
+        if let Some((fact, _)) = FACTS.iter().find(|(_, variable)| variable.eq_ignore_ascii_case(name)) {
+            return self.shown(*fact, out);
+        }
+        let header = name.strip_prefix("http_").map(|header| header.replace('_', "-"));
+        latin1(header.and_then(|header| self.request_header(&header)).unwrap_or(DASH), out)
+    }
+
     /// The last field of this name, as in Gunicorn.
     fn request_header(&self, name: &str) -> Option<&[u8]> {
-        let fields = self.connection.head.fields(&self.connection.raw);
+        let fields = self.asked.fields(self.raw);
         fields
             .filter(|(_, field, _)| field.eq_ignore_ascii_case(name.as_bytes()))
             .last()
@@ -130,9 +216,17 @@ impl Record<'_, '_> {
 
     /// The user of basic authentication (RFC 7617).
     pub(super) fn user(&self) -> Option<Vec<u8>> {
-        let py = self.environ.py();
-        let value = self.environ.get_item(intern!(py, "HTTP_AUTHORIZATION")).ok()??;
-        let value = value.cast::<PyString>().ok()?.to_str().ok()?;
+        let value = match self.environ {
+            Some(environ) => environ
+                .get_item("HTTP_AUTHORIZATION")
+                .ok()??
+                .cast::<PyString>()
+                .ok()?
+                .to_str()
+                .ok()?
+                .to_owned(),
+            None => std::str::from_utf8(self.request_header("authorization")?).ok()?.to_owned(),
+        };
         let (scheme, credentials) = value.split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
             return None;

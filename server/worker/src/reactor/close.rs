@@ -1,5 +1,7 @@
 //! How connections end: by FIN, never by RST, and for every process that holds a copy of the descriptor.
 
+use std::sync::Arc;
+
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
@@ -62,8 +64,17 @@ impl Reactor {
             watchdog.leave(&watch);
         }
         self.budget.settle(&mut connection, 0);
-        Self::unregister(&self.epoll, &mut connection);
-        connection.socket.shut_down();
+        // Closing the descriptor does the rest, if it is the only one.
+        let copied = connection.given_away || crate::engine::has_forked();
+        if copied || Arc::strong_count(&connection.socket) > 1 {
+            Self::unregister(&self.epoll, &mut connection);
+            connection.socket.shut_down();
+        }
+        match connection.phase {
+            Phase::Live => self.lost(token, connection),
+            Phase::WebSocket => self.lost_websocket(token, &mut connection),
+            _ => {}
+        }
     }
 
     /// Takes no more connections, or only those that already wait in the accept queue.

@@ -10,9 +10,11 @@ use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use podicorn_http::{BodyDecoder, BodyKind, Head, ParserConfig, Reject, parse_head_into};
 
+use super::live::Live;
 use super::outbound::Outbound;
 use super::socket::{Peer, Socket};
 use super::watchdog::Watch;
+use super::websocket::WebSocket;
 use crate::clock::Nanos;
 
 /// RFC 9110 §15.2.1.
@@ -22,6 +24,8 @@ pub(crate) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 const KEPT_BODY: usize = 16 * 1024;
 /// Bytes for a head that an idle connection keeps: most heads fit, and ten thousand of them are ten megabytes.
 const KEPT_HEAD: usize = 1024;
+/// A client that has sent so many bytes of a body gets memory for all of it at once.
+const EARNEST: usize = 64 * 1024;
 /// How much one read asks for. Connections share one buffer of this size, so it stays in the processor's cache.
 pub(super) const READ_BYTES: usize = 64 * 1024;
 
@@ -32,8 +36,12 @@ pub(crate) enum Phase {
     Head,
     /// Reading as much of the body as is to be complete before Python is called.
     Body,
-    /// The request waits for, or is with, the app.
+    /// The request waits for the app, or is with it together with the connection.
     Request,
+    /// The request is with the app, and the connection is here: see [`super::live`].
+    Live,
+    /// It is a WebSocket: see [`super::websocket`].
+    WebSocket,
     /// Sending what is left of the response.
     Sending,
     /// The response is out and FIN is sent; what the client still sends is thrown away, so that it gets no RST.
@@ -91,6 +99,9 @@ pub(crate) struct Connection {
     pub(super) kept: bool,
     /// The watchdog's note of the present request.
     pub(super) watch: Option<Watch>,
+    pub(super) live: Live,
+    /// Set in [`Phase::WebSocket`].
+    pub(super) websocket: Option<Box<WebSocket>>,
     pub(crate) outbound: Outbound,
     /// When the first byte of the request came; 0: none yet.
     pub(crate) arrived: Nanos,
@@ -130,6 +141,8 @@ impl Connection {
             given_away: false,
             kept: false,
             watch: None,
+            live: Live::default(),
+            websocket: None,
             outbound: Outbound::default(),
             arrived: 0,
             moved: 0,
@@ -209,7 +222,9 @@ impl Connection {
                     self.read_head(rules)
                 }
                 Phase::Body => self.read_body(&scratch[std::mem::take(&mut fresh)], rules),
-                Phase::Request | Phase::Sending | Phase::Lingering => return Advance::Wait,
+                Phase::Request | Phase::Live | Phase::WebSocket | Phase::Sending | Phase::Lingering => {
+                    return Advance::Wait;
+                }
             };
             match step {
                 Ok(true) if self.phase == Phase::Request => return Advance::Ready,
@@ -285,7 +300,7 @@ impl Connection {
 
     /// Asks the client for the body. The few bytes fit an empty send buffer; a client that cannot take them is not
     /// going to send a body either and meets the stall deadline.
-    fn send_continue(&mut self) {
+    pub(super) fn send_continue(&mut self) {
         if std::mem::take(&mut self.continue_due) {
             let _ = self.socket.send(CONTINUE);
         }
@@ -297,6 +312,12 @@ impl Connection {
         let room = rules.body_buffer.saturating_sub(self.body.len());
         // What follows a complete request stays behind its head: it may be the next one.
         let progress = if self.raw.len() == start {
+            if self.body.len() >= EARNEST
+                && let Some(length) = self.decoder.remaining()
+            {
+                let length = usize::try_from(length).unwrap_or(usize::MAX);
+                self.body.reserve_exact(length.min(room));
+            }
             let progress = self.decoder.decode(fresh, &mut self.body, room)?;
             self.raw.extend_from_slice(&fresh[progress.consumed..]);
             progress

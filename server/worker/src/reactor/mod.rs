@@ -8,14 +8,17 @@
 //! `epoll_ctl` at all.
 
 pub(crate) mod conn;
+pub(crate) mod live;
 pub(crate) mod outbound;
 pub(crate) mod socket;
 pub(crate) mod table;
 pub(crate) mod timers;
 pub(crate) mod wake;
 pub(crate) mod watchdog;
+pub(crate) mod websocket;
 
 mod accept;
+mod alarm;
 mod budget;
 mod close;
 mod deadline;
@@ -28,10 +31,13 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use podicorn_http::Reject;
 use podicorn_http::date::DateCache;
 use podicorn_http::response::write_error;
+use podicorn_http::websocket::Violation;
 
 use self::accept::Acceptor;
+use self::alarm::Alarm;
 use self::budget::Budget;
 use self::conn::{Advance, Connection, Phase, READ_BYTES, Rules};
+use self::live::Happening;
 use self::outbound::{Piece, Sent};
 use self::socket::Peer;
 use self::table::{Table, Token};
@@ -50,10 +56,11 @@ const LINGER: Nanos = 5 * SECOND;
 const SILENCE: Nanos = SECOND;
 /// The Server field.
 pub(crate) const SERVER: &[u8] = b"podicorn";
-/// epoll's numbers of the wake-up pipe, of the nudges, and of the first listener.
+/// epoll's numbers of the wake-up pipe, of the nudges, of the alarm, and of the first listener.
 const WAKE: u64 = 0;
 const NUDGE: u64 = 1;
-const FIRST_LISTENER: u64 = 2;
+const ALARM: u64 = 2;
+const FIRST_LISTENER: u64 = 3;
 /// Events per wait.
 pub(crate) const EVENTS: usize = 256;
 
@@ -62,6 +69,8 @@ pub(crate) const EVENTS: usize = 256;
 pub(crate) enum Notice {
     /// A request was refused.
     Refused { peer: Peer, reject: Reject },
+    /// A client has broken the WebSocket protocol.
+    WebSocketFailed { peer: Peer, violation: Violation },
     /// Accepting has to pause: no descriptors, no memory.
     AcceptFailed(Errno),
 }
@@ -92,7 +101,16 @@ pub(crate) struct Reactor {
     inline: bool,
     budget: Budget,
     /// A client has to move so many bytes per stall period.
+    stall: Option<Nanos>,
     least: u64,
+    /// Requests that have begun to run since the last turn, and what running requests are to be told.
+    hosted: Vec<Token>,
+    happenings: Vec<Happening>,
+    /// Tokens of those WebSocket connections that have more to read than one turn allows, and a buffer for frames.
+    unread: Vec<Token>,
+    frames: Vec<u8>,
+    /// Set where another loop waits for this one.
+    alarm: Option<Alarm>,
     watchdog: Option<Watchdog>,
     notices: Vec<Notice>,
     date: DateCache,
@@ -115,8 +133,10 @@ impl Reactor {
         // Edge-triggered: each nudge wakes one worker, and none has to read the counter down.
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET | EpollFlags::EPOLLEXCLUSIVE;
         epoll.add(slot.nudged(), EpollEvent::new(flags, NUDGE)).map_err(EngineError::system("epoll_ctl"))?;
-        let watchdog =
-            limits.request_timeout.map(|timeout| Watchdog::start(timeout, Arc::clone(&slot))).transpose()?;
+        let watchdog = limits
+            .request_timeout
+            .map(|timeout| Watchdog::start(timeout, Arc::clone(&slot), Arc::clone(&wake)))
+            .transpose()?;
         let epoll = Arc::new(epoll);
         let acceptor = Acceptor::new(Arc::clone(&epoll), listeners, trusted, limits.connections);
         Ok(Self {
@@ -132,15 +152,25 @@ impl Reactor {
                 Some(LINGER),
                 Some(SILENCE),
                 limits.keep_alive,
+                limits.stall_timeout,
+                limits.ping_interval,
+                limits.ping_timeout,
+                Some(websocket::CLOSE_TIMEOUT),
             ]),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             ready: VecDeque::new(),
-            capacity: limits.threads.max(1),
+            capacity: limits.at_a_time,
             running: 0,
             sleepers: 0,
-            inline: limits.threads <= 1,
+            inline: limits.at_a_time <= 1,
             budget: Budget::new(limits.body_budget),
+            stall: limits.stall_timeout,
             least: limits.least_per_stall(),
+            hosted: Vec::new(),
+            happenings: Vec::new(),
+            unread: Vec::new(),
+            frames: Vec::new(),
+            alarm: None,
             watchdog,
             notices: Vec::new(),
             date: DateCache::new(),
@@ -175,10 +205,14 @@ impl Reactor {
                     woken = true;
                     self.wake.drain();
                 }
+                None if event.data() == ALARM => self.ring_off(),
                 None if event.data() == NUDGE => self.acceptor.note_nudge(),
                 None => self.acceptor.note_arrival(event.data()),
             }
         }
+        self.read_on(now);
+        self.cut_overdue(now);
+        self.settle_in();
         self.accept(now);
         self.resume_paused(now);
         while let Some((index, deadline)) = self.timers.expire(now) {
@@ -239,7 +273,7 @@ impl Reactor {
         self.resume_paused(now);
         // Inline, a wait follows only when no request is left; a listener still out of epoll would not end it.
         if !self.inline || self.ready.is_empty() {
-            self.welcome_connections();
+            self.welcome_connections(now);
         }
     }
 
@@ -276,6 +310,8 @@ impl Reactor {
                 self.close(token);
             }
             Phase::Request => {}
+            Phase::Live => self.live_event(token, flags, now),
+            Phase::WebSocket => self.websocket_event(token, flags, now),
         }
     }
 
@@ -291,7 +327,7 @@ impl Reactor {
                 connection.socket.ask();
                 if let Some(watchdog) = &self.watchdog {
                     let head_only = connection.asks_for_head_only();
-                    connection.watch = Some(watchdog.enter(&connection.socket, head_only, now));
+                    connection.watch = Some(watchdog.enter(token, &connection.socket, head_only, now));
                 }
                 let held = connection.body.len();
                 self.budget.settle(connection, held);

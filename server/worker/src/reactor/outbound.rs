@@ -85,6 +85,17 @@ impl Outbound {
         }
     }
 
+    /// Bytes that the socket took without passing through here.
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+    }
+
+    /// Bytes in memory that wait here.
+    pub(crate) fn held(&self) -> usize {
+        let bytes = self.pieces.iter().filter_map(Piece::bytes).map(<[u8]>::len).sum::<usize>();
+        bytes.saturating_sub(self.offset)
+    }
+
     /// Bytes that the socket has taken from here so far.
     pub(crate) fn sent(&self) -> u64 {
         self.sent

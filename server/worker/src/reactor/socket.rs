@@ -86,6 +86,16 @@ impl Socket {
         Ok((Self { fd, answer: AtomicU8::new(OPEN) }, peer(&address)))
     }
 
+    /// The address that the client has connected to.
+    pub(crate) fn own_address(&self) -> Peer {
+        // SAFETY: all-zero bytes are a valid sockaddr_storage.
+        let mut address: libc::sockaddr_storage = unsafe { mem::zeroed() };
+        let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        // SAFETY: both pointers are to live locals of the sizes stated. If it fails the family stays 0.
+        unsafe { libc::getsockname(self.fd.as_raw_fd(), (&raw mut address).cast(), &raw mut length) };
+        peer(&address)
+    }
+
     /// Reads what has arrived. 0: the peer has finished sending. `EAGAIN`: nothing there.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
         // SAFETY: pointer and length are of one live, exclusively borrowed slice.
@@ -169,6 +179,11 @@ impl Socket {
     pub(crate) fn give_away(&self) -> bool {
         let take = |now| (now != WATCHDOG).then_some(GIVEN);
         self.answer.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
+    }
+
+    /// Whether nobody has begun to answer.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.answer.load(Ordering::Acquire) == OPEN
     }
 
     /// Whether the watchdog has taken the request.

@@ -22,9 +22,17 @@ pub(crate) enum Deadline {
     Silence = 4,
     /// The first byte of the next request on a connection that is kept.
     KeepAlive = 5,
+    /// The client, in either direction, while its request runs.
+    Live = 6,
+    /// The next Ping to a WebSocket.
+    Ping = 7,
+    /// A WebSocket's answer to a Ping.
+    Pong = 8,
+    /// A WebSocket's answer to a Close.
+    Closing = 9,
 }
 
-pub(crate) const KINDS: usize = 6;
+pub(crate) const KINDS: usize = 10;
 const ALL: [Deadline; KINDS] = [
     Deadline::Head,
     Deadline::Body,
@@ -32,6 +40,10 @@ const ALL: [Deadline; KINDS] = [
     Deadline::Linger,
     Deadline::Silence,
     Deadline::KeepAlive,
+    Deadline::Live,
+    Deadline::Ping,
+    Deadline::Pong,
+    Deadline::Closing,
 ];
 const NONE: u32 = u32::MAX;
 
@@ -110,6 +122,13 @@ impl Timers {
         Some(self.lists[kind as usize].first).filter(|index| *index != NONE)
     }
 
+    /// How long the deadline of `index` has run, and how long it is as a whole.
+    pub(crate) fn progress(&self, index: u32, now: Nanos) -> Option<(Nanos, Nanos)> {
+        let node = self.nodes.get(index as usize)?;
+        let whole = self.lists[node.kind? as usize].duration?;
+        Some((whole.saturating_sub(node.at.saturating_sub(now)), whole))
+    }
+
     /// The earliest deadline of all.
     pub(crate) fn next(&self) -> Option<Nanos> {
         self.lists.iter().filter_map(|list| self.nodes.get(list.first as usize)).map(|node| node.at).min()
@@ -133,7 +152,7 @@ mod tests {
     use super::*;
 
     fn timers() -> Timers {
-        Timers::new([Some(10), Some(30), None, Some(5), None, None])
+        Timers::new([Some(10), Some(30), None, Some(5), None, None, None, None, None, None])
     }
 
     #[test]
@@ -145,6 +164,8 @@ mod tests {
         assert_eq!(timers.next(), Some(10));
         assert_eq!((timers.first(Deadline::Head), timers.first(Deadline::Linger)), (Some(0), None));
         assert_eq!((timers.kind(1), timers.kind(5)), (Some(Deadline::Body), None));
+        assert_eq!((timers.progress(2, 3), timers.progress(2, 9)), (Some((0, 10)), Some((6, 10))));
+        assert_eq!((timers.progress(1, 99), timers.progress(7, 9)), (Some((30, 30)), None));
         assert_eq!(timers.expire(9), None);
         assert_eq!(timers.expire(13), Some((0, Deadline::Head)));
         assert_eq!(timers.expire(13), Some((2, Deadline::Head)));

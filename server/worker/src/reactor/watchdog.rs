@@ -4,6 +4,7 @@
 //! touches Python. All requests have the same time, so it sleeps until the oldest one is due, and a request that begins
 //! later need not wake it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use podicorn_http::response::write_error;
 
 use super::SERVER;
 use super::socket::{Socket, TimeOut};
+use super::table::Token;
+use super::wake::Wake;
 use crate::clock::{Nanos, SECOND, monotonic, unix};
 use crate::error::EngineError;
 use crate::slot::SharedSlot;
@@ -26,6 +29,7 @@ const GRACE: Nanos = 5 * SECOND;
 pub(crate) struct Watch(usize);
 
 struct Watched {
+    token: Token,
     socket: Arc<Socket>,
     head_only: bool,
     /// The app has it.
@@ -39,6 +43,8 @@ struct Watched {
 struct Entries {
     watched: Vec<Option<Watched>>,
     free: Vec<usize>,
+    /// Whose time has been up since [`Watchdog::overdue`] was last called.
+    overdue: Vec<(Token, TimeOut)>,
     over: bool,
 }
 
@@ -47,6 +53,9 @@ struct Shared {
     ended: Condvar,
     timeout: Nanos,
     slot: Arc<SharedSlot>,
+    /// Tells a loop that is not stuck.
+    wake: Arc<Wake>,
+    any_overdue: AtomicBool,
 }
 
 /// The watchdog of a worker. Dropping it ends its thread.
@@ -55,8 +64,10 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    pub(crate) fn start(timeout: Nanos, slot: Arc<SharedSlot>) -> Result<Self, EngineError> {
-        let shared = Arc::new(Shared { entries: Mutex::default(), ended: Condvar::new(), timeout, slot });
+    pub(crate) fn start(timeout: Nanos, slot: Arc<SharedSlot>, wake: Arc<Wake>) -> Result<Self, EngineError> {
+        let (entries, ended) = (Mutex::default(), Condvar::new());
+        let any_overdue = AtomicBool::new(false);
+        let shared = Arc::new(Shared { entries, ended, timeout, slot, wake, any_overdue });
         let thread = Arc::clone(&shared);
         thread::Builder::new().name("podicorn-watch".to_owned()).spawn(move || thread.run()).map_err(
             |error| EngineError::System {
@@ -68,8 +79,9 @@ impl Watchdog {
     }
 
     /// A request is complete; its time runs from `now`.
-    pub(super) fn enter(&self, socket: &Arc<Socket>, head_only: bool, now: Nanos) -> Watch {
+    pub(super) fn enter(&self, token: Token, socket: &Arc<Socket>, head_only: bool, now: Nanos) -> Watch {
         let watched = Watched {
+            token,
             socket: Arc::clone(socket),
             head_only,
             running: false,
@@ -89,6 +101,15 @@ impl Watchdog {
     pub(super) fn runs(&self, watch: &Watch) {
         if let Some(Some(watched)) = self.shared.lock().watched.get_mut(watch.0) {
             watched.running = true;
+        }
+    }
+
+    /// Whose time has been up since the last call. No lock is taken where there is nobody.
+    pub(super) fn overdue(&self) -> Vec<(Token, TimeOut)> {
+        if self.shared.any_overdue.swap(false, Ordering::Relaxed) {
+            std::mem::take(&mut self.shared.lock().overdue)
+        } else {
+            Vec::new()
         }
     }
 
@@ -122,28 +143,38 @@ impl Shared {
         while !entries.over {
             let now = monotonic();
             let mut next = now.saturating_add(self.timeout.min(SECOND));
+            let mut overdue = Vec::new();
             for watched in entries.watched.iter_mut().flatten() {
-                if watched.due.is_some_and(|due| due <= now) {
-                    self.act(watched, now, &mut date);
+                if watched.due.is_some_and(|due| due <= now)
+                    && let Some(found) = self.act(watched, now, &mut date)
+                {
+                    overdue.push((watched.token, found));
                 }
                 next = watched.due.map_or(next, |due| due.min(next));
+            }
+            if !overdue.is_empty() {
+                entries.overdue.append(&mut overdue);
+                self.any_overdue.store(true, Ordering::Relaxed);
+                self.wake.ring();
             }
             let patience = Duration::from_nanos(next - now);
             entries = self.ended.wait_timeout(entries, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    fn act(&self, watched: &mut Watched, now: Nanos, date: &mut DateCache) {
+    /// What was taken from the app.
+    fn act(&self, watched: &mut Watched, now: Nanos, date: &mut DateCache) -> Option<TimeOut> {
         if watched.answered {
             watched.due = None;
             if watched.running {
                 self.slot.ask_for_replacement();
             }
-            return;
+            return None;
         }
         watched.answered = true;
         watched.due = Some(now.saturating_add(GRACE.min(self.timeout)));
-        match watched.socket.time_out() {
+        let found = watched.socket.time_out();
+        match found {
             TimeOut::Unanswered => {
                 let mut answer = Vec::new();
                 write_error(&mut answer, 504, "", SERVER, date.at(unix() / SECOND), watched.head_only);
@@ -155,9 +186,10 @@ impl Shared {
             TimeOut::Begun => watched.socket.shut_down(),
             TimeOut::Given => {
                 watched.due = None;
-                return;
+                return None;
             }
         }
         self.slot.tell_timed_out();
+        Some(found)
     }
 }

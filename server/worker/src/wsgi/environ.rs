@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use podicorn_http::target::percent_decode;
 use podicorn_http::{FieldKind, Scheme, Version};
 use pyo3::intern;
@@ -35,8 +36,8 @@ const ADDRESSES: usize = 256;
 #[derive(Default)]
 struct Texts {
     /// `HTTP_…` keys by header name as sent.
-    names: HashMap<Box<[u8]>, Py<PyString>>,
-    addresses: HashMap<IpAddr, Py<PyString>>,
+    names: HashMap<Box<[u8]>, Py<PyString>, RandomState>,
+    addresses: HashMap<IpAddr, Py<PyString>, RandomState>,
 }
 
 /// Why a request cannot be given to the app.
@@ -143,7 +144,8 @@ impl EnvironFactory {
         Ok(environ)
     }
 
-    /// All header fields, and who sent them; gives the value of `SCRIPT_NAME`, which the parser lets through only from trusted proxies.
+    /// All header fields, and who sent them; gives the value of `SCRIPT_NAME`, which the parser lets through only from
+    /// trusted proxies.
     fn set_headers<'a>(
         &self,
         environ: &Bound<'_, PyDict>,
@@ -154,13 +156,15 @@ impl EnvironFactory {
         // Python may let another thread in while it is held: whoever waits for it must not keep the GIL.
         let mut texts = self.texts.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         set_peer(environ, &mut texts, connection.peer)?;
+        // The target may name another than the Host field does.
+        let mut host = connection.head.host(&connection.raw);
         for (kind, name, value) in connection.head.fields(&connection.raw) {
+            let value = if kind == FieldKind::Host { host.take().unwrap_or(value) } else { value };
             let text = native(py, value);
             match kind {
                 FieldKind::ContentType => environ.set_item(intern!(py, "CONTENT_TYPE"), text)?,
                 FieldKind::ContentLength => environ.set_item(intern!(py, "CONTENT_LENGTH"), text)?,
-                // Set below: the target may name another.
-                FieldKind::Host => {}
+                FieldKind::Host => environ.set_item(intern!(py, "HTTP_HOST"), text)?,
                 // RFC 9110 §7.8: not for this version.
                 FieldKind::Upgrade if connection.head.version() < Version::HTTP_11 => {}
                 _ => {
@@ -175,7 +179,7 @@ impl EnvironFactory {
                 }
             }
         }
-        if let Some(host) = connection.head.host(&connection.raw) {
+        if let Some(host) = host {
             environ.set_item(intern!(py, "HTTP_HOST"), native(py, host))?;
         }
         Ok(script_name)

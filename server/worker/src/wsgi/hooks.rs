@@ -2,6 +2,7 @@
 //! of them is set.
 
 use podicorn_http::Scheme;
+use podicorn_http::response::ResponseHead;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -55,12 +56,17 @@ impl RequestHooks {
         py: Python<'_>,
         view: &RequestView,
         environ: &Bound<'_, PyDict>,
-        response: &Response,
+        answer: &Answer<'_>,
     ) -> PyResult<()> {
         if let Some(hook) = &self.hooks.post_request {
-            hook.bind(py).call1((self.worker(py), view.object(py)?, environ, answer(py, response)?))?;
+            hook.bind(py).call1((self.worker(py), view.object(py)?, environ, answer.object(py)?))?;
         }
         Ok(())
+    }
+
+    /// Whether `post_request` is set.
+    pub(crate) fn has_after(&self) -> bool {
+        self.hooks.post_request.is_some()
     }
 }
 
@@ -119,18 +125,31 @@ impl Facts {
     }
 }
 
-/// An object with the attributes of Gunicorn's `Response` that hooks read.
-fn answer<'py>(py: Python<'py>, response: &Response) -> PyResult<Bound<'py, PyAny>> {
-    let head = response.head();
-    let attributes = PyDict::new(py);
-    attributes.set_item("status", native(py, head.status_text()))?;
-    attributes.set_item("status_code", head.status())?;
-    let headers = head.fields().map(|(name, value)| (native(py, name), native(py, value)));
-    attributes.set_item("headers", PyList::new(py, headers.collect::<Vec<_>>())?)?;
-    attributes.set_item("sent", response.body_bytes())?;
-    attributes.set_item("response_length", head.content_length())?;
-    attributes.set_item("headers_sent", response.is_head_sent())?;
-    namespace(py, &attributes)
+/// What a hook may want to know of a response.
+pub(crate) struct Answer<'a> {
+    pub(crate) head: &'a ResponseHead,
+    pub(crate) head_sent: bool,
+    pub(crate) body_bytes: u64,
+}
+
+impl<'a> Answer<'a> {
+    pub(crate) fn of(response: &'a Response) -> Self {
+        let (head, head_sent) = (response.head(), response.is_head_sent());
+        Self { head, head_sent, body_bytes: response.body_bytes() }
+    }
+
+    /// An object with the attributes of Gunicorn's `Response` that hooks read.
+    fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let attributes = PyDict::new(py);
+        attributes.set_item("status", native(py, self.head.status_text()))?;
+        attributes.set_item("status_code", self.head.status())?;
+        let headers = self.head.fields().map(|(name, value)| (native(py, name), native(py, value)));
+        attributes.set_item("headers", PyList::new(py, headers.collect::<Vec<_>>())?)?;
+        attributes.set_item("sent", self.body_bytes)?;
+        attributes.set_item("response_length", self.head.content_length())?;
+        attributes.set_item("headers_sent", self.head_sent)?;
+        namespace(py, &attributes)
+    }
 }
 
 fn namespace<'py>(py: Python<'py>, attributes: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {

@@ -1,5 +1,8 @@
 //! One request through a WSGI app, on the thread that calls [`Service::handle`]: environ, call, response, hooks, log.
 
+pub(crate) mod account;
+
+use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,7 +19,7 @@ use super::client_socket::ClientSocket;
 use super::environ::{Constants, EnvironError, EnvironFactory};
 use super::errors::Errors;
 use super::file_wrapper::use_sendfile;
-use super::hooks::{RequestHooks, RequestView};
+use super::hooks::{Answer, RequestHooks, RequestView};
 use super::input::{Failure, Input, Source};
 use super::response::{Broken, Common, OnItsWay, Question, Response};
 use super::wait::Patience;
@@ -336,18 +339,17 @@ impl Service {
             && answer.is_head_sent()
             && environ.contains(intern!(py, "RAW_URI"))?
         {
-            log.log(
-                py,
-                &Record {
-                    environ,
-                    connection,
-                    head: answer.head(),
-                    body_bytes: answer.body_bytes(),
-                    duration,
-                },
-            );
+            log.log(&Record {
+                environ: Some(environ),
+                peer: connection.peer,
+                asked: &connection.head,
+                raw: &connection.raw,
+                head: answer.head(),
+                body_bytes: answer.body_bytes(),
+                duration,
+            });
         }
-        if let Err(error) = self.hooks.after(py, view, environ, &answer) {
+        if let Err(error) = self.hooks.after(py, view, environ, &Answer::of(&answer)) {
             self.log_exception(py, "Exception in post_request hook", &error);
         }
         Ok(())
@@ -370,11 +372,16 @@ impl Service {
     }
 
     pub(crate) fn tell_refused(&self, py: Python<'_>, peer: Peer, reject: &Reject) {
+        self.tell_offence(py, "Invalid request", peer, reject);
+    }
+
+    /// A client has broken a protocol.
+    pub(crate) fn tell_offence(&self, py: Python<'_>, what: &str, peer: Peer, reason: &dyn Display) {
         let ip = match peer {
             Peer::Internet(address) => address.ip().to_string(),
             Peer::Local => String::new(),
         };
-        self.log(py, "warning", &format!("Invalid request from ip={ip}: {reject}"));
+        self.log(py, "warning", &format!("{what} from ip={ip}: {reason}"));
     }
 
     /// A line for the error log.
@@ -385,7 +392,7 @@ impl Service {
         }
     }
 
-    fn log_exception(&self, py: Python<'_>, text: &str, error: &PyErr) {
+    pub(crate) fn log_exception(&self, py: Python<'_>, text: &str, error: &PyErr) {
         let logged = (|| {
             let arguments = PyDict::new(py);
             let exc_info = (error.get_type(py), error.value(py), error.traceback(py));

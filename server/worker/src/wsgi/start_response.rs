@@ -6,7 +6,7 @@ use podicorn_http::Version;
 use podicorn_http::response::{InvalidResponse, write_early_hints};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use super::response::Response;
 use super::text::bytes_of;
@@ -32,18 +32,20 @@ fn each_header(
     headers: &Bound<'_, PyAny>,
     mut take: impl FnMut(&[u8], &[u8]) -> Result<(), InvalidResponse>,
 ) -> PyResult<()> {
-    for pair in headers.try_iter()? {
-        let pair = pair?;
-        let wrong = || PyTypeError::new_err(format!("header {} is not a (name, value) tuple", shown(&pair)));
+    let mut each = |pair: &Bound<'_, PyAny>| {
+        let wrong = || PyTypeError::new_err(format!("header {} is not a (name, value) tuple", shown(pair)));
         let (name, value) = match pair.cast::<PyTuple>() {
             Ok(tuple) if tuple.len() == 2 => (tuple.get_item(0)?, tuple.get_item(1)?),
             Ok(_) => return Err(wrong()),
             Err(_) => pair.extract().map_err(|_| wrong())?,
         };
         take(&header_text(&name, "header name")?, &header_text(&value, "header value")?)
-            .map_err(|error| invalid(&error))?;
+            .map_err(|error| invalid(&error))
+    };
+    if let Ok(list) = headers.cast_exact::<PyList>() {
+        return list.iter().try_for_each(|pair| each(&pair));
     }
-    Ok(())
+    headers.try_iter()?.try_for_each(|pair| each(&pair?))
 }
 
 #[pymethods]

@@ -1,0 +1,262 @@
+//! The `scope` of a request (ASGI, "HTTP Connection Scope").
+//!
+//! A dict per listener holds what never changes, and a place for everything else; it is copied for each request. Names of
+//! header fields are remembered in lower case, so that a request makes no bytes object of them.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use podicorn_http::target::percent_decode;
+use podicorn_http::websocket::subprotocols;
+use podicorn_http::{Scheme, Version};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::MutexExt;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+
+use crate::listener::ServerAddress;
+use crate::reactor::conn::Connection;
+use crate::reactor::socket::Peer;
+use crate::wsgi::text::native;
+
+/// How many header names are remembered; clients could otherwise fill the memory.
+const NAMES: usize = 512;
+/// Longer names are not worth remembering.
+const NAME_BYTES: usize = 64;
+
+/// Makes scopes.
+pub(super) struct ScopeFactory {
+    template: Py<PyDict>,
+    /// `server`, by listener.
+    servers: Vec<Server>,
+    version: Py<PyDict>,
+    /// Of the lifespan.
+    state: Py<PyDict>,
+    extensions: Py<PyDict>,
+    /// Without a slash at its end.
+    root_path: String,
+    /// Names in lower case, by names as sent.
+    names: Mutex<HashMap<Box<[u8]>, Py<PyBytes>>>,
+}
+
+/// The value of `server`.
+enum Server {
+    Known(Py<PyAny>),
+    /// A wildcard address: each connection has its own.
+    Asked,
+}
+
+impl ScopeFactory {
+    /// `files`: the kernel may send files by itself.
+    pub(super) fn new(
+        py: Python<'_>,
+        listeners: &[ServerAddress],
+        root_path: &str,
+        state: Py<PyDict>,
+        files: bool,
+    ) -> PyResult<Self> {
+        let version = PyDict::new(py);
+        version.set_item("version", "3.0")?;
+        version.set_item("spec_version", "2.5")?;
+        let extensions = PyDict::new(py);
+        if files {
+            extensions.set_item("http.response.pathsend", PyDict::new(py))?;
+        }
+        extensions.set_item("http.response.early_hint", PyDict::new(py))?;
+        let template = PyDict::new(py);
+        template.set_item(intern!(py, "type"), intern!(py, "http"))?;
+        for key in [
+            intern!(py, "asgi"),
+            intern!(py, "http_version"),
+            intern!(py, "method"),
+            intern!(py, "scheme"),
+            intern!(py, "path"),
+            intern!(py, "raw_path"),
+            intern!(py, "query_string"),
+            intern!(py, "root_path"),
+            intern!(py, "headers"),
+            intern!(py, "client"),
+            intern!(py, "server"),
+            intern!(py, "state"),
+            intern!(py, "extensions"),
+        ] {
+            template.set_item(key, py.None())?;
+        }
+        template.set_item(intern!(py, "http_version"), intern!(py, "1.1"))?;
+        template.set_item(intern!(py, "scheme"), intern!(py, "http"))?;
+        template.set_item(intern!(py, "query_string"), PyBytes::new(py, b""))?;
+        let root_path = root_path.trim_end_matches('/');
+        template.set_item(intern!(py, "root_path"), PyString::intern(py, root_path))?;
+        let server = |address: &ServerAddress| -> PyResult<Server> {
+            Ok(match address {
+                ServerAddress::Internet { host, .. } if matches!(host.as_str(), "" | "0.0.0.0" | "::") => {
+                    Server::Asked
+                }
+                ServerAddress::Internet { host, port } => {
+                    Server::Known((host, *port).into_pyobject(py)?.into_any().unbind())
+                }
+                ServerAddress::Local { path } => {
+                    Server::Known((path, py.None()).into_pyobject(py)?.into_any().unbind())
+                }
+            })
+        };
+        Ok(Self {
+            template: template.unbind(),
+            servers: listeners.iter().map(server).collect::<PyResult<_>>()?,
+            version: version.unbind(),
+            state,
+            extensions: extensions.unbind(),
+            root_path: root_path.to_owned(),
+            names: Mutex::default(),
+        })
+    }
+
+    /// The values of `client` and `server` for all requests of a connection.
+    pub(super) fn addresses(
+        &self,
+        py: Python<'_>,
+        connection: &Connection,
+    ) -> PyResult<(Py<PyAny>, Py<PyAny>)> {
+        let pair = |peer: Peer| -> PyResult<Py<PyAny>> {
+            Ok(match peer {
+                Peer::Internet(address) => {
+                    (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any().unbind()
+                }
+                Peer::Local => py.None(),
+            })
+        };
+        let server = match &self.servers[connection.listener] {
+            Server::Known(server) => server.clone_ref(py),
+            Server::Asked => pair(connection.socket.own_address())?,
+        };
+        Ok((pair(connection.peer)?, server))
+    }
+
+    /// The scope of a request.
+    pub(super) fn make<'py>(
+        &self,
+        py: Python<'py>,
+        connection: &Connection,
+        (client, server): (Py<PyAny>, Py<PyAny>),
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (head, raw) = (&connection.head, connection.raw.as_slice());
+        let scope = self.template.bind(py).copy()?;
+        scope.set_item(intern!(py, "asgi"), self.version.bind(py).copy()?)?;
+        match head.version() {
+            Version::HTTP_11 => {}
+            Version::HTTP_10 => scope.set_item(intern!(py, "http_version"), intern!(py, "1.0"))?,
+            Version { major, minor } => {
+                scope.set_item(intern!(py, "http_version"), format!("{major}.{minor}"))?;
+            }
+        }
+        scope.set_item(intern!(py, "method"), method(py, head.method(raw)))?;
+        if head.forwarded_scheme() == Some(Scheme::Https) {
+            scope.set_item(intern!(py, "scheme"), intern!(py, "https"))?;
+        }
+        let path = self.full_path(head.path(raw));
+        let path = &*path;
+        scope.set_item(intern!(py, "path"), decoded(py, path))?;
+        scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, path))?;
+        let query = head.query(raw);
+        if !query.is_empty() {
+            scope.set_item(intern!(py, "query_string"), PyBytes::new(py, query))?;
+        }
+        scope.set_item(intern!(py, "headers"), self.headers(py, connection)?)?;
+        scope.set_item(intern!(py, "client"), client)?;
+        scope.set_item(intern!(py, "server"), server)?;
+        scope.set_item(intern!(py, "state"), self.state.bind(py).copy()?)?;
+        let extensions = self.extensions.bind(py).copy()?;
+        if takes_trailers(connection) {
+            extensions.set_item(intern!(py, "http.response.trailers"), PyDict::new(py))?;
+        }
+        scope.set_item(intern!(py, "extensions"), extensions)?;
+        Ok(scope)
+    }
+
+    /// The scope of a WebSocket handshake.
+    pub(super) fn make_websocket<'py>(
+        &self,
+        py: Python<'py>,
+        connection: &Connection,
+        addresses: (Py<PyAny>, Py<PyAny>),
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let (head, raw) = (&connection.head, connection.raw.as_slice());
+        let scope = self.make(py, connection, addresses)?;
+        scope.del_item(intern!(py, "method"))?;
+        scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
+        let secure = head.forwarded_scheme() == Some(Scheme::Https);
+        scope.set_item(intern!(py, "scheme"), if secure { intern!(py, "wss") } else { intern!(py, "ws") })?;
+        let offered = subprotocols(head, raw).map(|name| native(py, name));
+        scope.set_item(intern!(py, "subprotocols"), PyList::new(py, offered.collect::<Vec<_>>())?)?;
+        let extensions = PyDict::new(py);
+        extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
+        scope.set_item(intern!(py, "extensions"), extensions)?;
+        Ok(scope)
+    }
+
+    /// The specification wants `root_path` at the beginning of the path. Some proxies have taken it away, and some not.
+    fn full_path<'a>(&self, path: &'a [u8]) -> Cow<'a, [u8]> {
+        let root = self.root_path.as_bytes();
+        match path.strip_prefix(root) {
+            Some([] | [b'/', ..]) => Cow::Borrowed(path),
+            // `*`, and the targets of proxies.
+            _ if !path.starts_with(b"/") => Cow::Borrowed(path),
+            _ => Cow::Owned([root, path].concat()),
+        }
+    }
+
+    fn headers<'py>(&self, py: Python<'py>, connection: &Connection) -> PyResult<Bound<'py, PyList>> {
+        let list = PyList::empty(py);
+        for (_, name, value) in connection.head.fields(&connection.raw) {
+            list.append(PyTuple::new(py, [self.name(py, name), PyBytes::new(py, value)])?)?;
+        }
+        Ok(list)
+    }
+
+    fn name<'py>(&self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyBytes> {
+        // Making bytes calls no Python, but who waits must not keep the GIL all the same.
+        let mut names = self.names.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = names.get(name) {
+            return known.bind(py).clone();
+        }
+        let lower = PyBytes::new(py, &name.to_ascii_lowercase());
+        if names.len() < NAMES && name.len() <= NAME_BYTES {
+            names.insert(name.into(), lower.clone().unbind());
+        }
+        lower
+    }
+}
+
+/// Whether trailers may be sent to this client (RFC 9110 §6.5.1, §10.1.4).
+pub(super) fn takes_trailers(connection: &Connection) -> bool {
+    let (head, raw) = (&connection.head, connection.raw.as_slice());
+    head.version() >= Version::HTTP_11
+        && head.find(raw, "te").is_some_and(|te| {
+            te.split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        })
+}
+
+/// A path with its percent-encoding undone, as UTF-8; what is none becomes U+FFFD.
+fn decoded<'py>(py: Python<'py>, path: &[u8]) -> Bound<'py, PyString> {
+    if !path.contains(&b'%') {
+        // The parser lets only ASCII through.
+        return native(py, path);
+    }
+    let mut bytes = Vec::with_capacity(path.len());
+    percent_decode(path, &mut bytes);
+    PyString::new(py, &String::from_utf8_lossy(&bytes))
+}
+
+fn method<'py>(py: Python<'py>, method: &[u8]) -> Bound<'py, PyString> {
+    match method {
+        b"GET" => intern!(py, "GET").clone(),
+        b"POST" => intern!(py, "POST").clone(),
+        b"HEAD" => intern!(py, "HEAD").clone(),
+        b"PUT" => intern!(py, "PUT").clone(),
+        b"DELETE" => intern!(py, "DELETE").clone(),
+        b"PATCH" => intern!(py, "PATCH").clone(),
+        b"OPTIONS" => intern!(py, "OPTIONS").clone(),
+        other => native(py, other),
+    }
+}

@@ -1,0 +1,72 @@
+//! What is counted and told of a request, for bindings in which it is not answered within one call ([`crate::asgi`]).
+
+use std::sync::atomic::Ordering;
+
+use podicorn_scoreboard::Ticket;
+use pyo3::prelude::*;
+
+use super::{Orders, Service};
+use crate::access_log::{AccessLog, Record};
+use crate::clock::{Nanos, monotonic};
+use crate::reactor::conn::Connection;
+use crate::wsgi::hooks::RequestHooks;
+
+/// A request that has begun and is to be counted when it ends.
+pub(crate) struct Account {
+    begun: Nanos,
+    ticket: Option<Ticket>,
+}
+
+impl Account {
+    pub(crate) fn duration(&self) -> Nanos {
+        monotonic().saturating_sub(self.begun)
+    }
+}
+
+impl Service {
+    /// A request begins.
+    pub(crate) fn open_account(&self, connection: &Connection, begun: Nanos) -> Account {
+        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        let ticket = self.slot.begin_request(&self.describe(connection, begun), in_flight as u32);
+        self.served.fetch_add(1, Ordering::Relaxed);
+        Account { begun, ticket }
+    }
+
+    /// It has ended. `counted`: its response has been counted already.
+    pub(crate) fn close_account(&self, py: Python<'_>, account: &mut Account, status: u16, counted: bool) {
+        let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
+        if !counted {
+            self.slot.count_response(status);
+        }
+        self.slot.end_request(account.ticket.take(), status, account.duration(), in_flight as u32);
+        self.count_towards_replacement(py);
+    }
+
+    /// A line of the access log.
+    pub(crate) fn log_access(&self, record: &Record<'_, '_>) {
+        if let Some(log) = &self.access_log {
+            log.log(record);
+        }
+    }
+
+    pub(crate) fn access_log(&self) -> Option<&AccessLog> {
+        self.access_log.as_ref()
+    }
+
+    pub(crate) fn hooks(&self) -> &RequestHooks {
+        &self.hooks
+    }
+
+    pub(crate) fn app(&self) -> &Py<PyAny> {
+        &self.app
+    }
+
+    pub(crate) fn orders(&self) -> &Orders {
+        &self.orders
+    }
+
+    /// Whether connections may carry more than one request, now.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.persistent && !self.orders.stop.load(Ordering::Relaxed) && !self.slot.draining()
+    }
+}
