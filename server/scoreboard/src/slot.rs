@@ -232,6 +232,11 @@ impl SlotWriter {
     pub fn begin_request(&self, start: &RequestStart<'_>) -> Ticket {
         self.add(field::QUEUE + bucket(start.queued_nanos), 1);
         self.add(field::QUEUE + BUCKETS, start.queued_nanos);
+        self.begin_unqueued_request(start)
+    }
+
+    /// A request begins whose time in the queue nobody knows.
+    pub fn begin_unqueued_request(&self, start: &RequestStart<'_>) -> Ticket {
         ring::begin(&self.map, self.base, start)
     }
 
@@ -318,6 +323,27 @@ mod tests {
         assert_eq!(reading.counters.timed_out, 1);
         assert_eq!(reading.counters.latency[5], 1);
         assert_eq!(reading.counters.queue[2], 1);
+    }
+
+    #[test]
+    fn a_wait_that_nobody_knows_is_not_counted() {
+        let (map, fd) = pair();
+        map.reader(0).unwrap().offer(1);
+        let writer = Map::attach(fd).unwrap().claim(0, 1, 42).unwrap();
+        let start = RequestStart {
+            method: b"GET",
+            path: b"/x",
+            start_unix_nanos: 1,
+            queued_nanos: 0,
+            trace_id: 0,
+            span_id: 0,
+            parent_id: 0,
+        };
+        let ticket = writer.begin_unqueued_request(&start);
+        writer.end_request(ticket, 200, 5);
+        let counters = map.reader(0).unwrap().read().counters;
+        assert_eq!((counters.queue.iter().sum::<u64>(), counters.latency.iter().sum::<u64>()), (0, 1));
+        assert_eq!(map.reader(0).unwrap().requests(1)[0].path, "/x");
     }
 
     #[test]

@@ -58,6 +58,35 @@ impl WorkerClass {
         }
     }
 
+    /// Settings that have no effect on this type, because the engine would act on them, and it has no part in it.
+    pub(crate) fn without(self) -> &'static [&'static str] {
+        match self {
+            Self::Tornado => &[
+                "worker_connections",
+                "request_timeout",
+                "stall_timeout",
+                "min_body_rate",
+                "body_buffer",
+                "body_budget",
+                "forwarded_allow_ips",
+                "access_log_format",
+                "pre_request",
+                "post_request",
+            ],
+            // What Gunicorn has too, the class may read.
+            Self::ThirdParty => &[
+                "head_timeout",
+                "request_timeout",
+                "stall_timeout",
+                "min_body_rate",
+                "limit_request_body",
+                "body_buffer",
+                "body_budget",
+            ],
+            _ => &[],
+        }
+    }
+
     /// The alias.
     pub fn as_str(self) -> &'static str {
         match self {

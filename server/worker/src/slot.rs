@@ -117,6 +117,14 @@ impl SharedSlot {
         })
     }
 
+    /// As [`Self::begin_request`], where it is not known how long the request has waited.
+    pub(crate) fn begin_unqueued_request(&self, start: &RequestStart<'_>, in_flight: u32) -> Option<Ticket> {
+        self.with(None, |writer| {
+            writer.set_in_flight(in_flight);
+            Some(writer.begin_unqueued_request(start))
+        })
+    }
+
     /// A request has ended; `status` 0 where no response was sent. Its response is counted apart. `busy_nanos`: how long it held a Python thread.
     pub(crate) fn end_request(&self, ticket: Option<Ticket>, status: u16, busy_nanos: u64, in_flight: u32) {
         self.with((), |writer| {
