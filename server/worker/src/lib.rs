@@ -5,8 +5,9 @@
 //! - One thread runs one [`reactor`] on one epoll instance. Slow clients wait there, never in Python: the app is called
 //!   with the request head and its body (up to `body_buffer`) complete, and what a client does not take of a finished
 //!   response is sent by the reactor.
-//! - The reactor knows neither Python nor the worker type. [`wsgi`] knows what a request and a response are to Python. A
-//!   worker type ([`sync`]) is one small file that says how the app is called.
+//! - The reactor knows neither Python nor the worker type. [`wsgi`] and [`asgi`] know what a request and a response are to
+//!   Python. A worker type of WSGI ([`sync`]) is one small file that says how the app is called; ASGI's lives in a loop of
+//!   Python's.
 //! - Everything Python sees of a request ends with it: objects that the app keeps touch no socket afterwards.
 //! - In children that the app forks, the engine lets go of its descriptors and touches neither the shared memory nor the
 //!   parent's connections.
@@ -18,6 +19,7 @@ mod asgi;
 mod clock;
 mod descriptor;
 mod engine;
+mod entry;
 mod error;
 mod fork;
 mod gthread;
@@ -57,6 +59,8 @@ mod _engine {
 
     #[pymodule_export]
     use super::engine::{_after_fork_in_child, _before_fork, Engine};
+    #[pymodule_export]
+    use super::entry::Entry;
     #[pymodule_export]
     use super::error::SlotLost;
     #[pymodule_export]
