@@ -495,3 +495,67 @@ async def subscribe(request):
         await request.body(f"data: {number}\n\n".encode(), more=True)
         number += 1
         await asyncio.sleep(0.01)
+
+
+# ---- the same as on WSGI, for tests that hold on both ----
+
+
+@route("environ")
+async def environ_dump(request):
+    """The scope in the words of WSGI."""
+    scope = request.scope
+    values = {f"HTTP_{name.decode().upper().replace('-', '_')}": v.decode("latin-1") for name, v in scope["headers"]}
+    address, port = scope["client"] or ("", "")
+    values |= {
+        "REQUEST_METHOD": scope["method"],
+        "RAW_URI": "?".join(part.decode() for part in (scope["raw_path"], scope["query_string"]) if part),
+        "PATH_INFO": scope["path"].encode().decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode(),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": address,
+        "REMOTE_PORT": str(port),
+    }
+    await request.json({"values": values})
+
+
+@route("early-hints")
+async def early_hints(request):
+    """Two 103 responses, then the page."""
+    for headers in (
+        [(b"link", b"</style.css>; rel=preload; as=style")],
+        [(b"link", b"</script.js>; rel=preload; as=script"), (b"x-hint", b"second")],
+    ):
+        await request.send({"type": "http.response.informational", "status": 103, "headers": headers})
+    await request.answer("hinted\n", headers=[(b"x-final", b"yes")])
+
+
+@route("write")
+async def write(request):
+    await request.start()
+    for piece in (b"written ", b"first, "):
+        await request.body(piece, more=True)
+    await request.body(b"then returned\n")
+
+
+@route("file")
+async def file(request):
+    """A file, this source if none is named."""
+    path = request.query.get("path", __file__)
+    await request.start(length=os.path.getsize(path))
+    await request.send({"type": "http.response.pathsend", "path": path})
+
+
+@route("empty")
+async def empty(request):
+    """An empty body: no pieces, empty pieces, or some of each."""
+    await request.start()
+    for piece in {"none": (), "blank": (b"",), "mixed": (b"", b"a", b"", b"b")}[request.rest]:
+        await request.body(piece, more=True)
+    await request.body()
+
+
+@route("die")
+async def die(request):
+    """The process ends by the signal asked for."""
+    os.kill(os.getpid(), int(request.rest or "9"))
+    time.sleep(60)

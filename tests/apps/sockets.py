@@ -77,8 +77,10 @@ async def script(scope, receive, send, query, seen):
     for step, *arguments in json.loads(query["do"]):
         if step == "receive":
             seen.append(plain(await receive()))
-        elif step == "send":
-            message = native(arguments[0])
+        elif step in ("accept", "send"):
+            if step == "accept":
+                assert (await receive())["type"] == "websocket.connect"
+            message = native(arguments[0]) if arguments else {"type": "websocket.accept"}
             # What can't be said in JSON.
             if message.get("headers"):
                 message["headers"] = [tuple(pair) for pair in message["headers"]]
@@ -110,11 +112,8 @@ async def pushed(scope, receive, send, query, seen):
     """Sends `count` messages of `size` bytes as fast as it may, and notes each that was taken."""
     await accept(receive, send, seen)
     for number in range(int(query["count"])):
-        data = number.to_bytes(4, "big").ljust(int(query["size"]), b"\0")
-        if "text" in query:
-            await send({"type": "websocket.send", "text": data.decode()})
-        else:
-            await send({"type": "websocket.send", "bytes": data})
+        text = str(number).ljust(int(query["size"]))
+        await send({"type": "websocket.send", **({"text": text} if "text" in query else {"bytes": text.encode()})})
         seen.append(number)
 
 

@@ -7,6 +7,7 @@ import signal
 import pytest
 from podtest import http, processes
 from podtest.server import RANDOM_UID
+from podtest.types import every_type
 from podtest.waiting import wait_until
 
 HOOK = re.compile(r"^fork hook (before|parent|child) in (\d+)$", re.MULTILINE)
@@ -125,3 +126,14 @@ def test_the_app_may_fork(serve):
     for _ in range(3):
         assert server.get("/child-maps").text == "no scoreboard\n"
     assert len(server.admin.workers()) == 1
+
+
+@every_type
+def test_a_child_of_the_app_dies_by_term(serve, gate, kind):
+    """Also while it waits in a system call: the worker's handlers, which let those go on, are not for it."""
+    server = serve("socket_types.wsgi_app", *kind, environment=gate.environment)
+    child = int(server.get("/fork").text)
+    gate.wait(1, "child")
+    assert processes.read(child) is not None
+    assert server.get("/end-child").text == "-15"
+    assert server.stop() == 0

@@ -54,7 +54,8 @@ def scripted(*steps, name=None):
     return f"/script?do={quote(json.dumps(steps))}" + (f"&name={name}" if name else "")
 
 
-ACCEPT = ("send", {"type": "websocket.accept"})
+#: Takes `websocket.connect` and accepts.
+ACCEPT = ("accept",)
 
 
 # ---- the opening handshake (§4) ----
@@ -421,7 +422,7 @@ def test_a_ping_is_answered_with_its_payload(echo, payload):
 
 def test_pings_are_answered_whatever_the_app_does(server):
     """It does not receive at all, and its client may still ask whether the server lives."""
-    steps = [ACCEPT, *[("receive",)] * 2]
+    steps = [ACCEPT, ("receive",), ("receive",)]
     with websocket.connect(server.address, scripted(*steps)) as client:
         client.send(frame(TEXT, "for nobody"), *(frame(PING, bytes([number])) for number in range(100)))
         for number in range(100):
@@ -549,13 +550,13 @@ def test_what_has_come_before_a_close_is_answered_if_there_is_time(server):
     """The app gets all messages before it is told of the end."""
     name = f"before-{next(NUMBERS)}"
     steps = [ACCEPT, *[("receive",)] * 5]
-    with websocket.connect(server.address, scripted(("receive",), *steps, name=name)) as client:
+    with websocket.connect(server.address, scripted(*steps, name=name)) as client:
         client.send(*(frame(TEXT, str(number)) for number in range(4)), frame(CLOSE, close_payload(1001)))
         client.expect_close(1001)
         client.expect_end()
     seen = wait_until(lambda: "end" in (found := server.get(f"/seen/{name}").json()) and found, "the app's end")
-    assert [step["text"] for step in seen[2:6]] == ["0", "1", "2", "3"]
-    assert seen[6] == {"type": "websocket.disconnect", "code": 1001, "reason": ""}
+    assert [step["text"] for step in seen[1:5]] == ["0", "1", "2", "3"]
+    assert seen[5] == {"type": "websocket.disconnect", "code": 1001, "reason": ""}
 
 
 def test_the_servers_close_waits_for_the_clients(server):

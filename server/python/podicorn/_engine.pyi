@@ -27,6 +27,23 @@ class Slot:
     def beat(self) -> None: ...
     @property
     def draining(self) -> bool: ...
+    def begin(self, method: str, target: str, traceparent: str | None = None) -> Entry:
+        """A request begins that Python serves by itself."""
+
+    def accepted(self, connections: int) -> None:
+        """A connection was accepted; so many are open now."""
+
+    def set_connections(self, connections: int) -> None:
+        """So many connections are open."""
+
+    def ask_for_replacement(self) -> None:
+        """The worker goes on until it is told to stop."""
+
+class Entry:
+    """A request in the scoreboard, from `Slot.begin` on. Forgotten without an end it counts as one without a response."""
+
+    def end(self, status: int) -> None:
+        """It is over; 0: without a response. Only the first call counts."""
 
 class Engine:
     """The reactor on the listeners, whose descriptors it takes over."""

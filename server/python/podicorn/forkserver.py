@@ -17,8 +17,8 @@ from podicorn.arbiter_view import ArbiterView, Listener
 from podicorn.control import ControlSocket, ProtocolError
 from podicorn.failure import Failure, first_line, traceback_text
 from podicorn.hooks import Hooks
-from podicorn.log import Logger
 from podicorn.settings import Settings
+from podicorn.worker_types import type_of
 from podicorn.worker_view import WorkerView
 
 try:
@@ -32,7 +32,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from podicorn.log import Logger
     from podicorn.worker import WorkerProcess
+    from podicorn.worker_types import WorkerType
 
     Message = dict[str, Any]
 
@@ -41,9 +43,9 @@ class Started:
     """What a `start` request has set up; workers are forked from it."""
 
     def __init__(
-        self, cfg: Settings, log: Logger, server: ArbiterView, memfd: int, doorbell: int, nudge: int
+        self, kind: WorkerType, log: Logger, server: ArbiterView, memfd: int, doorbell: int, nudge: int
     ) -> None:
-        self.cfg = cfg
+        self.kind = kind
         self.log = log
         self.server = server
         self.memfd = memfd
@@ -137,7 +139,8 @@ class ForkServer:
         environment.enter(cfg.chdir or self._cwd)
         environment.add_python_path(cfg.pythonpath, os.getcwd())
         titles.set_title(f"fork server [{cfg.proc_name}]")
-        log = Logger(cfg)
+        kind = type_of(cfg)
+        log = kind.make_log()
         server = ArbiterView(
             pid=request["arbiter_pid"],
             cfg=cfg,
@@ -146,11 +149,12 @@ class ForkServer:
             listeners=[Listener(fd, text) for fd, text in zip(sockets, descriptions, strict=True)],
             generation=request["generation"],
         )
+        kind.take_sockets(server)
         if not request.get("hooks_run"):
             self._hooks.require("on_reload" if request.get("reload") else "on_starting", server)
         if cfg.preload_app:
             self._preload(server)
-        self._started = Started(cfg, log, server, memfd, doorbell, nudge)
+        self._started = Started(kind, log, server, memfd, doorbell, nudge)
         return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": _other_threads()}
 
     def _preload(self, server: ArbiterView) -> None:
@@ -168,7 +172,7 @@ class ForkServer:
         gc.freeze()
 
     def _spawn(self, request: Message, fds: list[int]) -> Message:
-        from podicorn.worker import Claim, WorkerProcess
+        from podicorn.worker import Claim
 
         started = self._ready(request)
         if len(fds) != 1:
@@ -181,8 +185,8 @@ class ForkServer:
             epoch=request["epoch"],
             stack_fd=fds[0],
         )
-        worker = WorkerView(started.server, request["age"], _drawn_max_requests(started.cfg))
-        process = WorkerProcess(worker, started.server, self._hooks, claim)
+        worker = started.kind.make_worker(started.server, request["age"])
+        process = started.kind.make_process(worker, started.server, self._hooks, claim)
         started.log.reopen_moved_files()
         started.server.worker_age = request["age"]
         try:
@@ -246,17 +250,6 @@ def _failed(request: Message, failure: Failure) -> Message:
         "message": " ".join(failure.message.split()),
         "traceback": failure.traceback,
     }
-
-
-def _drawn_max_requests(cfg: Settings) -> int:
-    """The worker's own number of requests, as Gunicorn draws it; 0: no limit."""
-    if not cfg.max_requests:
-        return 0
-    if not cfg.max_requests_jitter:
-        return int(cfg.max_requests)
-    from random import randint
-
-    return int(cfg.max_requests) + randint(0, cfg.max_requests_jitter)
 
 
 def _other_threads() -> list[str]:

@@ -55,32 +55,38 @@ def dump_stacks_to(fd: int) -> None:
     faulthandler.register(STACK_SIGNAL, file=fd, all_threads=True, chain=False)
 
 
+#: What `handle_here` has installed.
+_installed: dict[int, Handler] = {}
+
+
+def handle_here(number: int, handler: Handler) -> None:
+    """Installs a handler for this process, but not for those that the app forks, by multiprocessing for instance."""
+    if not _installed:
+        os.register_at_fork(after_in_child=_forget_in_child)
+    _installed[number] = handler
+    signal.signal(number, handler)
+
+
+def _forget_in_child() -> None:
+    """A child of the app is no worker. A Python handler would not even run while the child waits in a system call."""
+    for number, handler in _installed.items():
+        if signal.getsignal(number) is handler:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def install_in_worker(*, term: Handler, quick: Handler, abort: Handler, reopen: Handler) -> None:
     """Default dispositions, then the worker's own handlers; at last nothing is blocked any more."""
-    own_pid = os.getpid()
-
-    def only_here(handler: Handler) -> Handler:
-        def guarded(number: int, frame: FrameType | None) -> None:
-            if os.getpid() == own_pid:
-                handler(number, frame)
-                return
-            # A process that the app forked, by multiprocessing for instance: it is not a worker.
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-
-        return guarded
-
     for number in _RESET_IN_WORKER:
         signal.signal(number, signal.SIG_DFL)
     # Stopping a worker is nobody's wish; a resize of the terminal says nothing to it.
     for number in (signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH):
         signal.signal(number, do_nothing)
         signal.siginterrupt(number, False)
-    signal.signal(signal.SIGTERM, only_here(term))
-    signal.signal(signal.SIGINT, only_here(quick))
-    signal.signal(signal.SIGQUIT, only_here(quick))
-    signal.signal(signal.SIGABRT, only_here(abort))
-    signal.signal(signal.SIGUSR1, only_here(reopen))
+    handle_here(signal.SIGTERM, term)
+    handle_here(signal.SIGINT, quick)
+    handle_here(signal.SIGQUIT, quick)
+    handle_here(signal.SIGABRT, abort)
+    handle_here(signal.SIGUSR1, reopen)
     # A request's system calls are not to be disturbed by these two.
     signal.siginterrupt(signal.SIGTERM, False)
     signal.siginterrupt(signal.SIGUSR1, False)

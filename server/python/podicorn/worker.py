@@ -120,16 +120,20 @@ class WorkerProcess:
 
             self._asgi = AsgiWorker(cfg, self._log)
         worker.wsgi = self._load_app()
-        self._engine = worker.engine = _engine.Engine(
-            self._slot,
-            [(listener.fileno(), dict(listener.description)) for listener in self._server.LISTENERS],
-            self._options(),
-            worker.wsgi,
-            self._log.error_log,
-        )
+        self._engine = worker.engine = self._make_engine()
         self._boot_hook("post_worker_init", worker)
         if self._asgi is not None:
             self._asgi.start(worker.wsgi)
+
+    def _make_engine(self) -> Any:
+        """What serves: anything with the engine's `run`, `stop`, `quit`, `reopen_logs` and `requests`."""
+        return _engine.Engine(
+            self._slot,
+            [(listener.fileno(), dict(listener.description)) for listener in self._server.LISTENERS],
+            self._options(),
+            self._worker.wsgi,
+            self._log.error_log,
+        )
 
     def _boot_hook(self, name: str, *arguments: Any) -> None:
         try:

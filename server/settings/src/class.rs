@@ -13,6 +13,10 @@ pub enum WorkerClass {
     Gthread,
     /// An event loop; a task for each request of an ASGI app.
     Asgi,
+    /// Tornado's own HTTP server on an `IOLoop`.
+    Tornado,
+    /// A class of somebody else, made for Gunicorn; its name is the setting's text.
+    ThirdParty,
 }
 
 /// The name of a worker type as Gunicorn writes it: alias, class.
@@ -28,28 +32,29 @@ const GUNICORN: &[(&str, &str)] = &[
 ];
 
 impl WorkerClass {
-    /// Every type, by its alias.
+    /// Every type of our own, by its alias.
     const AVAILABLE: &[(&str, Self)] =
-        &[("sync", Self::Sync), ("gthread", Self::Gthread), ("asgi", Self::Asgi)];
+        &[("sync", Self::Sync), ("gthread", Self::Gthread), ("asgi", Self::Asgi), ("tornado", Self::Tornado)];
 
-    /// The type that `-k` names: an alias, a dotted class, `module:Class`, or `egg:gunicorn#alias`.
+    /// The type that `-k` names: an alias, a dotted class, `module:Class`, `egg:DIST#NAME`, or an entry point's name. What
+    /// is none of Gunicorn's own is a class of somebody else; whether there is such a class, only Python can tell.
     pub(crate) fn named(text: &str) -> Option<Self> {
         let alias = alias_of(text);
-        Self::AVAILABLE.iter().find(|(name, _)| *name == alias).map(|(_, class)| *class)
+        let own = Self::AVAILABLE.iter().find(|(name, _)| *name == alias).map(|(_, class)| *class);
+        own.or_else(|| (!is_gunicorns(alias) && could_be_a_class(text)).then_some(Self::ThirdParty))
     }
 
     /// Why `text` is refused and what there is instead.
     pub(crate) fn refusal(text: &str) -> String {
         let available: Vec<&str> = Self::AVAILABLE.iter().map(|(name, _)| *name).collect();
         let available = available.join(", ");
-        let alias = alias_of(text);
-        if GUNICORN.iter().any(|(name, _)| *name == alias) {
+        if is_gunicorns(alias_of(text)) {
             format!(
                 "of Gunicorn's worker types this version has {available}; for many requests at a time use -k gthread \
                  --threads N"
             )
         } else {
-            format!("worker classes other than its own are not loaded; this version has {available}")
+            format!("name one of {available}, or a class as package.module.Class")
         }
     }
 
@@ -59,8 +64,20 @@ impl WorkerClass {
             Self::Sync => "sync",
             Self::Gthread => "gthread",
             Self::Asgi => "asgi",
+            Self::Tornado => "tornado",
+            Self::ThirdParty => "third-party",
         }
     }
+}
+
+fn is_gunicorns(alias: &str) -> bool {
+    GUNICORN.iter().any(|(name, _)| *name == alias)
+}
+
+/// Whether there is any sense in looking for it.
+fn could_be_a_class(text: &str) -> bool {
+    let name = text.strip_prefix("egg:").unwrap_or(text);
+    !name.is_empty() && !name.contains(char::is_whitespace) && !name.starts_with(['.', ':', '#'])
 }
 
 fn alias_of(text: &str) -> &str {
@@ -122,14 +139,40 @@ mod tests {
     }
 
     #[test]
+    fn every_spelling_of_tornado_is_tornado() {
+        for text in ["tornado", "egg:gunicorn#tornado", "gunicorn.workers.gtornado.TornadoWorker"] {
+            assert_eq!(WorkerClass::named(text), Some(WorkerClass::Tornado), "{text}");
+        }
+    }
+
+    #[test]
+    fn classes_of_others_are_third_party() {
+        for text in [
+            "uvicorn.workers.UvicornWorker",
+            "aiohttp.GunicornWebWorker",
+            "__config__:Mine",
+            "egg:other#sync",
+            "egg:other",
+            "an-entry-point",
+            "gunicorn.workers.sync.Other",
+        ] {
+            assert_eq!(WorkerClass::named(text), Some(WorkerClass::ThirdParty), "{text}");
+        }
+    }
+
+    #[test]
     fn other_types_are_refused_by_name() {
-        for text in ["gevent", "gunicorn.workers.ggevent.GeventWorker", "egg:gunicorn#tornado", "eventlet"] {
+        for text in ["gevent", "gunicorn.workers.ggevent.GeventWorker", "eventlet"] {
             assert_eq!(WorkerClass::named(text), None, "{text}");
             assert!(WorkerClass::refusal(text).starts_with("of Gunicorn's worker types"), "{text}");
         }
-        for text in ["pkg.mod.Class", "egg:other#sync", "nonsense", "", "uvicorn.workers.UvicornWorker"] {
+    }
+
+    #[test]
+    fn what_cannot_be_a_class_is_refused() {
+        for text in ["", "two words", ".Class", "egg:", "egg:#name"] {
             assert_eq!(WorkerClass::named(text), None, "{text}");
-            assert!(WorkerClass::refusal(text).starts_with("worker classes other"), "{text}");
+            assert!(WorkerClass::refusal(text).contains("package.module.Class"), "{text}");
         }
     }
 }

@@ -136,8 +136,8 @@ impl Settings {
     ///
     /// As in Gunicorn's `Config`, what depends on other things is worked out: `proc_name`, `sendfile`, `user`, `group`
     /// and `chdir` are the values in force. `workers` is the number to start with, and `workers_max` (no setting) the end
-    /// of the range, or the same number; `worker_type` (no setting) is the alias of the type in force. Hooks are null: they
-    /// stay in Python.
+    /// of the range, or the same number; `worker_type` (no setting) is the alias of the type in force, `third-party` for a class
+    /// of somebody else. Hooks are null: they stay in Python.
     pub fn to_json(&self) -> Value {
         let mut values = self.values.clone();
         values.insert("proc_name".to_owned(), self.proc_name.clone().into());
@@ -149,6 +149,16 @@ impl Settings {
             values.insert(hook.name.to_owned(), Value::Null);
         }
         Value::Object(values)
+    }
+
+    /// The worker type as people know it: a type's alias, or the class of somebody else.
+    pub fn worker_name(&self) -> &str {
+        match self.worker_class {
+            WorkerClass::ThirdParty => {
+                self.values.get("worker_class").and_then(Value::as_str).unwrap_or_default()
+            }
+            own => own.as_str(),
+        }
     }
 
     /// Where the value of a setting comes from.

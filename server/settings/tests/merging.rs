@@ -335,11 +335,25 @@ fn threads_turn_sync_into_gthread() {
 }
 
 #[test]
+fn a_class_of_somebody_else_keeps_its_name() {
+    let settings = from_args(&["app", "-k", "uvicorn.workers.UvicornWorker", "--threads", "4"]);
+    assert_eq!(settings.worker_class, WorkerClass::ThirdParty);
+    assert_eq!(settings.worker_name(), "uvicorn.workers.UvicornWorker");
+    let values = settings.to_json();
+    assert_eq!(values["worker_type"], "third-party");
+    assert_eq!(values["worker_class"], "uvicorn.workers.UvicornWorker");
+    let file = json!({"worker_class": "__config__:Mine"});
+    let settings = Given { args: &["app"], file: Some(file), ..Given::default() }.merge().unwrap();
+    assert_eq!(settings.worker_name(), "__config__:Mine");
+    assert_eq!(from_args(&["app", "-k", "egg:gunicorn#tornado"]).worker_name(), "tornado");
+}
+
+#[test]
 fn what_is_not_supported_is_refused_with_an_alternative() {
     for (args, file, says) in [
         (&["app", "-k", "gevent"][..], json!({}), "worker_class = 'gevent' (command line --worker-class)"),
         (&["app", "-k", "gevent"], json!({}), "this version has sync, gthread"),
-        (&["app"], json!({"worker_class": "pkg.mod:Class"}), "this version has sync"),
+        (&["app", "-k", "two words"], json!({}), "package.module.Class"),
         (&["app", "--daemon"], json!({}), "foreground"),
         (&["app", "--paste", "x.ini"], json!({}), "paste.deploy.loadapp"),
         (&["app", "--protocol", "uwsgi"], json!({}), "proxy_pass"),

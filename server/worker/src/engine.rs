@@ -27,7 +27,7 @@ use crate::reactor::conn::{Connection, Rules};
 use crate::reactor::table::Token;
 use crate::reactor::wake::Wake;
 use crate::reactor::{EVENTS, Notice, Reactor, Ready};
-use crate::slot::{SharedSlot, Slot};
+use crate::slot::{self, SharedSlot, Slot};
 use crate::wsgi::service::{Orders, Service};
 use crate::{gthread, sync};
 
@@ -191,23 +191,25 @@ pub(crate) fn _before_fork() {
 #[pyfunction]
 pub(crate) fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
     let engines = ENGINES.try_lock().map(|engines| engines.clone()).unwrap_or_default();
-    let live: Vec<_> = engines.iter().filter_map(Weak::upgrade).collect();
-    for core in &live {
+    for core in engines.iter().filter_map(Weak::upgrade) {
         core.disable();
     }
-    if !live.is_empty() {
+    if slot::disable_all() {
         // The pipe is the parent's too: a signal to this child must not wake it.
         set_wakeup_fd(py, -1)?;
     }
     Ok(())
 }
 
-fn register_after_fork(py: Python<'_>, core: &Arc<Core>) -> PyResult<()> {
-    static REGISTERED: AtomicBool = AtomicBool::new(false);
+fn register(core: &Arc<Core>) {
     let mut engines = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
     engines.retain(|engine| engine.strong_count() > 0);
     engines.push(Arc::downgrade(core));
-    drop(engines);
+}
+
+/// From now on a child that the app forks lets go of the slot and of the engines.
+pub(crate) fn hear_of_forks(py: Python<'_>) -> PyResult<()> {
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
     if !REGISTERED.swap(true, Ordering::Relaxed) {
         let hook = wrap_pyfunction!(_after_fork_in_child, py)?;
         let arguments = PyDict::new(py);
@@ -482,7 +484,7 @@ impl Engine {
             work: Condvar::new(),
             orders: Orders::default(),
         });
-        register_after_fork(py, &core)?;
+        register(&core);
         let (beat, graceful_timeout) = (options.beat, options.graceful_timeout);
         let threads = options.limits.threads;
         let asgi_options = options.asgi.clone();

@@ -19,6 +19,7 @@ mod asgi;
 mod clock;
 mod descriptor;
 mod engine;
+mod entry;
 mod error;
 mod fork;
 mod gthread;
@@ -58,6 +59,8 @@ mod _engine {
 
     #[pymodule_export]
     use super::engine::{_after_fork_in_child, _before_fork, Engine};
+    #[pymodule_export]
+    use super::entry::Entry;
     #[pymodule_export]
     use super::error::SlotLost;
     #[pymodule_export]

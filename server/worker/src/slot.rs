@@ -5,14 +5,18 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use podicorn_scoreboard::{Map, RequestStart, SlotWriter, State, Ticket};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::clock::synchronise;
 use crate::descriptor::adopt;
+use crate::engine::hear_of_forks;
+use crate::entry::{Entry, Ledger};
 use crate::error::EngineError;
+use crate::wsgi::service::random_seed;
 
 /// The slot with the doorbell that makes the arbiter look.
 pub(crate) struct SharedSlot {
@@ -149,24 +153,52 @@ impl SharedSlot {
     }
 }
 
+/// For the after-fork hook: a worker has one, tests may make more.
+static SLOTS: Mutex<Vec<Weak<SharedSlot>>> = Mutex::new(Vec::new());
+
+/// In a child that the app has forked; whether there was a slot at all.
+pub(crate) fn disable_all() -> bool {
+    let slots = SLOTS.try_lock().map(|slots| slots.clone()).unwrap_or_default();
+    let live: Vec<_> = slots.iter().filter_map(Weak::upgrade).collect();
+    for slot in &live {
+        slot.disable();
+    }
+    !live.is_empty()
+}
+
 /// `Slot(memfd, slot, epoch, doorbell, nudge)`: claims the slot for this process. Takes the descriptors over. Raises
 /// `SlotLost` if the arbiter has given the slot up.
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct Slot {
     pub(crate) shared: Arc<SharedSlot>,
+    ledger: Arc<Ledger>,
 }
 
 #[pymethods]
 impl Slot {
     #[new]
-    fn new(memfd: RawFd, slot: u32, epoch: u32, doorbell: RawFd, nudge: RawFd) -> Result<Self, EngineError> {
+    fn new(
+        py: Python<'_>,
+        memfd: RawFd,
+        slot: u32,
+        epoch: u32,
+        doorbell: RawFd,
+        nudge: RawFd,
+    ) -> PyResult<Self> {
         let memfd = adopt(memfd)?;
         let doorbell = adopt(doorbell)?;
         let nudge = adopt(nudge)?;
-        let writer = Map::attach(memfd)?.claim(slot, epoch, std::process::id())?;
+        let map = Map::attach(memfd).map_err(EngineError::from)?;
+        let writer = map.claim(slot, epoch, std::process::id()).map_err(EngineError::from)?;
         let writer = Mutex::new(Some(writer));
-        let shared = SharedSlot { writer, doorbell, nudge, disabled: AtomicBool::new(false) };
-        Ok(Self { shared: Arc::new(shared) })
+        let shared = Arc::new(SharedSlot { writer, doorbell, nudge, disabled: AtomicBool::new(false) });
+        hear_of_forks(py)?;
+        {
+            let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.retain(|slot| slot.strong_count() > 0);
+            slots.push(Arc::downgrade(&shared));
+        }
+        Ok(Self { shared, ledger: Arc::new(Ledger::new(random_seed(py)?)) })
     }
 
     /// Publishes `BOOTING`, `READY`, `DRAINING` or `EXITING`; rings the doorbell for all but the first.
@@ -181,6 +213,28 @@ impl Slot {
     /// "Alive". Call it at least every second.
     fn beat(&self) {
         self.shared.beat();
+        synchronise();
+    }
+
+    /// A request begins that Python serves by itself, by its method and target.
+    #[pyo3(signature = (method, target, traceparent=None))]
+    fn begin(&self, method: &str, target: &str, traceparent: Option<&str>) -> Entry {
+        Entry::begin(&self.shared, &self.ledger, method, target, traceparent)
+    }
+
+    /// A connection was accepted; so many are open now.
+    fn accepted(&self, connections: u32) {
+        self.shared.accepted(connections);
+    }
+
+    /// So many connections are open.
+    fn set_connections(&self, connections: u32) {
+        self.shared.set_load(0, connections);
+    }
+
+    /// The worker would like to be replaced; it goes on until it is told to stop.
+    fn ask_for_replacement(&self) {
+        self.shared.ask_for_replacement();
     }
 
     /// Whether the arbiter has begun its shutdown.

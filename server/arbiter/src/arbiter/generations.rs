@@ -120,7 +120,7 @@ impl Arbiter {
             for listener in &blueprint.listeners {
                 tracing::info!("Listening at: {listener} ({})", std::process::id());
             }
-            tracing::info!("Using worker: {}", blueprint.settings.worker_class);
+            tracing::info!("Using worker: {}", blueprint.settings.worker_name());
         }
         if preloaded {
             tracing::info!("The app is preloaded in the fork server (pid:{pid})");

@@ -426,7 +426,7 @@ impl Service {
 }
 
 /// From the kernel, and so not shared with the workers forked from the same process.
-fn random_seed(py: Python<'_>) -> PyResult<u64> {
+pub(crate) fn random_seed(py: Python<'_>) -> PyResult<u64> {
     let bytes: [u8; 8] = py.import("os")?.call_method1("urandom", (8,))?.extract()?;
     Ok(u64::from_ne_bytes(bytes))
 }

@@ -4,14 +4,14 @@
 //! response, lost, or answered by the watchdog. From `websocket.accept` on the reactor has the connection, and this is where
 //! its messages are turned into Python's.
 
+mod ending;
 mod message;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use podicorn_http::websocket::{CloseCode, Connection as Codec, Handshake, Kind, add_field, may_send};
-use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::pybacked::{PyBackedBytes, PyBackedStr};
@@ -19,7 +19,6 @@ use pyo3::types::{PyBytes, PyDict, PyString};
 
 use self::message::Message;
 use super::awaitable::{Purpose, Waiting};
-use super::ending::caused_by_us;
 use super::exchange::{Client, Exchange, Polled, client_is_gone};
 use super::message::each_header;
 use super::news::{News, wake};
@@ -351,79 +350,6 @@ impl Session {
         drop(session);
         wake(py, waiting);
     }
-
-    // ---- the end of the call ----
-
-    /// The app's call is over. The error is one that the task is to end with.
-    pub(super) fn ended(this: &Bound<'_, Self>, outcome: PyResult<()>) -> PyResult<()> {
-        let py = this.py();
-        let mut session = this.try_borrow_mut()?;
-        let outcome = match outcome {
-            Ok(()) => {
-                session.returned(py);
-                Ok(())
-            }
-            Err(error) => session.raised(py, error),
-        };
-        session.request.close_account(py, true);
-        outcome
-    }
-
-    fn returned(&mut self, py: Python<'_>) {
-        match self.stage {
-            Stage::Over => {}
-            Stage::Open => self.close(py, CloseCode::NORMAL, ""),
-            Stage::Handshake | Stage::Denying => {
-                if self.request.client == Client::Here {
-                    let text = format!("ASGI application returned without answering {}", self.shown(py));
-                    self.request.asgi.service.log(py, "error", &text);
-                }
-                self.request.break_off(py, true);
-            }
-        }
-    }
-
-    fn raised(&mut self, py: Python<'_>, error: PyErr) -> PyResult<()> {
-        let asgi = Arc::clone(&self.request.asgi);
-        let orders = asgi.service.orders();
-        let stopping = orders.stop.load(Ordering::Relaxed);
-        if orders.quit.load(Ordering::Relaxed) && !error.is_instance_of::<PyException>(py) {
-            // The worker ends at once: no fault of the app.
-            self.request.break_off(py, false);
-            return Err(error);
-        }
-        let cancelled = asgi.is_cancellation(py, &error);
-        let excused = match self.end {
-            Some(_) if !self.by_app => cancelled || is_about_the_client(py, &error),
-            _ => cancelled && stopping,
-        };
-        if excused {
-            let text = format!("The client has left {}: {error}", self.shown(py));
-            asgi.service.log(py, "debug", &text);
-        } else {
-            asgi.service.log_exception(py, &format!("Error handling {}", self.shown(py)), &error);
-        }
-        match self.stage {
-            Stage::Over => {}
-            Stage::Open if excused => self.close(py, CloseCode::GOING_AWAY, ""),
-            Stage::Open => self.close(py, CloseCode::INTERNAL_ERROR, ""),
-            Stage::Handshake | Stage::Denying => self.request.break_off(py, !excused),
-        }
-        if cancelled { Err(error) } else { Ok(()) }
-    }
-
-    fn shown(&self, py: Python<'_>) -> String {
-        let path = self.request.scope.bind(py).get_item(intern!(py, "path")).ok().flatten();
-        format!("WebSocket {}", path.map(|path| path.to_string()).unwrap_or_default())
-    }
-}
-
-/// Whether an exception is how apps and frameworks end when the client has gone: our own `OSError`, what was made of it, or
-/// a `WebSocketDisconnect`, by which Starlette, Litestar and others pass on the event.
-fn is_about_the_client(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyOSError>(py)
-        || caused_by_us(py, error)
-        || error.get_type(py).name().is_ok_and(|name| name == "WebSocketDisconnect")
 }
 
 #[pymethods]

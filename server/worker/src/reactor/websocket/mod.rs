@@ -12,16 +12,18 @@
 //! Keep-alive: after `ws_ping_interval` a Ping, then `ws_ping_timeout` for the answer. Any byte from the client counts as
 //! one, and so does progress in taking what it is sent, behind which the Ping may be stuck.
 
+mod closing;
+mod sending;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::epoll::EpollFlags;
 use podicorn_http::websocket::{CloseCode, Connection as Codec, Event as Decoded, Kind, Violation};
 
 use super::conn::{Connection, Phase};
-use super::live::{Asked, Event, Parcel, Push};
-use super::outbound::{Piece, Sent, SharedBytes};
+use super::live::{Asked, Event, Parcel};
+use super::outbound::{Piece, Sent};
 use super::table::Token;
 use super::timers::Deadline;
 use super::{Notice, Reactor};
@@ -209,8 +211,6 @@ impl Reactor {
         self.table.get(token).filter(|connection| connection.phase == Phase::WebSocket)
     }
 
-    // ---- in ----
-
     /// Reads and decodes as long as there is room for what comes.
     pub(super) fn read_frames(&mut self, token: Token, now: Nanos) {
         let mut buf = std::mem::take(&mut self.frames);
@@ -319,244 +319,5 @@ impl Reactor {
             self.make_use_of_room(token, now);
         }
         Next::Message(message)
-    }
-
-    // ---- out ----
-
-    /// Sends a message of the app. `shared`: the same bytes, which are sent from where they are if that is possible.
-    pub(crate) fn send_message(
-        &mut self,
-        token: Token,
-        message: Outgoing<'_>,
-        shared: Option<SharedBytes>,
-        now: Nanos,
-    ) -> Push {
-        let mut parcel = Parcel::default();
-        std::mem::swap(&mut parcel.buffer, &mut self.frames);
-        parcel.buffer.clear();
-        let sent = self.transmit_message(token, message, shared, &mut parcel);
-        self.frames = parcel.buffer;
-        let Some(connection) = self.table.get(token) else { return Push::Over };
-        match sent {
-            None => Push::Over,
-            Some(Sent::All) => Push::Taken,
-            Some(Sent::Blocked { .. }) => {
-                let full = connection.outbound.held() > UNSENT_HIGH;
-                if let Some(socket) = &mut connection.websocket {
-                    socket.wants_room |= full;
-                }
-                self.watch_sending(token, now);
-                if full { Push::Full } else { Push::Taken }
-            }
-            Some(Sent::Failed(_)) => {
-                self.close(token);
-                Push::Over
-            }
-        }
-    }
-
-    /// `None`: nothing is sent on this connection any more.
-    fn transmit_message(
-        &mut self,
-        token: Token,
-        message: Outgoing<'_>,
-        shared: Option<SharedBytes>,
-        parcel: &mut Parcel,
-    ) -> Option<Sent> {
-        let connection = self.websocket(token)?;
-        let socket = connection.websocket.as_mut().filter(|socket| !socket.parted)?;
-        let shared = shared.filter(|_| {
-            socket.codec.send_head(&mut parcel.buffer, message.kind(), message.len()) == Ok(true)
-        });
-        if let Some(shared) = shared {
-            parcel.pieces.push(Piece::Owned(parcel.buffer.as_slice().to_vec()));
-            parcel.pieces.push(Piece::Shared(shared));
-            parcel.buffer.clear();
-        } else {
-            match message {
-                Outgoing::Text(text) => socket.codec.send_text(&mut parcel.buffer, text),
-                Outgoing::Binary(data) => socket.codec.send_binary(&mut parcel.buffer, data),
-            }
-            .ok()?;
-        }
-        Some(connection.transmit(parcel))
-    }
-
-    /// Without Pings nothing else would end a connection whose client takes nothing.
-    fn watch_sending(&mut self, token: Token, now: Nanos) {
-        if self.timers.kind(token.index()).is_none() {
-            self.set_send_deadline(token, now);
-        }
-    }
-
-    /// What epoll says of the connection.
-    pub(super) fn websocket_event(&mut self, token: Token, flags: EpollFlags, now: Nanos) {
-        let Some(connection) = self.websocket(token) else { return };
-        let mut sent = false;
-        if flags.contains(EpollFlags::EPOLLOUT) && !connection.outbound.is_empty() {
-            let client = Arc::clone(&connection.socket);
-            if matches!(connection.outbound.flush(&client), Sent::Failed(_)) {
-                return self.close(token);
-            }
-            sent = true;
-            if connection.outbound.is_empty() && self.timers.kind(token.index()) == Some(Deadline::Send) {
-                self.timers.clear(token.index());
-            }
-        }
-        let Some(connection) = self.websocket(token) else { return };
-        let held = connection.outbound.held();
-        let Some(socket) = &mut connection.websocket else { return };
-        let room = socket.wants_room && held <= UNSENT_LOW;
-        socket.wants_room &= !room;
-        let held_back = socket.held_back;
-        let lost = flags.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
-        let drained = connection.drained;
-        if room {
-            self.tell(token, Event::Room);
-        }
-        if held_back && lost {
-            self.close(token);
-        } else if held_back && sent {
-            self.make_use_of_room(token, now);
-        } else if !held_back && !drained {
-            self.read_frames(token, now);
-        }
-    }
-
-    // ---- the end ----
-
-    /// The app ends it. It is not told of the rest.
-    pub(crate) fn close_websocket(&mut self, token: Token, code: CloseCode, reason: &str, now: Nanos) {
-        let Some(connection) = self.websocket(token) else { return };
-        if let Some(socket) = &mut connection.websocket
-            && !std::mem::replace(&mut socket.parted, true)
-        {
-            self.begin_closing(token, code, reason, now);
-        }
-    }
-
-    /// The server ends it, and tells the app.
-    fn shut_websocket(&mut self, token: Token, code: CloseCode, reason: &str, now: Nanos) {
-        if self.part_websocket(token, code.0, reason.to_owned()) {
-            self.begin_closing(token, code, reason, now);
-        }
-    }
-
-    /// The worker ends: so do all of them.
-    pub(crate) fn shut_websockets(&mut self, now: Nanos) {
-        for token in self.table.tokens() {
-            self.shut_websocket(token, CloseCode::GOING_AWAY, "", now);
-        }
-    }
-
-    /// Sends our half of the closing handshake and waits for the client's.
-    fn begin_closing(&mut self, token: Token, code: CloseCode, reason: &str, now: Nanos) {
-        let Some(connection) = self.websocket(token) else { return };
-        let Some(socket) = &mut connection.websocket else { return };
-        let mut frame = Vec::new();
-        // It is refused only where a Close is out already.
-        let _ = socket.codec.close(&mut frame, code, reason);
-        socket.codec.release();
-        socket.inbox.clear();
-        socket.waiting_bytes = 0;
-        connection.outbound.push(Piece::Owned(frame));
-        let client = Arc::clone(&connection.socket);
-        if matches!(connection.outbound.flush(&client), Sent::Failed(_)) {
-            return self.close(token);
-        }
-        self.timers.set(token.index(), Deadline::Closing, now);
-        self.make_use_of_room(token, now);
-    }
-
-    /// Tells the app that it is over, once.
-    fn part_websocket(&mut self, token: Token, code: u16, reason: String) -> bool {
-        let Some(connection) = self.websocket(token) else { return false };
-        let asked = connection.asked();
-        let Some(socket) = &mut connection.websocket else { return false };
-        if std::mem::replace(&mut socket.parted, true) {
-            return false;
-        }
-        let inbox = std::mem::take(&mut socket.inbox);
-        socket.waiting_bytes = 0;
-        self.tell(token, Event::Shut(Box::new(Shut { code, reason, inbox, asked })));
-        true
-    }
-
-    /// Sends what is left, then ends the connection. `at_once`: the client has nothing more to say.
-    fn finish_websocket(&mut self, token: Token, at_once: bool, now: Nanos) {
-        let Some(connection) = self.websocket(token) else { return };
-        connection.websocket = None;
-        connection.persists = false;
-        connection.body_complete = at_once;
-        self.timers.clear(token.index());
-        self.send(token, now);
-    }
-
-    /// The connection has been closed.
-    pub(super) fn lost_websocket(&mut self, token: Token, connection: &mut Connection) {
-        let asked = connection.asked();
-        let Some(socket) = connection.websocket.take().filter(|socket| !socket.parted) else { return };
-        let (code, reason) = (CloseCode::ABNORMAL.0, String::new());
-        self.tell(token, Event::Shut(Box::new(Shut { code, reason, inbox: socket.inbox, asked })));
-    }
-
-    /// What the access log is to say of it, once the app has ended it.
-    pub(crate) fn asked(&mut self, token: Token) -> Option<Asked> {
-        self.websocket(token).map(|connection| connection.asked())
-    }
-
-    // ---- deadlines ----
-
-    /// `ws_ping_interval` has passed.
-    pub(super) fn ping(&mut self, token: Token, now: Nanos) {
-        let Some(connection) = self.websocket(token) else { return };
-        let mark = connection.delivered();
-        let Some(socket) = &mut connection.websocket else { return };
-        let mut frame = Vec::new();
-        // It is refused only where a Close is out already.
-        let _ = socket.codec.ping(&mut frame, &(now as u32).to_be_bytes());
-        // An idle connection keeps no compressor.
-        if connection.outbound.is_empty() && mark == socket.mark {
-            socket.codec.release();
-        }
-        socket.mark = mark;
-        connection.outbound.push(Piece::Owned(frame));
-        let client = Arc::clone(&connection.socket);
-        if matches!(connection.outbound.flush(&client), Sent::Failed(_)) {
-            return self.close(token);
-        }
-        self.timers.set(token.index(), Deadline::Pong, now);
-        if self.timers.kind(token.index()).is_none() {
-            // No answer is asked for.
-            self.timers.set(token.index(), Deadline::Ping, now);
-        }
-    }
-
-    /// `ws_ping_timeout` has passed without a byte.
-    pub(super) fn miss_pong(&mut self, token: Token, now: Nanos) {
-        let Some(connection) = self.websocket(token) else { return };
-        let delivered = connection.delivered();
-        let blocked = !connection.outbound.is_empty();
-        let Some(socket) = &mut connection.websocket else { return };
-        if socket.held_back {
-            // It is we who do not read.
-            return self.timers.set(token.index(), Deadline::Ping, now);
-        }
-        if blocked && delivered != socket.mark {
-            // The Ping is behind what the client is taking.
-            socket.mark = delivered;
-            return self.timers.set(token.index(), Deadline::Pong, now);
-        }
-        self.shut_websocket(token, CloseCode::INTERNAL_ERROR, "keepalive ping timeout", now);
-        self.give_up_websocket(token, now);
-    }
-
-    /// The client has not answered our Close.
-    pub(super) fn give_up_websocket(&mut self, token: Token, now: Nanos) {
-        let Some(connection) = self.websocket(token) else { return };
-        if !connection.outbound.is_empty() {
-            return self.close(token);
-        }
-        self.finish_websocket(token, false, now);
     }
 }

@@ -1,0 +1,64 @@
+"""What the fork server and the process of a worker differ in by worker type."""
+
+from __future__ import annotations
+
+from podicorn.log import Logger
+from podicorn.worker_view import WorkerView
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from podicorn.arbiter_view import ArbiterView
+    from podicorn.hooks import Hooks
+    from podicorn.settings import Settings
+    from podicorn.worker import Claim, WorkerProcess
+
+
+class WorkerType:
+    """The engine types: the sockets, and the worker object of hooks, are our own."""
+
+    def __init__(self, cfg: Settings) -> None:
+        self.cfg = cfg
+
+    def make_log(self) -> Logger:
+        """The `log` of server and workers."""
+        return Logger(self.cfg)
+
+    def take_sockets(self, server: ArbiterView) -> None:
+        """The server's listeners are known."""
+
+    def make_worker(self, server: ArbiterView, age: int) -> Any:
+        """The worker object of hooks, before the fork."""
+        return WorkerView(server, age, _drawn_max_requests(self.cfg))
+
+    def make_process(self, worker: Any, server: ArbiterView, hooks: Hooks, claim: Claim) -> WorkerProcess:
+        """What runs in the process after the fork."""
+        from podicorn.worker import WorkerProcess
+
+        return WorkerProcess(worker, server, hooks, claim)
+
+
+def type_of(cfg: Settings) -> WorkerType:
+    """The worker type of the settings. Raises Failure where something is not installed, or a class is not found."""
+    # Imported where they are used: their libraries are large.
+    if cfg.worker_type == "tornado":
+        from podicorn.tornado_worker import Tornado
+
+        return Tornado(cfg)
+    if cfg.worker_type == "third-party":
+        from podicorn.third_party import ThirdParty
+
+        return ThirdParty(cfg)
+    return WorkerType(cfg)
+
+
+def _drawn_max_requests(cfg: Settings) -> int:
+    """The worker's own number of requests, as Gunicorn draws it; 0: no limit."""
+    if not cfg.max_requests:
+        return 0
+    if not cfg.max_requests_jitter:
+        return int(cfg.max_requests)
+    from random import randint
+
+    return int(cfg.max_requests) + randint(0, cfg.max_requests_jitter)

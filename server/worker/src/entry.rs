@@ -1,0 +1,96 @@
+//! A request of a worker whose sockets belong to Python: what the engine would write about it into the scoreboard.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use podicorn_scoreboard::{RequestStart, Ticket};
+use pyo3::prelude::*;
+
+use crate::clock::{Nanos, monotonic, unix_at};
+use crate::slot::SharedSlot;
+use crate::trace::{SpanIds, TraceContext};
+
+/// What is counted of the requests that Python serves by itself.
+pub(crate) struct Ledger {
+    in_flight: AtomicU32,
+    spans: SpanIds,
+}
+
+impl Ledger {
+    /// `seed`: of span ids, from the kernel's random numbers.
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { in_flight: AtomicU32::new(0), spans: SpanIds::new(seed) }
+    }
+}
+
+struct Running {
+    ticket: Option<Ticket>,
+    begun: Nanos,
+}
+
+/// One request, from `Slot.begin` to `end`. Forgotten without an end it counts as one without a response.
+#[pyclass(frozen, module = "podicorn._engine")]
+pub(crate) struct Entry {
+    slot: Arc<SharedSlot>,
+    ledger: Arc<Ledger>,
+    /// `None` once it has ended.
+    running: Mutex<Option<Running>>,
+}
+
+impl Entry {
+    /// Method and target are text as Python has them of a request head: Latin-1.
+    pub(crate) fn begin(
+        slot: &Arc<SharedSlot>,
+        ledger: &Arc<Ledger>,
+        method: &str,
+        target: &str,
+        traceparent: Option<&str>,
+    ) -> Self {
+        let begun = monotonic();
+        let trace = traceparent.and_then(|text| TraceContext::parse(&latin1(text))).unwrap_or_default();
+        let in_flight = ledger.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        let path = target.split_once('?').map_or(target, |(path, _)| path);
+        let start = RequestStart {
+            method: &latin1(method),
+            path: &latin1(path),
+            start_unix_nanos: unix_at(begun),
+            // When its first byte came, only the owner of the socket knows.
+            queued_nanos: 0,
+            trace_id: trace.trace_id,
+            span_id: if trace.trace_id == 0 { 0 } else { ledger.spans.next() },
+            parent_id: trace.parent_id,
+        };
+        let ticket = slot.begin_request(&start, in_flight);
+        let running = Mutex::new(Some(Running { ticket, begun }));
+        Self { slot: Arc::clone(slot), ledger: Arc::clone(ledger), running }
+    }
+
+    fn finish(&self, status: u16) {
+        // Nothing of Python's is called while this is held.
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Running { ticket, begun }) = running else { return };
+        let in_flight = self.ledger.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
+        if status != 0 {
+            self.slot.count_response(status);
+        }
+        self.slot.end_request(ticket, status, monotonic().saturating_sub(begun), in_flight);
+    }
+}
+
+#[pymethods]
+impl Entry {
+    /// The request is over; `status` 0: no response was sent. Only the first call counts.
+    fn end(&self, status: u16) {
+        self.finish(status);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.finish(0);
+    }
+}
+
+fn latin1(text: &str) -> Vec<u8> {
+    text.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect()
+}
