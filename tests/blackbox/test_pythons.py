@@ -77,7 +77,9 @@ def test_builds_and_serves(version, python, tmp_path):
         server.wait_ready()
         assert server.get("/loop").text == "asyncio.unix_events"
         with server.connect() as client:
-            client.send(b"".join(http.head("GET", f"/{name}") for name in ("context/a", "context/b", "raise-after", "pid")))
+            client.send(
+                b"".join(http.head("GET", f"/{name}") for name in ("context/a", "context/b", "raise-after", "pid"))
+            )
             assert client.read_response().json() == {"before": "", "after": "a", "task": True}
             assert client.read_response().json() == {"before": "", "after": "b", "task": True}
             assert client.read_response().body == b"all is well\n"
