@@ -7,7 +7,12 @@ ALL = {
     "sync": (),
     "gthread-1": ("-k", "gthread"),
     "gthread-4": ("-k", "gthread", "--threads", "4"),
+    "gevent": ("-k", "gevent"),
+    "eventlet": ("-k", "eventlet"),
 }
+
+#: Types whose requests are greenlets: many at a time, as long as none of them keeps the thread.
+GREEN = ("gevent", "eventlet")
 
 
 def params(*names: str) -> list[object]:
@@ -16,4 +21,5 @@ def params(*names: str) -> list[object]:
 
 
 every_type = pytest.mark.parametrize("kind", params())
-keeping_types = pytest.mark.parametrize("kind", params("gthread-1", "gthread-4"))
+keeping_types = pytest.mark.parametrize("kind", params("gthread-1", "gthread-4", *GREEN))
+green_types = pytest.mark.parametrize("kind", params(*GREEN))

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from podicorn import __version__, app, config_file, environment, leaving, signals, titles
+from podicorn import __version__, app, config_file, environment, green, leaving, signals, titles
 from podicorn.arbiter_view import ArbiterView, Listener
 from podicorn.control import ControlSocket, ProtocolError
 from podicorn.failure import Failure, first_line, traceback_text
@@ -137,6 +137,7 @@ class ForkServer:
         environment.enter(cfg.chdir or self._cwd)
         environment.add_python_path(cfg.pythonpath, os.getcwd())
         titles.set_title(f"fork server [{cfg.proc_name}]")
+        green.patch(cfg.worker_type)
         log = Logger(cfg)
         server = ArbiterView(
             pid=request["arbiter_pid"],
@@ -151,7 +152,7 @@ class ForkServer:
         if cfg.preload_app:
             self._preload(server)
         self._started = Started(cfg, log, server, memfd, doorbell, nudge)
-        return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": _other_threads()}
+        return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": _other_threads(cfg.worker_type)}
 
     def _preload(self, server: ArbiterView) -> None:
         signals.disregard_during_import()
@@ -259,9 +260,13 @@ def _drawn_max_requests(cfg: Settings) -> int:
     return int(cfg.max_requests) + randint(0, cfg.max_requests_jitter)
 
 
-def _other_threads() -> list[str]:
+def _other_threads(worker_type: str) -> list[str]:
     """Python's threads that a fork loses."""
     import threading
+
+    if green.module_of(worker_type) is not None:
+        # They are greenlets, and live on in every worker.
+        return []
 
     return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
 

@@ -11,6 +11,10 @@ pub enum WorkerClass {
     Sync,
     /// `threads` requests at a time; connections are kept.
     Gthread,
+    /// A greenlet of gevent for each request.
+    Gevent,
+    /// A green thread of eventlet for each request.
+    Eventlet,
 }
 
 /// The name of a worker type as Gunicorn writes it: alias, class.
@@ -27,7 +31,14 @@ const GUNICORN: &[(&str, &str)] = &[
 
 impl WorkerClass {
     /// Every type, by its alias.
-    const AVAILABLE: &[(&str, Self)] = &[("sync", Self::Sync), ("gthread", Self::Gthread)];
+    const AVAILABLE: &[(&str, Self)] = &[
+        ("sync", Self::Sync),
+        ("gthread", Self::Gthread),
+        ("gevent", Self::Gevent),
+        ("gevent_wsgi", Self::Gevent),
+        ("gevent_pywsgi", Self::Gevent),
+        ("eventlet", Self::Eventlet),
+    ];
 
     /// The type that `-k` names: an alias, a dotted class, `module:Class`, or `egg:gunicorn#alias`.
     pub(crate) fn named(text: &str) -> Option<Self> {
@@ -37,7 +48,8 @@ impl WorkerClass {
 
     /// Why `text` is refused and what there is instead.
     pub(crate) fn refusal(text: &str) -> String {
-        let available: Vec<&str> = Self::AVAILABLE.iter().map(|(name, _)| *name).collect();
+        let proper = |(name, class): &&(&str, Self)| *name == class.as_str();
+        let available: Vec<&str> = Self::AVAILABLE.iter().filter(proper).map(|(name, _)| *name).collect();
         let available = available.join(", ");
         let alias = alias_of(text);
         if GUNICORN.iter().any(|(name, _)| *name == alias) {
@@ -55,6 +67,8 @@ impl WorkerClass {
         match self {
             Self::Sync => "sync",
             Self::Gthread => "gthread",
+            Self::Gevent => "gevent",
+            Self::Eventlet => "eventlet",
         }
     }
 }
@@ -111,8 +125,25 @@ mod tests {
     }
 
     #[test]
+    fn every_spelling_of_the_green_types_is_theirs() {
+        for text in [
+            "gevent",
+            "gevent_wsgi",
+            "gevent_pywsgi",
+            "egg:gunicorn#gevent",
+            "gunicorn.workers.ggevent.GeventWorker",
+            "gunicorn.workers.ggevent:GeventPyWSGIWorker",
+        ] {
+            assert_eq!(WorkerClass::named(text), Some(WorkerClass::Gevent), "{text}");
+        }
+        for text in ["eventlet", "egg:gunicorn#eventlet", "gunicorn.workers.geventlet.EventletWorker"] {
+            assert_eq!(WorkerClass::named(text), Some(WorkerClass::Eventlet), "{text}");
+        }
+    }
+
+    #[test]
     fn other_types_are_refused_by_name() {
-        for text in ["gevent", "gunicorn.workers.ggevent.GeventWorker", "egg:gunicorn#asgi", "eventlet"] {
+        for text in ["tornado", "gunicorn.workers.gtornado.TornadoWorker", "egg:gunicorn#asgi"] {
             assert_eq!(WorkerClass::named(text), None, "{text}");
             assert!(WorkerClass::refusal(text).starts_with("of Gunicorn's worker types"), "{text}");
         }

@@ -337,8 +337,8 @@ fn threads_turn_sync_into_gthread() {
 #[test]
 fn what_is_not_supported_is_refused_with_an_alternative() {
     for (args, file, says) in [
-        (&["app", "-k", "gevent"][..], json!({}), "worker_class = 'gevent' (command line --worker-class)"),
-        (&["app", "-k", "gevent"], json!({}), "this version has sync, gthread"),
+        (&["app", "-k", "tornado"][..], json!({}), "worker_class = 'tornado' (command line --worker-class)"),
+        (&["app", "-k", "tornado"], json!({}), "this version has sync, gthread, gevent, eventlet;"),
         (&["app"], json!({"worker_class": "pkg.mod:Class"}), "this version has sync"),
         (&["app", "--daemon"], json!({}), "foreground"),
         (&["app", "--paste", "x.ini"], json!({}), "paste.deploy.loadapp"),

@@ -19,6 +19,7 @@ use pyo3::types::{PyDict, PyList};
 
 use crate::clock::{Nanos, monotonic};
 use crate::error::EngineError;
+use crate::green::Request;
 use crate::listener::Listener;
 use crate::options::Options;
 use crate::reactor::conn::{Connection, Rules};
@@ -208,8 +209,8 @@ struct Progress {
 /// starts the access log's thread.
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct Engine {
-    core: Arc<Core>,
-    service: Service,
+    pub(crate) core: Arc<Core>,
+    pub(crate) service: Service,
     /// The arbiter, or whoever else started this worker.
     parent: Pid,
     beat: Nanos,
@@ -217,6 +218,10 @@ pub(crate) struct Engine {
     progress: Mutex<Progress>,
     /// Threads that call the app; 1: the engine's own.
     threads: usize,
+    /// For a request that comes back in a child that the app has forked, where requests are greenlets.
+    back_in_child: Option<Py<PyAny>>,
+    /// What [`Engine::open`] has replaced.
+    wakeup_fd: Mutex<Option<RawFd>>,
 }
 
 impl Engine {
@@ -224,7 +229,7 @@ impl Engine {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn epoll(&self) -> Result<Arc<Epoll>, EngineError> {
+    pub(crate) fn epoll(&self) -> Result<Arc<Epoll>, EngineError> {
         self.core
             .with(|reactor| reactor.epoll())
             .ok_or(EngineError::Closed("run() has ended, or this process was forked by the app"))
@@ -248,14 +253,7 @@ impl Engine {
         };
         // Python's handlers run here, if a signal has come; one may raise, to end the worker at once.
         py.check_signals()?;
-        let now = monotonic();
-        self.keep_alive(py, now);
-        let dispatched = catch_unwind(AssertUnwindSafe(|| {
-            self.core.with(|reactor| reactor.dispatch(&events[..found], now))
-        }));
-        if dispatched.is_err() {
-            self.tell_panic(py);
-        }
+        self.dispatch(py, &events[..found]);
         sync::serve(py, &self.core, &self.service)?;
         if self.core.is_disabled() {
             return Ok(true);
@@ -263,6 +261,17 @@ impl Engine {
         self.core.with(|reactor| reactor.publish_load());
         self.tell_notices(py);
         Ok(self.is_done())
+    }
+
+    /// The heartbeat, and what a wait has brought.
+    pub(crate) fn dispatch(&self, py: Python<'_>, events: &[EpollEvent]) {
+        let now = monotonic();
+        self.keep_alive(py, now);
+        let dispatched =
+            catch_unwind(AssertUnwindSafe(|| self.core.with(|reactor| reactor.dispatch(events, now))));
+        if dispatched.is_err() {
+            self.tell_panic(py);
+        }
     }
 
     /// One turn in which the app is called by other threads; true when the worker is to end.
@@ -287,7 +296,7 @@ impl Engine {
     }
 
     /// When Python is due at the latest.
-    fn next_duty(&self) -> Nanos {
+    pub(crate) fn next_duty(&self) -> Nanos {
         let progress = self.progress();
         progress.deadline.map_or(progress.next_beat, |deadline| deadline.min(progress.next_beat))
     }
@@ -316,7 +325,7 @@ impl Engine {
     }
 
     /// Begins a stop that was asked for; true when nothing is left to do.
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         if self.core.is_quitting() {
             return true;
         }
@@ -340,7 +349,7 @@ impl Engine {
         progress.done
     }
 
-    fn tell_notices(&self, py: Python<'_>) {
+    pub(crate) fn tell_notices(&self, py: Python<'_>) {
         for notice in self.core.with(Reactor::take_notices).unwrap_or_default() {
             match notice {
                 Notice::Refused { peer, reject } => self.service.tell_refused(py, peer, &reject),
@@ -354,8 +363,12 @@ impl Engine {
         }
     }
 
+    pub(crate) fn back_in_child(&self, py: Python<'_>) -> PyResult<()> {
+        self.back_in_child.as_ref().map_or(Ok(()), |call| call.call0(py).map(|_| ()))
+    }
+
     /// Lets go of everything.
-    fn close(&self, py: Python<'_>) {
+    fn let_go(&self, py: Python<'_>) {
         if let Some(mut reactor) = self.core.lock().take() {
             reactor.close_all();
         }
@@ -399,11 +412,14 @@ impl Engine {
         });
         register_after_fork(py, &core)?;
         let (beat, graceful_timeout) = (options.beat, options.graceful_timeout);
+        let back_in_child = options.green.as_ref().map(|green| green.back_in_child.clone_ref(py));
+        let epoll = core.with(|reactor| Arc::downgrade(&reactor.epoll())).unwrap_or_default();
         let threads = options.limits.threads;
         Ok(Self {
             service: {
                 let orders = core.orders.clone();
-                Service::new(py, Arc::clone(&core.slot), orders, &addresses, options, app, error_log)?
+                let slot = Arc::clone(&core.slot);
+                Service::new(py, slot, orders, &addresses, options, epoll, app, error_log)?
             },
             core,
             parent: getppid(),
@@ -411,6 +427,8 @@ impl Engine {
             graceful_timeout,
             progress: Mutex::new(Progress { next_beat: 0, deadline: None, done: false }),
             threads,
+            back_in_child,
+            wakeup_fd: Mutex::new(None),
         })
     }
 
@@ -438,8 +456,43 @@ impl Engine {
         if let Some(before) = before {
             let _ = set_wakeup_fd(py, before);
         }
-        self.close(py);
+        self.let_go(py);
         outcome
+    }
+
+    /// Begins to serve as a guest of another loop; for what `run` would do, that loop calls `poll` and `settle`. In the
+    /// main thread, as `run`.
+    fn open(&self, py: Python<'_>) {
+        let before = set_wakeup_fd(py, self.core.wake.writing_end()).ok();
+        *self.wakeup_fd.lock().unwrap_or_else(PoisonError::into_inner) = before;
+    }
+
+    /// One turn that does not wait: how many requests there are to `take`. Call it when `fileno` is readable.
+    fn poll(&self, py: Python<'_>) -> PyResult<usize> {
+        self.poll_once(py)
+    }
+
+    /// The request that has waited longest.
+    fn take(slf: &Bound<'_, Self>) -> Option<Request> {
+        Self::take_request(slf)
+    }
+
+    /// Ends a turn; true when the worker is to end.
+    fn settle(&self, py: Python<'_>) -> bool {
+        self.settle_turn(py)
+    }
+
+    /// Lets go of everything, as `run` does in the end. Requests that still run come to nothing.
+    fn close(&self, py: Python<'_>) {
+        self.core.orders.quit.store(true, Ordering::Relaxed);
+        if self.core.is_disabled() {
+            return;
+        }
+        let before = self.wakeup_fd.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(before) = before {
+            let _ = set_wakeup_fd(py, before);
+        }
+        self.let_go(py);
     }
 
     /// Graceful: takes no more connections (all that wait, if the whole server stops), finishes what has begun, then

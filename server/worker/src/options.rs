@@ -39,8 +39,10 @@ pub(crate) struct Limits {
     pub(crate) keep_alive: Option<Nanos>,
     /// `None`: the app may take for ever.
     pub(crate) request_timeout: Option<Nanos>,
-    /// Requests at a time; 1 on the engine's own thread.
+    /// Requests at a time, on threads or as greenlets; 1: on the engine's own thread.
     pub(crate) threads: usize,
+    /// The epoll is watched by a loop of others, not waited on.
+    pub(crate) guest: bool,
 }
 
 impl Limits {
@@ -59,6 +61,14 @@ pub(crate) struct Hooks {
     pub(crate) post_request: Option<Py<PyAny>>,
 }
 
+/// What a worker type whose requests are greenlets does in its own way.
+pub(crate) struct Green {
+    /// `wait(fd, writing, seconds) -> bool`: lets other greenlets run until the descriptor is ready.
+    pub(crate) wait: Py<PyAny>,
+    /// `back_in_child()`: a request that was running when the app forked has come back in the child.
+    pub(crate) back_in_child: Py<PyAny>,
+}
+
 /// Everything.
 pub(crate) struct Options {
     pub(crate) limits: Limits,
@@ -69,12 +79,16 @@ pub(crate) struct Options {
     pub(crate) beat: Nanos,
     /// `None`: for ever.
     pub(crate) max_requests: Option<u64>,
-    /// What `wsgi.multithread` says: of gthread, whatever the number of threads, as in Gunicorn.
+    /// What `wsgi.multithread` says: true for all types that keep connections, as in Gunicorn.
     pub(crate) multithread: bool,
     pub(crate) multiprocess: bool,
     pub(crate) sendfile: bool,
     pub(crate) access_log: Option<(Target, LogStyle)>,
     pub(crate) hooks: Hooks,
+    /// `None`: requests run on threads.
+    pub(crate) green: Option<Green>,
+    /// `client_socket(fd, residue)`: makes what an app finds in `gunicorn.socket`.
+    pub(crate) client_socket: Py<PyAny>,
 }
 
 /// A typed look into the dict.
@@ -149,17 +163,25 @@ impl Options {
     /// Reads the dict.
     pub(crate) fn read(options: &Bound<'_, PyDict>) -> PyResult<Self> {
         let reader = Reader(options);
-        let gthread = reader.text("worker_type")?.as_deref() == Some("gthread");
+        let worker_type = reader.text("worker_type")?;
+        let gthread = worker_type.as_deref() == Some("gthread");
+        let green = green(&reader, worker_type.as_deref())?;
+        let connections = reader.size("worker_connections", 1000)?.max(1);
         let limits = Limits {
-            connections: reader.size("worker_connections", 1000)?.max(1),
+            connections,
             head_timeout: reader.limit("head_timeout", 10.0)?,
             stall_timeout: reader.limit("stall_timeout", 30.0)?,
             min_rate: reader.count("min_body_rate", 240)?,
             body_buffer: reader.size("body_buffer", 1 << 20)?,
             body_budget: reader.size("body_budget", 32 << 20)?,
-            keep_alive: if gthread { reader.limit("keepalive", 2.0)? } else { None },
+            keep_alive: if gthread || green.is_some() { reader.limit("keepalive", 2.0)? } else { None },
             request_timeout: reader.limit("request_timeout", 0.0)?,
-            threads: if gthread { reader.size("threads", 1)?.max(1) } else { 1 },
+            threads: match (gthread, &green) {
+                (true, _) => reader.size("threads", 1)?.max(1),
+                (false, Some(_)) => connections,
+                (false, None) => 1,
+            },
+            guest: green.is_some(),
         };
         let trusted = reader.list("forwarded_allow_ips", "127.0.0.1,::1")?;
         let trusted = TrustedPeers::parse(trusted.iter().map(String::as_str))
@@ -172,7 +194,7 @@ impl Options {
             graceful_timeout: reader.seconds("graceful_timeout", 30.0)?,
             beat: if timeout == 0 { SECOND } else { SECOND.min(timeout / 4) },
             max_requests: max_requests(&reader)?,
-            multithread: gthread,
+            multithread: gthread || green.is_some(),
             multiprocess: reader.get("workers")?.is_some_and(|workers| !workers.eq(1).unwrap_or(false)),
             sendfile: reader.get("sendfile")?.is_none_or(|value| value.is_truthy().unwrap_or(true)),
             access_log: access_log(&reader)?,
@@ -181,8 +203,24 @@ impl Options {
                 pre_request: reader.hook("pre_request")?,
                 post_request: reader.hook("post_request")?,
             },
+            green,
+            client_socket: match reader.hook("client_socket")? {
+                Some(factory) => factory,
+                None => options.py().import("podicorn.client_socket")?.getattr("ClientSocket")?.unbind(),
+            },
         })
     }
+}
+
+fn green(reader: &Reader<'_, '_>, worker_type: Option<&str>) -> PyResult<Option<Green>> {
+    if !matches!(worker_type, Some("gevent" | "eventlet")) {
+        return Ok(None);
+    }
+    let needed = |name| {
+        let reason = "this worker type needs it".to_owned();
+        reader.hook(name)?.ok_or_else(|| PyErr::from(EngineError::Setting { name, reason }))
+    };
+    Ok(Some(Green { wait: needed("wait")?, back_in_child: needed("back_in_child")? }))
 }
 
 fn parser_config(reader: &Reader<'_, '_>) -> PyResult<ParserConfig> {

@@ -199,6 +199,9 @@ impl Arbiter {
     fn free(&mut self, slot: u32) {
         self.observe(slot);
         self.ledger.forget(slot);
+        if let Ok(reader) = self.map.reader(slot) {
+            reader.vacate();
+        }
         self.attendants.remove(&slot);
         self.stack_waiters.remove(&slot);
     }

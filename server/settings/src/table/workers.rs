@@ -20,15 +20,17 @@ pub(super) const SETTINGS: &[Setting] = &[
             "From 1 to 512. TTIN, TTOU and the admin API change the number at run time; it survives a reload. With \
              `WEB_CONCURRENCY` in the environment that is the default. Gunicorn takes a number only.",
         ),
-    setting("worker_class", Kind::Class, "Type of worker. This version has: sync, gthread.")
+    setting("worker_class", Kind::Class, "Type of worker. This version has: sync, gthread, gevent, eventlet.")
         .flags(&["-k", "--worker-class"])
         .metavar("TYPE")
         .default(DefaultValue::Text("sync"))
         .example("sync")
         .details(
             "**sync** answers one request at a time and closes the connection after it. **gthread** answers `threads` requests \
-             at a time and keeps connections open. Gunicorn's other spellings are understood: \
-             `gunicorn.workers.sync.SyncWorker`, `egg:gunicorn#gthread`.",
+             at a time and keeps connections open. **gevent** and **eventlet** run each request as a greenlet, up to \
+             `worker_connections` of them, in an app whose blocking calls they have patched to let others run; they need \
+             `pip install podicorn[gevent]` or `podicorn[eventlet]`. Gunicorn's other spellings are understood: \
+             `gunicorn.workers.sync.SyncWorker`, `egg:gunicorn#gthread`, `gevent_wsgi`, `gevent_pywsgi`.",
         ),
     setting("threads", COUNT, "Threads that call the app in each gthread worker; more than 1 turns sync into gthread.")
         .flags(&["--threads"])

@@ -17,6 +17,7 @@ pub(crate) mod wake;
 pub(crate) mod watchdog;
 
 mod accept;
+mod alarm;
 mod budget;
 mod close;
 mod deadline;
@@ -31,6 +32,7 @@ use podicorn_http::date::DateCache;
 use podicorn_http::response::write_error;
 
 use self::accept::Acceptor;
+use self::alarm::Alarm;
 use self::budget::Budget;
 use self::buffers::Buffers;
 use self::conn::{Advance, Connection, Phase, Rules};
@@ -52,10 +54,11 @@ const LINGER: Nanos = 5 * SECOND;
 const SILENCE: Nanos = SECOND;
 /// The Server field.
 pub(crate) const SERVER: &[u8] = b"podicorn";
-/// epoll's numbers of the wake-up pipe, of the nudges, and of the first listener.
+/// epoll's numbers of the wake-up pipe, of the nudges, of the alarm, and of the first listener.
 const WAKE: u64 = 0;
 const NUDGE: u64 = 1;
-const FIRST_LISTENER: u64 = 2;
+const ALARM: u64 = 2;
+const FIRST_LISTENER: u64 = 3;
 /// Events per wait.
 pub(crate) const EVENTS: usize = 256;
 
@@ -95,6 +98,8 @@ pub(crate) struct Reactor {
     /// A client has to move so many bytes per stall period.
     least: u64,
     watchdog: Option<Watchdog>,
+    /// Where the epoll is watched by a loop of others.
+    alarm: Option<Alarm>,
     notices: Vec<Notice>,
     date: DateCache,
     slot: Arc<SharedSlot>,
@@ -119,7 +124,9 @@ impl Reactor {
         let watchdog =
             limits.request_timeout.map(|timeout| Watchdog::start(timeout, Arc::clone(&slot))).transpose()?;
         let epoll = Arc::new(epoll);
-        let acceptor = Acceptor::new(Arc::clone(&epoll), listeners, trusted, limits.connections);
+        let alarm = limits.guest.then(|| Alarm::new(&epoll)).transpose()?;
+        let acceptor =
+            Acceptor::new(Arc::clone(&epoll), listeners, trusted, limits.connections, limits.guest);
         Ok(Self {
             epoll,
             wake,
@@ -139,10 +146,11 @@ impl Reactor {
             capacity: limits.threads.max(1),
             running: 0,
             sleepers: 0,
-            inline: limits.threads <= 1,
+            inline: limits.threads <= 1 && !limits.guest,
             budget: Budget::new(limits.body_budget),
             least: limits.least_per_stall(),
             watchdog,
+            alarm,
             notices: Vec::new(),
             date: DateCache::new(),
             slot,
@@ -159,10 +167,22 @@ impl Reactor {
         if self.inline && !self.ready.is_empty() {
             return 0;
         }
-        let due = [Some(at_most), self.timers.next(), self.acceptor.due(self.table.len())];
-        let due = due.into_iter().flatten().min().unwrap_or(at_most);
+        let due = self.due(at_most);
         // Rounded up: waking a little too early would only mean to wait again.
         u16::try_from(due.saturating_sub(now).div_ceil(MILLISECOND)).unwrap_or(u16::MAX)
+    }
+
+    fn due(&self, at_most: Nanos) -> Nanos {
+        let due = [Some(at_most), self.timers.next(), self.acceptor.due(self.table.len())];
+        due.into_iter().flatten().min().unwrap_or(at_most)
+    }
+
+    /// Lets the epoll become ready when something is due, where others watch it; `at_most` as in [`Self::patience`].
+    pub(crate) fn set_alarm(&mut self, now: Nanos, at_most: Nanos) {
+        let due = if self.ready.is_empty() { self.due(at_most) } else { now };
+        if let Some(alarm) = &mut self.alarm {
+            alarm.set(due, now);
+        }
     }
 
     /// Works off what a wait has brought: clients first, then at most one new connection, then deadlines. True: the
@@ -177,6 +197,7 @@ impl Reactor {
                     self.wake.drain();
                 }
                 None if event.data() == NUDGE => self.acceptor.note_nudge(),
+                None if event.data() == ALARM => {}
                 None => self.acceptor.note_arrival(event.data()),
             }
         }

@@ -62,6 +62,14 @@ struct Channel {
     patience: Patience,
 }
 
+/// What a wait for the client needs, apart from the response.
+struct Wait {
+    socket: Arc<Socket>,
+    patience: Patience,
+    /// Bytes that the socket has taken so far.
+    sent: u64,
+}
+
 /// Why the client gets nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
@@ -78,7 +86,7 @@ pub(crate) struct Response {
     /// `None` once the request is over.
     channel: Option<Channel>,
     date: SharedDate,
-    pub(super) question: Question,
+    question: Question,
     outlook: Outlook,
     pub(super) head: ResponseHead,
     pub(super) started: bool,
@@ -217,6 +225,11 @@ impl Response {
     /// Whether the request is over.
     pub(super) fn is_over(&self) -> bool {
         self.channel.is_none()
+    }
+
+    /// Whether it is too late for early hints, or the client would not know what they are.
+    pub(super) fn ignores_hints(&self) -> bool {
+        self.is_over() || self.head_sent || self.question.version < Version::HTTP_11
     }
 
     /// Ends the response's life for Python: later calls by the app fail. What is not sent yet comes back.
@@ -378,36 +391,52 @@ impl Response {
     }
 
     /// Sends everything, waiting for the client where it is slow: PEP 3333 wants each piece on its way before the app is
-    /// asked for the next one.
-    pub(super) fn send_all(&mut self, py: Python<'_>) -> PyResult<()> {
+    /// asked for the next one. Nothing is borrowed during a wait, in which other greenlets run.
+    pub(super) fn send_all(slf: &Bound<'_, Self>) -> PyResult<()> {
         loop {
-            match self.send_ready() {
-                Sent::All => return Ok(()),
-                Sent::Failed(errno) => return Err(client_is_gone(errno)),
-                Sent::Blocked { .. } => {
-                    let Some(channel) = &mut self.channel else { return Ok(()) };
-                    let socket = Arc::clone(&channel.socket);
-                    let sent = self.sent + self.outbound.sent();
-                    let delivered = || sent.wrapping_sub(socket.undelivered());
-                    let waited = channel.patience.wait(py, &socket, Readiness::Writable, delivered)?;
-                    if waited == Waited::Enough && socket.is_timed_out() {
-                        self.lose_to_watchdog();
-                        return Err(client_is_gone(Errno::ETIMEDOUT));
-                    }
-                    if waited == Waited::Enough {
-                        self.lose_client(Errno::ETIMEDOUT);
-                        return Err(PyTimeoutError::new_err((
-                            Errno::ETIMEDOUT as i32,
-                            "the client stopped reading the response",
-                        )));
-                    }
-                }
-            }
+            let Some(Wait { socket, mut patience, sent }) = slf.try_borrow_mut()?.send_or_wait()? else {
+                return Ok(());
+            };
+            let delivered = || sent.wrapping_sub(socket.undelivered());
+            let waited = patience.wait(slf.py(), &socket, Readiness::Writable, delivered)?;
+            slf.try_borrow_mut()?.has_waited(patience, waited)?;
         }
     }
 
+    /// What to wait for before more can be sent; `None`: all is sent.
+    fn send_or_wait(&mut self) -> PyResult<Option<Wait>> {
+        match self.send_ready() {
+            Sent::All => Ok(None),
+            Sent::Failed(errno) => Err(client_is_gone(errno)),
+            Sent::Blocked { .. } => Ok(self.channel.as_ref().map(|channel| Wait {
+                socket: Arc::clone(&channel.socket),
+                patience: channel.patience.clone(),
+                sent: self.sent + self.outbound.sent(),
+            })),
+        }
+    }
+
+    fn has_waited(&mut self, patience: Patience, waited: Waited) -> PyResult<()> {
+        let Some(channel) = &mut self.channel else { return Ok(()) };
+        channel.patience = patience;
+        if waited == Waited::Ready {
+            return Ok(());
+        }
+        if channel.socket.is_timed_out() {
+            self.lose_to_watchdog();
+            return Err(client_is_gone(Errno::ETIMEDOUT));
+        }
+        self.lose_client(Errno::ETIMEDOUT);
+        Err(PyTimeoutError::new_err((Errno::ETIMEDOUT as i32, "the client stopped reading the response")))
+    }
+
     /// One piece from the app's iterable or `write()`: sent before the app is asked for more.
-    pub(crate) fn write(&mut self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn write(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        if slf.try_borrow_mut()?.take_piece(data)? { Self::send_all(slf) } else { Ok(()) }
+    }
+
+    /// Puts a piece behind what waits already; false: it is empty.
+    fn take_piece(&mut self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
         let bytes = data.cast::<PyBytes>().map_err(|_| {
             PyTypeError::new_err(format!("the app gave {} where bytes are wanted", kind(data)))
         })?;
@@ -415,13 +444,13 @@ impl Response {
             return Err(PyRuntimeError::new_err("write() is called after the end of the request"));
         }
         if bytes.as_bytes().is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         if !self.head_sent {
             self.begin(None)?;
         }
         self.add(bytes);
-        self.send_all(data.py())
+        Ok(true)
     }
 
     /// All pieces of a body at once; their length is known, and the worker need not wait for the client.

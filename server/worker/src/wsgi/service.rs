@@ -1,8 +1,9 @@
 //! One request through a WSGI app, on the thread that calls [`Service::handle`]: environ, call, response, hooks, log.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
+use nix::sys::epoll::Epoll;
 use podicorn_http::Reject;
 use podicorn_http::date::DateCache;
 use podicorn_http::response::RequestMethod;
@@ -13,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::body::send_body;
-use super::client_socket::ClientSocket;
+use super::client_socket::{ClientSocket, Giving};
 use super::environ::{Constants, EnvironError, EnvironFactory};
 use super::errors::Errors;
 use super::file_wrapper::use_sendfile;
@@ -40,6 +41,7 @@ pub(crate) struct Service {
     slot: Arc<SharedSlot>,
     date: SharedDate,
     patience: Patience,
+    giving: Arc<Giving>,
     span_ids: SpanIds,
     served: AtomicU64,
     in_flight: AtomicU64,
@@ -72,6 +74,7 @@ impl Service {
         orders: Orders,
         addresses: &[ServerAddress],
         options: Options,
+        epoll: Weak<Epoll>,
         app: Py<PyAny>,
         error_log: Py<PyAny>,
     ) -> PyResult<Self> {
@@ -82,6 +85,7 @@ impl Service {
             multiprocess: options.multiprocess,
             errors: &errors,
         };
+        let green = options.green.as_ref().map(|green| green.wait.clone_ref(py));
         let access_log =
             options.access_log.map(|(target, style)| AccessLog::start(target, style)).transpose()?;
         Ok(Self {
@@ -91,7 +95,8 @@ impl Service {
             hooks: RequestHooks::new(options.hooks),
             access_log,
             date: Arc::new(Mutex::new(DateCache::new())),
-            patience: Patience::new(Arc::clone(&slot), &options.limits, options.beat),
+            patience: Patience::new(Arc::clone(&slot), &options.limits, options.beat, green),
+            giving: Arc::new(Giving { factory: options.client_socket, epoll }),
             persistent: options.limits.keep_alive.is_some(),
             slot,
             span_ids: SpanIds::new(random_seed(py)?),
@@ -113,11 +118,8 @@ impl Service {
 
         let (input, body_complete, residue) = self.input(py, connection);
         let input = Bound::new(py, input)?;
-        let outlook = Outlook {
-            stopping: Arc::clone(&self.orders.stop),
-            slot: Arc::clone(&self.slot),
-            body_complete,
-        };
+        let outlook =
+            Outlook { stopping: Arc::clone(&self.orders.stop), slot: Arc::clone(&self.slot), body_complete };
         let head = &connection.head;
         let question = Question {
             version: head.version(),
@@ -229,7 +231,7 @@ impl Service {
         let py = environ.py();
         environ.set_item(intern!(py, "wsgi.input"), input)?;
         environ.set_item(intern!(py, "wsgi.early_hints"), response.getattr(intern!(py, "early_hints"))?)?;
-        let socket = ClientSocket::new(response.clone().unbind());
+        let socket = ClientSocket::new(response.clone().unbind(), Arc::clone(&self.giving));
         environ.set_item(intern!(py, "gunicorn.socket"), Bound::new(py, socket)?)?;
         self.hooks.before(py, view)?;
         let start_response = response.getattr(intern!(py, "start_response"))?;
