@@ -2,9 +2,9 @@
 
 from collections import Counter
 
+import pytest
 from podtest.load import Load
 from podtest.types import params
-import pytest
 
 #: The busiest worker may have so many times the requests of the idlest.
 SPREAD = 1.3

@@ -15,6 +15,7 @@ class Residue:
     _residue = b""
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        """What is left over, then what comes."""
         if not self._residue:
             received: bytes = super().recv(bufsize, flags)  # type: ignore[misc]
             return received
@@ -24,6 +25,7 @@ class Residue:
         return taken
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """As `recv`, into a buffer."""
         if not self._residue:
             count: int = super().recv_into(buffer, nbytes, flags)  # type: ignore[misc]
             return count

@@ -138,6 +138,7 @@ class ForkServer:
         environment.add_python_path(cfg.pythonpath, os.getcwd())
         titles.set_title(f"fork server [{cfg.proc_name}]")
         green.patch(cfg.worker_type)
+        signals.dump_stacks_to(self._stack_fd, green.dumper(cfg.worker_type))
         log = Logger(cfg)
         server = ArbiterView(
             pid=request["arbiter_pid"],
@@ -163,7 +164,7 @@ class ForkServer:
         finally:
             # The app may have changed any of these.
             signals.ignore_in_fork_server()
-            signals.dump_stacks_to(self._stack_fd)
+            signals.dump_stacks_to(self._stack_fd, green.dumper(server.cfg.worker_type))
         # What is alive now stays alive: workers that never touch it share its pages.
         gc.collect()
         gc.freeze()

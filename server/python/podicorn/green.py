@@ -10,15 +10,17 @@ import gc
 import importlib
 import os
 import sys
+import warnings
 
 # Before anything is patched: a cooperative write to the stack pipe would switch in the midst of a signal handler.
 from os import write as _write
 
-from podicorn import _engine, leaving
+from podicorn import leaving
 from podicorn.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, ModuleType
     from typing import Any
 
@@ -31,7 +33,7 @@ _TYPES = {
 _MOST_DUMPED = 48 * 1024
 
 #: In a child that the app has forked: the greenlet that has.
-_forker: Any = None
+_forker: list[Any] = []
 
 
 def module_of(worker_type: str) -> ModuleType | None:
@@ -41,7 +43,10 @@ def module_of(worker_type: str) -> ModuleType | None:
     name, oldest = _TYPES[worker_type]
     advice = f"install it with: pip install podicorn[{worker_type}]"
     try:
-        library = importlib.import_module(worker_type)
+        # eventlet says on stderr that it is deprecated: whoever names it here has decided, and the log may be JSON.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            library = importlib.import_module(worker_type)
     except ImportError as error:
         raise Failure.config(
             f"the worker type {worker_type} needs the package {worker_type}, which {sys.executable} cannot import "
@@ -69,19 +74,20 @@ def patch(worker_type: str) -> None:
     """In the fork server, before the app is imported: makes blocking calls cooperative, where the type wants that."""
     module = module_of(worker_type)
     if module is not None:
+        from podicorn import _engine
+
         _engine.keep_stack_chunks()
         module.patch()
 
 
 def remember_forker() -> None:
     """For the child after a fork of the app."""
-    global _forker
-    _forker = _current()
+    _forker[:] = [_current()]
 
 
 def back_in_child() -> None:
     """A request has ended in a child that the app has forked. If it is the one that forked, so does the child."""
-    if _current() is _forker:
+    if _current() in _forker:
         leaving.flush()
         os._exit(0)
 
@@ -90,6 +96,11 @@ def _current() -> Any:
     from greenlet import getcurrent
 
     return getcurrent()
+
+
+def dumper(worker_type: str) -> Callable[[int], None] | None:
+    """What adds to a dump of the threads' stacks, where that is not all."""
+    return dump_greenlets if worker_type in _TYPES else None
 
 
 def dump_greenlets(fd: int) -> None:
@@ -110,7 +121,7 @@ def dump_greenlets(fd: int) -> None:
 
 def _stack(frame: FrameType | None) -> str:
     """In faulthandler's format."""
-    lines = []
+    lines: list[str] = []
     while frame is not None and len(lines) < 100:
         code = frame.f_code
         lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}\n')

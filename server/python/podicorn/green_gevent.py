@@ -99,7 +99,8 @@ def serve(engine: Any) -> None:
             # Only a mark for the loop, which makes an epoll of its own before it next waits.
             watcher.stop()
 
-    os.register_at_fork(after_in_child=leave_in_child)
+    # gevent itself listens for SIGCHLD only after the first fork: a quicker child would be waited for for ever.
+    os.register_at_fork(before=hub.loop.install_sigchld, after_in_child=leave_in_child)
     engine.open()
     watcher.start(turn)
     try:

@@ -53,7 +53,7 @@ def disregard_during_import() -> None:
 def dump_stacks_to(fd: int, then: Callable[[int], None] | None = None) -> None:
     """From now on the stack signal writes what all threads are doing to the descriptor.
 
-    `then` is called with the descriptor as soon as Python runs a signal handler: in a process that is stuck in C, never.
+    `then` is called with the descriptor once Python runs signal handlers: never in a process that is stuck in C.
     """
     faulthandler.unregister(STACK_SIGNAL)
     if then is not None:

@@ -106,7 +106,7 @@ class WorkerProcess:
         if self._green is not None:
             self._green.renew()
         # The stack pipe first, so that a handler is there when the signals are let in.
-        signals.dump_stacks_to(self._claim.stack_fd, green.dump_greenlets if self._green is not None else None)
+        signals.dump_stacks_to(self._claim.stack_fd, green.dumper(cfg.worker_type))
         signals.install_in_worker(term=self._on_term, quick=self._on_quit, abort=self._on_abort, reopen=self._on_usr1)
         titles.set_title(f"worker [{cfg.proc_name}]")
         self._boot_hook("post_fork", self._server, worker)

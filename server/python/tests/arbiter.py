@@ -40,6 +40,7 @@ def default_settings(**changes):
         "preload_app": False,
         "workers": 1,
         "worker_class": "sync",
+        "worker_type": "sync",
         "max_requests": 0,
         "max_requests_jitter": 0,
         "timeout": 30,

@@ -211,7 +211,9 @@ impl Input {
 /// greenlets run.
 fn fill(input: &Bound<'_, Input>) -> PyResult<bool> {
     loop {
-        match input.try_borrow_mut()?.step()? {
+        // A statement of its own: the borrow ends with it.
+        let step = input.try_borrow_mut()?.step()?;
+        match step {
             Step::More => return Ok(true),
             Step::End => return Ok(false),
             Step::Wait { socket, mut patience, received } => {
