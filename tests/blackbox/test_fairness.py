@@ -10,7 +10,7 @@ from podtest.types import params
 SPREAD = 1.3
 
 
-@pytest.mark.parametrize("kind", params("sync", "gthread-1", "gthread-4"))
+@pytest.mark.parametrize("kind", params())
 def test_a_connection_per_request_is_spread_evenly(serve, kind):
     server = serve("pace:application", *kind, "--workers", "8")
     server.admin.wait_workers(8)
