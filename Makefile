@@ -10,6 +10,7 @@ export PODICORN_CACHE
 export CARGO_TARGET_DIR ?= $(PODICORN_CACHE)/podicorn-cargo-target
 # One environment for each checkout, so that two never install over each other.
 VENV ?= $(PODICORN_CACHE)/podicorn-venv-$(shell printf %s '$(CURDIR)' | sha256sum | cut -c1-10)
+BENCH_VENV ?= $(VENV)-bench
 PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_DISABLE_PIP_VERSION_CHECK
 
@@ -41,12 +42,14 @@ run: venv ## Build, serve the demo app and print what to try. PORT, ADMIN_PORT a
 	  --workers $(WORKERS) --access-logfile - demo
 
 .PHONY: test
-test: lint unit blackbox ## Everything that CI runs.
+test: lint unit fuzz-short blackbox ## Everything that CI runs.
 
 .PHONY: lint
 lint: venv-tests ## Formatting, clippy, documentation, licences, Python lint.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo fmt --manifest-path server/http/fuzz/Cargo.toml --check
+	cargo clippy --manifest-path server/http/fuzz/Cargo.toml --no-default-features --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --document-private-items --quiet
 	dev/deny.sh
 	$(VENV)/bin/ruff check tests examples
@@ -63,13 +66,32 @@ unit: venv-tests ## Tests of the crates and of the Python package, without a run
 blackbox: venv-tests ## The real server, from outside. ARGS='-k reload' chooses, JOBS=4 sets the processes.
 	cd tests && $(PYTEST) --quiet --numprocesses $(JOBS) $(ARGS)
 
+.PHONY: fuzz
+fuzz: ## Fuzz the HTTP crate. FUZZ_SECONDS (each, default 600) and FUZZ_TARGETS='request_head connection' choose.
+	@dev/prepare.sh c++
+	@dev/fuzz.sh run $(or $(FUZZ_SECONDS),600) $(FUZZ_TARGETS)
+
+.PHONY: fuzz-short
+fuzz-short: ## The same for 15 seconds each, with what earlier runs have learned.
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(or $(FUZZ_SECONDS),15)
+
 .PHONY: oracle
 oracle: venv-tests ## The black-box tests that compare, run against Gunicorn itself: do the tests tell the truth?
 	cd tests && PODTEST_PROGRAM=gunicorn $(PYTEST) --quiet --numprocesses $(JOBS) -m parity $(ARGS)
 
+.PHONY: parity
+parity: venv-tests ## Gunicorn's own requests, put to both servers. UPDATE=1 writes the result to tests/parity/README.md.
+	cd tests && PARITY_UPDATE=$(UPDATE) $(PYTEST) --quiet parity $(ARGS)
+
 .PHONY: pythons
 pythons: venv-tests ## Build and serve with every other CPython of this machine.
 	cd tests && PODTEST_PYTHONS=1 $(PYTEST) --quiet blackbox/test_pythons.py
+
+.PHONY: bench
+bench: ## Podicorn beside its peers: speed, CPU, memory (tests/bench/README.md). ARGS=--quick takes 3 minutes.
+	@dev/prepare.sh bench
+	@dev/venv.sh '$(BENCH_VENV)' bench
+	@cd tests && exec $(BENCH_VENV)/bin/python -B -m bench $(ARGS)
 
 .PHONY: venv
 venv: ## The environment with the server, built from this checkout.
@@ -78,10 +100,10 @@ venv: ## The environment with the server, built from this checkout.
 
 .PHONY: venv-tests
 venv-tests:
-	@dev/prepare.sh
+	@dev/prepare.sh tests
 	@dev/venv.sh '$(VENV)' tests
 
 .PHONY: clean
 clean: ## Remove this checkout's environment and the build cache.
-	rm -rf '$(VENV)' '$(VENV).lock' '$(CARGO_TARGET_DIR)' server/build server/python/podicorn.egg-info
+	rm -rf '$(VENV)' '$(VENV).lock' '$(BENCH_VENV)' '$(BENCH_VENV).lock' '$(CARGO_TARGET_DIR)' '$(PODICORN_CACHE)'/podicorn-go-build* server/build server/python/podicorn.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

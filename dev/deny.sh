@@ -12,4 +12,7 @@ fi
 cd "$(dirname "$0")/.."
 checks=(bans licenses sources)
 [ "${ADVISORIES:-}" = 1 ] && checks+=(advisories)
-"$tools/bin/cargo-deny" --log-level warn --all-features check --hide-inclusion-graph "${checks[@]}"
+for manifest in Cargo.toml server/http/fuzz/Cargo.toml; do
+    "$tools/bin/cargo-deny" --log-level warn --manifest-path "$manifest" --all-features --locked \
+        --config "$(dirname "$manifest")/deny.toml" check --hide-inclusion-graph "${checks[@]}"
+done

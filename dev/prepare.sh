@@ -1,16 +1,36 @@
 #!/bin/sh
 # Makes sure that what the build needs is there. As root on a Debian-like system it installs what is missing;
-# elsewhere it says what to install. Prints nothing when all is well.
+# elsewhere it says what to install. Prints nothing when all is well. "prepare.sh tests" asks for the clients and tools of
+# the black-box suites, too, "prepare.sh bench" for the benchmark's, "prepare.sh c++" for what the fuzz targets need.
 set -eu
 
 missing=""
 need() { missing="$missing $1"; }
 
 command -v cc >/dev/null 2>&1 || need gcc
+[ "${1:-}" != c++ ] || command -v c++ >/dev/null 2>&1 || need g++
 command -v make >/dev/null 2>&1 || need make
 command -v git >/dev/null 2>&1 || need git
 [ -e /usr/include/stdio.h ] || [ -n "$(find /usr/include -name stdio.h -print -quit 2>/dev/null)" ] || need libc6-dev
 python=$("$(dirname "$0")/find-python.sh" 2>/dev/null) || need python3-venv
+
+if [ "${1:-}" = tests ]; then
+    command -v curl >/dev/null 2>&1 || need curl
+    command -v wrk >/dev/null 2>&1 || need wrk
+    command -v h2load >/dev/null 2>&1 || need nghttp2-client
+    command -v slowhttptest >/dev/null 2>&1 || need slowhttptest
+    command -v node >/dev/null 2>&1 || need nodejs
+    command -v go >/dev/null 2>&1 || need golang-go
+fi
+if [ "${1:-}" = bench ]; then
+    command -v wrk >/dev/null 2>&1 || need wrk
+    # bjoern is compiled: it needs libev and Python's headers.
+    [ -e /usr/include/ev.h ] || need libev-dev
+    if [ -n "${python:-}" ]; then
+        headers=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+        [ -e "$headers/Python.h" ] || need python3-dev
+    fi
+fi
 
 if [ -n "$missing" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# venv.sh DIR server|tests: brings the virtual environment DIR up to date with the checkout.
+# venv.sh DIR server|tests|bench: brings the virtual environment DIR up to date with the checkout.
 #
-# "server" installs the server from source; "tests" adds what the suites need. What is there is kept as long as the
+# "server" installs the server from source; "tests" adds what the suites need, "bench" the benchmark's peers. What is there is kept as long as the
 # content of the sources, the requirements and the interpreter are the same.
 set -euo pipefail
 
@@ -34,10 +34,13 @@ if [ "$(cat "$directory/server.stamp" 2>/dev/null)" != "$stamp" ]; then
     echo "$stamp" >"$directory/server.stamp"
 fi
 
-if [ "$what" = tests ]; then
-    stamp=$(sha256sum tests/requirements.txt | cut -d' ' -f1)
-    if [ "$(cat "$directory/tests.stamp" 2>/dev/null)" != "$stamp" ]; then
-        pip install --requirement tests/requirements.txt
-        echo "$stamp" >"$directory/tests.stamp"
-    fi
+case $what in
+    tests) requirements=tests/requirements.txt ;;
+    bench) requirements=tests/bench/requirements.txt ;;
+    *) exit 0 ;;
+esac
+stamp=$(sha256sum "$requirements" | cut -d' ' -f1)
+if [ "$(cat "$directory/$what.stamp" 2>/dev/null)" != "$stamp" ]; then
+    pip install --requirement "$requirements"
+    echo "$stamp" >"$directory/$what.stamp"
 fi

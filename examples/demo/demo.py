@@ -51,7 +51,9 @@ def application(environ, start_response):
 
     def answer(body, kind="text/plain; charset=utf-8", status="200 OK"):
         data = body.encode()
-        start_response(status, [("Content-Type", kind), ("Content-Length", str(len(data)))])
+        # Each answer is of its moment and its worker.
+        headers = [("Content-Type", kind), ("Content-Length", str(len(data))), ("Cache-Control", "no-store")]
+        start_response(status, headers)
         return [data]
 
     if path == "/":

@@ -344,6 +344,14 @@ def no_body(environ, start_response, rest, query):
     return [b"must not be sent"]
 
 
+@route("early-hints")
+def early_hints(environ, start_response, rest, query):
+    """Two 103 responses, then the page."""
+    environ["wsgi.early_hints"]([("Link", "</style.css>; rel=preload; as=style")])
+    environ["wsgi.early_hints"]([("Link", "</script.js>; rel=preload; as=script"), ("X-Hint", "second")])
+    return answer(start_response, "hinted\n", headers=[("X-Final", "yes")])
+
+
 @route("lazy-start")
 def lazy_start(environ, start_response, rest, query):
     """A generator that calls start_response only when it is asked for its first piece."""

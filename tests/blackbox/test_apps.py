@@ -1,25 +1,70 @@
-"""Real apps, used as their users do."""
+"""Real apps, used as their users do, on sync and on threads."""
 
 import hashlib
 import html.parser
 import os
 import re
+import shutil
 import urllib.parse
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from podtest import http
 from podtest.load import Load
-from podtest.server import Server
+from podtest.server import APPS, Server
+from podtest.types import params
 
 pytestmark = pytest.mark.parity
 
+#: sync, and threads: gthread with one thread runs an app as sync does.
+TYPES = params("sync", "gthread-4")
+
+
+def running(app: str, *options: str, **more: object) -> Iterator[Server]:
+    """Two workers, for a whole module."""
+    program = os.environ.get("PODTEST_PROGRAM", "podicorn")
+    with Server(app, *options, "--workers", "2", "--keep-alive", "60", program=program, **more) as made:  # type: ignore[arg-type]
+        made.wait_ready()
+        yield made
+        assert "panicked" not in made.err.text, made.err.text
+
 
 class Browser:
-    """Keeps cookies, follows redirects, sends forms."""
+    """Keeps its connection as long as the server lets it, keeps cookies, follows redirects, sends forms."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.cookies: dict[str, str] = {}
+        #: Connections that were needed.
+        self.connections = 0
+        self._connection: http.Connection | None = None
+
+    def __enter__(self) -> "Browser":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def request(
+        self, target: str, method: str = "GET", headers: list[tuple[str, str]] | None = None, body: bytes | None = None
+    ) -> http.Response:
+        """One exchange. Nothing is sent a second time: a kept connection that fails is a fault of the server."""
+        pairs = [*(headers or []), *([("Content-Length", str(len(body)))] if body is not None else [])]
+        if self._connection is None:
+            self._connection = self.server.connect()
+            self.connections += 1
+        self._connection.send(http.head(method, target, pairs) + (body or b""))
+        response = self._connection.read_response(method)
+        if response.header("Connection") == "close":
+            assert self._connection.finish() is http.End.FIN
+            self.close()
+        return response
 
     def open(self, target: str, method: str = "GET", body: bytes | None = None, kind: str = "") -> http.Response:
         for _ in range(5):
@@ -28,7 +73,7 @@ class Browser:
                 headers.append(("Cookie", "; ".join(f"{k}={v}" for k, v in self.cookies.items())))
             if kind:
                 headers.append(("Content-Type", kind))
-            response = http.request(self.server.address, target, method, headers, body)
+            response = self.request(target, method, headers, body)
             for cookie in response.all("Set-Cookie"):
                 name, _, value = cookie.split(";")[0].partition("=")
                 self.cookies[name] = value
@@ -75,9 +120,17 @@ class HiddenFields(html.parser.HTMLParser):
 # ---- Django ----
 
 
-@pytest.fixture
-def django(serve, django_db):
-    return serve("django_site.wsgi", "--workers", "2", "--preload", environment={"DJANGO_DB": str(django_db)})
+@pytest.fixture(scope="module", params=TYPES)
+def django(request, django_template, tmp_path_factory):
+    database = shutil.copy(django_template, tmp_path_factory.mktemp("django") / "site.sqlite3")
+    yield from running("django_site.wsgi", *request.param, "--preload", environment={"DJANGO_DB": str(database)})
+
+
+@pytest.fixture(params=TYPES)
+def django_untouched(request, serve, django_db):
+    """With the notes that the template has, and no others."""
+    options = ("--workers", "2", "--preload", "--keep-alive", "60")
+    return serve("django_site.wsgi", *request.param, *options, environment={"DJANGO_DB": str(django_db)})
 
 
 @pytest.fixture
@@ -120,8 +173,8 @@ def admin_session(server: Server) -> None:
     assert len(sheet.body) > 1000
 
 
-def test_django_admin_login_session_and_static_files(django):
-    admin_session(django)
+def test_django_admin_login_session_and_static_files(django_untouched):
+    admin_session(django_untouched)
 
 
 @pytest.mark.pid1
@@ -143,7 +196,45 @@ def test_django_sessions_are_per_client_and_survive_the_change_of_worker(django)
     one, two = Browser(django), Browser(django)
     for count in range(1, 11):
         assert one.open("/visits/").json() == {"visits": count}
+        one.close()  # so that the next request can come to the other worker
     assert two.open("/visits/").json() == {"visits": 1}
+
+
+def test_django_on_one_connection(django):
+    """Cookies, redirects, forms and uploads, one after the other."""
+    with Browser(django) as browser:
+        for count in range(1, 6):
+            assert browser.open("/visits/").json() == {"visits": count}
+            token = browser.open("/").json()["token"]
+            title = f"one of {count} on a connection"
+            assert browser.form("/notes/", title=title, csrfmiddlewaretoken=token).json()["notes"][0] == title
+            content = os.urandom(count * 100_000)
+            kept = browser.upload("/upload/", content, csrfmiddlewaretoken=token).json()
+            assert browser.open(f"/uploads/{kept['id']}/").body == content
+        needed = 1 if "gthread" in django.command else 5 * 6
+        assert browser.connections == needed
+
+
+def test_django_clients_side_by_side(django):
+    """Sessions, forms and uploads of several clients at a time, each on a connection that it keeps."""
+
+    def client(number: int) -> str:
+        with Browser(django) as browser:
+            for count in range(1, 6):
+                assert browser.open("/visits/").json() == {"visits": count}
+                token = browser.open("/").json()["token"]
+                title = f"note {count} of client {number}"
+                assert title in browser.form("/notes/", title=title, csrfmiddlewaretoken=token).json()["notes"]
+                content = os.urandom(50_000)
+                kept = browser.upload("/upload/", content, csrfmiddlewaretoken=token).json()
+                assert kept["sha256"] == hashlib.sha256(content).hexdigest()
+                assert browser.open(f"/uploads/{kept['id']}/").body == content
+            return browser.cookies["sessionid"]
+
+    before = len(django.err.text)
+    with ThreadPoolExecutor(8) as clients:
+        assert len(set(clients.map(client, range(8)))) == 8
+    assert "Traceback" not in django.err.text[before:]
 
 
 @pytest.mark.parametrize("size", [0, 1, 65536, 5_000_000])
@@ -191,9 +282,9 @@ def test_django_under_load(django):
 # ---- Flask ----
 
 
-@pytest.fixture
-def flask(serve):
-    return serve("flask_app:app", "--workers", "2")
+@pytest.fixture(scope="module", params=TYPES)
+def flask(request):
+    yield from running("flask_app:app", *request.param)
 
 
 def test_flask(flask):
@@ -211,7 +302,26 @@ def test_flask(flask):
     assert browser.open("/old").text == "hello flask"
     assert browser.open("/teapot").status == 418
     assert browser.open("/none").status == 404
-    assert http.request(flask.address, "/", "DELETE").status == 405
+    assert browser.request("/", "DELETE").status == 405
+    if "gthread" in flask.command:
+        assert browser.connections == 1
+    browser.close()
+
+
+def test_flask_clients_side_by_side(flask):
+    def client(number: int) -> int:
+        with Browser(flask) as browser:
+            content = os.urandom(100_000)
+            expected = hashlib.sha256(content).hexdigest()
+            for _ in range(10):
+                visits = browser.open("/visits").json()["visits"]
+                assert browser.form("/form", who=str(number)).json() == {"who": str(number)}
+                assert browser.upload("/upload", content).json()["sha256"] == expected
+                assert browser.open("/stream").text.count("\n") == 100
+            return visits
+
+    with ThreadPoolExecutor(8) as clients:
+        assert list(clients.map(client, range(8))) == [10] * 8
 
 
 def test_flask_errors(flask):
@@ -227,17 +337,19 @@ def test_flask_behind_a_proxy_that_ends_tls(flask):
 # ---- Bottle ----
 
 
-def test_bottle(serve):
-    server = serve("bottle_app:app", "--workers", "2")
-    browser = Browser(server)
+@pytest.fixture(scope="module", params=TYPES)
+def bottle(request):
+    yield from running("bottle_app:app", *request.param)
+
+
+def test_bottle(bottle):
+    browser = Browser(bottle)
     assert browser.open("/?name=grace").text == "hello grace"
     assert browser.form("/form", title="über").json() == {"title": "über"}
     assert [browser.open("/visits").text for _ in range(4)] == ["1", "2", "3", "4"]
     content = os.urandom(300_000)
     assert browser.upload("/upload", content).json()["sha256"] == hashlib.sha256(content).hexdigest()
-    from podtest.server import APPS
-
     assert browser.open("/static/hello.py").body == (APPS / "hello.py").read_bytes()
     assert browser.open("/static/none.py").status == 404
     assert browser.open("/fail").status == 500
-    server.err.wait_for("RuntimeError: bottle view failed")
+    bottle.err.wait_for("RuntimeError: bottle view failed")

@@ -227,7 +227,7 @@ def test_a_worker_is_replaced_while_its_connections_are_kept(serve, kind):
             seen.add(int(response.body))
             return response.header("Connection") == "close"
 
-        wait_until(told_to_go, "the replacement, which takes over")
+        wait_until(told_to_go, "the worker's replacement, which takes its time to boot")
         assert seen == {first}
         assert client.finish() is http.End.FIN
     assert int(server.get("/pid").text) != first

@@ -1,5 +1,6 @@
 """Limits of what a client may send and hold, on every worker type."""
 
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -110,3 +111,27 @@ def test_buffered_bodies_share_a_budget(serve, kind):
         holder.send(b"x")
         assert holder.read_response().json()["length"] == MIB
         assert [upload.result().json()["length"] for upload in uploads] == [MIB] * 40
+
+
+@every_type
+@pytest.mark.parametrize(
+    ("field", "begun"),
+    [
+        ({"Content-Length": "10"}, b""),
+        ({"Content-Length": "10"}, b"012345678"),
+        ({"Transfer-Encoding": "chunked"}, b"5\r\nhel"),
+        ({"Transfer-Encoding": "chunked"}, b"0\r\n"),
+    ],
+    ids=["none", "short", "chunk", "trailers"],
+)
+def test_a_body_that_ends_early_is_refused(serve, kind, field, begun):
+    """The app must not take it for the whole, and a client that still listens is told."""
+    server = serve("probe:app", *kind)
+    with server.connect() as client:
+        client.send(http.head("POST", "/echo", field) + begun)
+        client.socket.shutdown(socket.SHUT_WR)
+        response = client.read_response()
+        assert (response.status, response.header("Connection")) == (400, "close")
+        assert client.finish() is http.End.FIN
+    server.stop()
+    assert "Invalid request" not in server.err.text  # as a rule the client has just left

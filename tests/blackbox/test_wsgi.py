@@ -1,34 +1,42 @@
 """PEP 3333, point by point."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from podtest import http
+from podtest.server import APPS, Server
+from podtest.types import every_type, params
+from podtest.waiting import wait_until
 
 pytestmark = pytest.mark.parity
 
+PROGRAM = os.environ.get("PODTEST_PROGRAM", "podicorn")
 
-@pytest.fixture(scope="module")
-def server():
-    """One server for the module: nothing here changes its state."""
-    from podtest.server import Server
 
-    program = os.environ.get("PODTEST_PROGRAM", "podicorn")
-    with Server("probe:app", "--workers", "1", "--timeout", "60", program=program) as made:
+def running(app, *options):
+    with Server(app, *options, "--workers", "1", "--timeout", "60", program=PROGRAM) as made:
         made.wait_ready()
         yield made
         assert "panicked" not in made.err.text, made.err.text
 
 
-@pytest.fixture(scope="module")
-def strict():
-    """The same app behind wsgiref.validate."""
-    from podtest.server import Server
+@pytest.fixture(scope="module", params=params())
+def server(request):
+    """One server for each worker type: nothing here changes its state."""
+    yield from running("probe:app", *request.param)
 
-    program = os.environ.get("PODTEST_PROGRAM", "podicorn")
-    with Server("validated", "--timeout", "60", program=program) as made:
-        made.wait_ready()
-        yield made
+
+@pytest.fixture(scope="module", params=params())
+def strict(request):
+    """The same app behind wsgiref.validate."""
+    yield from running("validated", *request.param)
+
+
+@pytest.fixture(scope="module", params=params("gthread-1", "gthread-4"))
+def strict_keeping(request):
+    """That, on the worker types that keep connections."""
+    yield from running("validated", *request.param)
 
 
 # ---- environ ----
@@ -57,7 +65,7 @@ def test_required_keys(server):
     assert types["REMOTE_PORT"] == "str" and values["REMOTE_PORT"].isdigit()
     assert values["wsgi.version"] == "(1, 0)"
     assert values["wsgi.url_scheme"] == "http"
-    assert values["wsgi.multithread"] == "False"
+    assert values["wsgi.multithread"] == str("gthread" in server.command)
     assert values["wsgi.multiprocess"] == "False"
     assert values["wsgi.run_once"] == "False"
     assert values["wsgi.input_terminated"] == "True"
@@ -72,8 +80,9 @@ def test_every_cgi_value_is_a_native_string(server):
     assert not wrong
 
 
-def test_multiprocess_says_whether_there_are_several(serve):
-    made = serve("probe:app", "--workers", "2")
+@every_type
+def test_multiprocess_says_whether_there_are_several(serve, kind):
+    made = serve("probe:app", *kind, "--workers", "2")
     assert environ(made)["values"]["wsgi.multiprocess"] == "True"
 
 
@@ -147,8 +156,9 @@ def test_methods(server, method):
     assert environ(server, method=method)["values"]["REQUEST_METHOD"] == method
 
 
-def test_script_name_from_the_environment(serve):
-    made = serve("probe:app", environment={"SCRIPT_NAME": "/shop"})
+@every_type
+def test_script_name_from_the_environment(serve, kind):
+    made = serve("probe:app", *kind, environment={"SCRIPT_NAME": "/shop"})
     values = environ(made, "/shop/environ/x")["values"]
     assert (values["SCRIPT_NAME"], values["PATH_INFO"]) == ("/shop", "/environ/x")
 
@@ -165,14 +175,16 @@ def test_contradicting_schemes_are_refused(server):
     assert response.status == 400
 
 
-def test_an_untrusted_proxys_scheme_does_not(serve):
-    made = serve("probe:app", "--forwarded-allow-ips", "10.0.0.1")
+@every_type
+def test_an_untrusted_proxys_scheme_does_not(serve, kind):
+    made = serve("probe:app", *kind, "--forwarded-allow-ips", "10.0.0.1")
     assert environ(made, headers={"X-Forwarded-Proto": "https"})["values"]["wsgi.url_scheme"] == "http"
 
 
-def test_a_unix_socket(serve, tmp_path):
+@every_type
+def test_a_unix_socket(serve, tmp_path, kind):
     path = str(tmp_path / "s.sock")
-    serve("probe:app", "--bind", f"unix:{path}")
+    serve("probe:app", *kind, "--bind", f"unix:{path}")
     values = http.request(path, "/environ", headers={"Host": "shop.example:8443"}).json()["values"]
     assert values["SERVER_NAME"] == "shop.example"
     assert values["SERVER_PORT"] == "8443"
@@ -219,8 +231,9 @@ def test_a_generator_without_length_is_chunked_or_ends_with_the_connection(serve
     assert old.header("Transfer-Encoding") is None
 
 
-def test_pieces_are_sent_as_they_come(serve, gate):
-    made = serve("probe:app", environment=gate.environment)
+@every_type
+def test_pieces_are_sent_as_they_come(serve, gate, kind):
+    made = serve("probe:app", *kind, environment=gate.environment)
     with made.connect() as client:
         client.send(http.head("GET", "/stream-held/x"))
         gate.wait(1, "x")
@@ -228,7 +241,8 @@ def test_pieces_are_sent_as_they_come(serve, gate):
         while b"first\n" not in client.buffer:
             assert client._more(), "the first piece was held back"
         gate.open()
-        assert b"second\n" in client.read_to_end()
+        while b"second\n" not in client.buffer:
+            assert client._more(), "the second piece is missing"
 
 
 @pytest.mark.parametrize("path", ["/lazy-start", "/empty/mixed", "/file"])
@@ -239,8 +253,6 @@ def test_other_shapes_of_bodies(server, path):
     if path in expected:
         assert response.body == expected[path]
     else:
-        from podtest.server import APPS
-
         assert response.body == (APPS / "probe.py").read_bytes()
 
 
@@ -286,9 +298,10 @@ def test_statuses(server, status):
     assert (response.status, response.reason) == (int(status), "As asked")
 
 
+@every_type
 @pytest.mark.parametrize("label", ["whole", "failing"])
-def test_close_is_called(serve, label):
-    made = serve("probe:app")
+def test_close_is_called(serve, kind, label):
+    made = serve("probe:app", *kind)
     target = f"/close/{label}" + ("?fail=2" if label == "failing" else "")
     if label == "failing":
         with pytest.raises(http.ExchangeError):
@@ -299,8 +312,9 @@ def test_close_is_called(serve, label):
     assert made.out.text.count("closed") == 1
 
 
-def test_close_is_called_when_the_client_has_gone(serve, gate):
-    made = serve("probe:app", environment=gate.environment)
+@every_type
+def test_close_is_called_when_the_client_has_gone(serve, kind):
+    made = serve("probe:app", *kind)
     client = made.connect()
     client.send(http.head("GET", "/close/abandoned"))
     client.close()
@@ -370,12 +384,12 @@ def test_too_little_for_the_content_length_ends_the_connection(server):
 
 
 def test_sys_exit_in_a_request_is_answered_or_closed_and_the_server_lives(serve):
+    """What gthread does is in test_gthread.py: Gunicorn's does something else there."""
     made = serve("probe:app")
     try:
         assert http.request(made.address, "/exit/3").status == 500
     except http.ExchangeError:
         pass
-    from podtest.waiting import wait_until
 
     def answers() -> bool:
         try:
@@ -389,26 +403,51 @@ def test_sys_exit_in_a_request_is_answered_or_closed_and_the_server_lives(serve)
 
 # ---- under wsgiref.validate ----
 
+#: Method, target, request body, response body.
+EXCHANGES = [
+    ("GET", "/", None, b"probe\n"),
+    ("GET", "/stream?n=3&size=2", None, b"aabbcc"),
+    ("POST", "/echo", b"some body", b"some body"),
+    ("POST", "/echo", b"long" * 1_000_000, b"long" * 1_000_000),
+    ("POST", "/echo", b"", b""),
+    ("GET", "/write", None, b"written first, then returned\n"),
+    ("GET", "/bytes/70000", None, b"x" * 70000),
+    ("HEAD", "/bytes/100", None, b""),
+    ("GET", "/exc-info", None, b"replaced\n"),
+    ("GET", "/close/valid", None, b"piece\n" * 3),
+    ("GET", "/empty/mixed", None, b"ab"),
+    ("GET", "/file", None, (APPS / "probe.py").read_bytes()),
+    ("PUT", "/unread", b"ignored", b"unread\n"),
+    ("GET", "/no/such", None, b"no such path\n"),
+]
 
-@pytest.mark.parametrize(
-    ("method", "target", "body", "expected"),
-    [
-        ("GET", "/", None, b"probe\n"),
-        ("GET", "/stream?n=3&size=2", None, b"aabbcc"),
-        ("POST", "/echo", b"some body", b"some body"),
-        ("GET", "/write", None, b"written first, then returned\n"),
-        ("GET", "/bytes/70000", None, b"x" * 70000),
-        ("HEAD", "/bytes/100", None, b""),
-        ("GET", "/exc-info", None, b"replaced\n"),
-        ("GET", "/close/valid", None, b"piece\n" * 3),
-        ("PUT", "/unread", b"ignored", b"unread\n"),
-        ("GET", "/no/such", None, b"no such path\n"),
-    ],
-)
+
+def strict_headers(body):
+    return {} if body is None else {"Content-Type": "text/plain", "Content-Length": str(len(body))}
+
+
+@pytest.mark.parametrize(("method", "target", "body", "expected"), EXCHANGES)
 def test_wsgiref_validate_finds_nothing(strict, method, target, body, expected):
-    headers = {"Content-Type": "text/plain"} if body else {}
-    if target == "/echo":
-        headers["Content-Length"] = str(len(body))
-    response = http.request(strict.address, target, method, headers, body)
+    response = http.request(strict.address, target, method, strict_headers(body), body)
     assert response.body == expected
+    assert "AssertionError" not in strict.err.text, strict.err.text
+
+
+def test_wsgiref_validate_finds_nothing_on_a_connection_that_is_kept(strict_keeping):
+    with strict_keeping.connect() as client:
+        for method, target, body, expected in EXCHANGES:
+            client.send(http.head(method, target, strict_headers(body)) + (body or b""))
+            response = client.read_response(method)
+            assert response.body == expected
+            assert response.header("Connection") == "keep-alive", target
+    assert "AssertionError" not in strict_keeping.err.text, strict_keeping.err.text
+
+
+def test_wsgiref_validate_finds_nothing_in_requests_side_by_side(strict):
+    def exchange(number):
+        method, target, body, expected = EXCHANGES[number % len(EXCHANGES)]
+        return http.request(strict.address, target, method, strict_headers(body), body).body == expected
+
+    with ThreadPoolExecutor(8) as clients:
+        assert all(clients.map(exchange, range(10 * len(EXCHANGES))))
     assert "AssertionError" not in strict.err.text, strict.err.text

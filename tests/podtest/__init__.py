@@ -8,5 +8,6 @@ Nothing in this package imports Podicorn: it knows a program, its sockets, its s
 - ``admin``       the admin API
 - ``gate``        lets a test hold an app at a chosen line and let it go
 - ``load``        many clients, every outcome recorded
+- ``clients``     real HTTP clients and load tools, as programs
 - ``processes``   /proc
 """

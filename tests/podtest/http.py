@@ -109,6 +109,10 @@ class Connection:
         self.buffer += piece
         return True
 
+    def ended(self) -> bool:
+        """Whether nothing more comes; waits until a byte or the end is there."""
+        return not self.buffer and not self._more()
+
     def read_to_end(self) -> bytes:
         """All bytes until the server ends the stream; ``end`` then says how."""
         while self._more():

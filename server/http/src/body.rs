@@ -77,8 +77,8 @@ impl BodyDecoder {
         }
     }
 
-    /// The trailer fields of a chunked body that is done.
+    /// The trailer fields of a chunked body that is done; none of any other body.
     pub fn trailers(&self) -> Fields<'_> {
-        self.chunked.trailers()
+        if self.kind == BodyKind::Chunked { self.chunked.trailers() } else { Fields::default() }
     }
 }

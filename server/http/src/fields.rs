@@ -42,9 +42,22 @@ impl FieldKind {
 pub(crate) struct Field {
     pub(crate) kind: FieldKind,
     pub(crate) name: Span,
-    pub(crate) value: Span,
-    /// The value is in the section's buffer of unfolded values.
-    pub(crate) folded: bool,
+    pub(crate) value: Value,
+}
+
+/// Where the value of a field is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value {
+    span: Span,
+    /// The span is one of the section's buffer of unfolded values.
+    folded: bool,
+}
+
+impl Value {
+    /// The bytes, out of the parsed buffer or the unfolded values.
+    pub(crate) fn of<'a>(self, buf: &'a [u8], unfolded: &'a [u8]) -> &'a [u8] {
+        self.span.of(if self.folded { unfolded } else { buf })
+    }
 }
 
 /// Whose section it is.
@@ -65,13 +78,13 @@ pub(crate) struct Connection {
 /// What the fields of a head say to HTTP itself.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
-    pub(crate) host: Option<Span>,
+    pub(crate) host: Option<Value>,
     pub(crate) content_length: Option<u64>,
     pub(crate) coding: Option<Coding>,
     /// A coding under chunked, which the application has to undo.
     pub(crate) inner_coding: bool,
     pub(crate) connection: Connection,
-    pub(crate) upgrade: Option<Span>,
+    pub(crate) upgrade: Option<Value>,
     pub(crate) expect_continue: bool,
     pub(crate) scheme: Option<Scheme>,
     content_type: bool,
@@ -118,6 +131,11 @@ impl Section {
 
     pub(crate) fn len(&self) -> usize {
         self.fields.len()
+    }
+
+    /// The bytes of a value of this section.
+    pub(crate) fn value<'a>(&'a self, value: Value, buf: &'a [u8]) -> &'a [u8] {
+        value.of(buf, &self.folded)
     }
 
     pub(crate) fn fields<'a>(&'a self, buf: &'a [u8]) -> Fields<'a> {
@@ -181,8 +199,8 @@ impl Section {
             (&self.folded[unfolded..], Span::new(unfolded, self.folded.len()))
         } else {
             let raw = &buf[value_start..line.end];
-            let value = trim_ows(raw);
             let lead = raw.iter().take_while(|&&byte| is_ows(byte)).count();
+            let value = trim_ows_end(&raw[lead..]);
             let first = if value.is_empty() { value_start } else { value_start + lead };
             (value, Span::new(first, first + value.len()))
         };
@@ -190,9 +208,10 @@ impl Section {
             return Err(RejectReason::FieldValue(Excerpt::of(name)).into());
         }
         let kind = FieldKind::of(name);
+        let place = Value { span, folded: line.folded };
         let keep = match side {
             Side::Head { version, trusted } => {
-                facts.take(kind, value, span, version)?;
+                facts.take(kind, value, place, version)?;
                 if trusted {
                     facts.forwarded_scheme(name, value, cfg)?;
                 }
@@ -208,7 +227,7 @@ impl Section {
         };
         if keep {
             let name = Span::new(start, start + name.len());
-            self.fields.push(Field { kind, name, value: span, folded: line.folded });
+            self.fields.push(Field { kind, name, value: place });
         }
         Ok(())
     }
@@ -295,12 +314,12 @@ impl Facts {
         Ok(())
     }
 
-    fn take(&mut self, kind: FieldKind, value: &[u8], span: Span, version: Version) -> Result<(), Reject> {
+    fn take(&mut self, kind: FieldKind, value: &[u8], place: Value, version: Version) -> Result<(), Reject> {
         match kind {
             FieldKind::Other => {}
             FieldKind::ContentType => self.single(kind)?,
             FieldKind::Host => {
-                if self.host.replace(span).is_some() {
+                if self.host.replace(place).is_some() {
                     return Err(RejectReason::Repeated("Host").into());
                 }
                 if !is_host(value) {
@@ -308,11 +327,13 @@ impl Facts {
                 }
             }
             FieldKind::Expect => {
-                if !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(RejectReason::Expectation(Excerpt::of(value)).into());
+                for expectation in list_members(value).filter(|member| !member.is_empty()) {
+                    if !expectation.eq_ignore_ascii_case(b"100-continue") {
+                        return Err(RejectReason::Expectation(Excerpt::of(value)).into());
+                    }
+                    // RFC 9110 §10.1.1: before HTTP/1.1 it is to be ignored.
+                    self.expect_continue = version >= Version::HTTP_11;
                 }
-                // RFC 9110 §10.1.1: before HTTP/1.1 it is to be ignored.
-                self.expect_continue = version >= Version::HTTP_11;
             }
             FieldKind::ContentLength => {
                 let length = decimal(value).ok_or_else(|| RejectReason::ContentLength(Excerpt::of(value)))?;
@@ -332,7 +353,7 @@ impl Facts {
                 }
             }
             FieldKind::Upgrade => {
-                self.upgrade.get_or_insert(span);
+                self.upgrade.get_or_insert(place);
             }
         }
         Ok(())

@@ -66,8 +66,15 @@ pub(crate) fn is_token(bytes: &[u8]) -> bool {
 /// Bytes that a field value may hold: HTAB, SP, VCHAR, obs-text (RFC 9110 §5.5).
 pub(crate) fn is_field_value(bytes: &[u8]) -> bool {
     let bad = |byte: u8| u8::from(byte < 0x20) & u8::from(byte != b'\t') | u8::from(byte == 0x7f);
-    // No early exit and bytes only: so the loop is vectorised.
-    bytes.iter().fold(0, |any, &byte| any | bad(byte)) == 0
+    // No early exit and bytes only: so the loops are vectorised. Blocks of one size need no code for what is left over.
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    let block = |block: &[u8; 16]| block.iter().fold(0, |any, &byte| any | bad(byte));
+    if blocks.iter().fold(0, |any, bytes| any | block(bytes)) != 0 {
+        return false;
+    }
+    let mut last = [b' '; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    block(&last) == 0
 }
 
 /// Whether all bytes are printable ASCII without space: what a URI is written in (RFC 3986 §2).
@@ -158,12 +165,14 @@ fn is_ip_literal(bytes: &[u8]) -> bool {
 }
 
 fn is_reg_name(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
+    let plain = |rest: &[u8]| rest.iter().take_while(|&&byte| is(byte, REG_NAME)).count();
+    let mut rest = &bytes[plain(bytes)..];
     loop {
         rest = match rest {
             [] => return true,
-            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
-            [byte, tail @ ..] if is(*byte, REG_NAME) => tail,
+            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                &tail[plain(tail)..]
+            }
             _ => return false,
         }
     }

@@ -60,7 +60,7 @@ pub enum BodyKind {
     Chunked,
 }
 
-/// A scheme that a trusted proxy told by one of the `secure_scheme_headers`.
+/// A scheme that a trusted proxy told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     Http,
@@ -172,16 +172,23 @@ fn advance(head: &mut Head, buf: &[u8], cfg: &ParserConfig, trusted: bool) -> Re
             Step::End => break,
         }
     }
-    finish(head, buf, cfg)?;
+    finish(head, buf, cfg, trusted)?;
     head.len = head.pos;
     head.stage = Stage::Done;
     Ok(true)
 }
 
 /// The rules about the head as a whole.
-fn finish(head: &mut Head, buf: &[u8], cfg: &ParserConfig) -> Result<(), Reject> {
+fn finish(head: &mut Head, buf: &[u8], cfg: &ParserConfig, trusted: bool) -> Result<(), Reject> {
     if head.facts.host.is_none() && head.version >= Version::HTTP_11 {
         return Err(RejectReason::HostMissing.into());
+    }
+    if head.form == TargetForm::Absolute && is_https(head.target(buf)) {
+        // RFC 9110 §7.4: only a trusted gateway can have received it over TLS.
+        if !trusted {
+            return Err(RejectReason::Misdirected.into());
+        }
+        head.facts.scheme.get_or_insert(Scheme::Https);
     }
     head.body = framing::body_kind(&head.facts, head.version, &cfg.limits, || {
         Excerpt::of(head.find(buf, "transfer-encoding").unwrap_or_default())
@@ -192,6 +199,10 @@ fn finish(head: &mut Head, buf: &[u8], cfg: &ParserConfig) -> Result<(), Reject>
     let asked = head.facts.connection;
     head.keep_alive = !must_close && !asked.close && (asked.keep_alive || head.version >= Version::HTTP_11);
     Ok(())
+}
+
+fn is_https(uri: &[u8]) -> bool {
+    uri.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https:"))
 }
 
 impl Head {
@@ -255,10 +266,12 @@ impl Head {
 
     /// The host (and port) that the request is for: that of the target if it names one, else the Host field
     /// (RFC 9112 §3.2.2). `None` only before HTTP/1.1.
-    pub fn host<'a>(&self, buf: &'a [u8]) -> Option<&'a [u8]> {
+    pub fn host<'a>(&'a self, buf: &'a [u8]) -> Option<&'a [u8]> {
         match self.form {
             TargetForm::Absolute | TargetForm::Authority => Some(self.authority.of(buf)),
-            TargetForm::Origin | TargetForm::Asterisk => self.facts.host.map(|span| span.of(buf)),
+            TargetForm::Origin | TargetForm::Asterisk => {
+                self.facts.host.map(|value| self.section.value(value, buf))
+            }
         }
     }
 
@@ -277,12 +290,12 @@ impl Head {
     }
 
     /// The first Upgrade field, if Connection names it too (RFC 9110 §7.8). Never before HTTP/1.1.
-    pub fn upgrade<'a>(&self, buf: &'a [u8]) -> Option<&'a [u8]> {
+    pub fn upgrade<'a>(&'a self, buf: &'a [u8]) -> Option<&'a [u8]> {
         let wanted = self.facts.connection.upgrade && self.version >= Version::HTTP_11;
-        self.facts.upgrade.filter(|_| wanted).map(|span| span.of(buf))
+        self.facts.upgrade.filter(|_| wanted).map(|value| self.section.value(value, buf))
     }
 
-    /// The scheme that a trusted proxy told.
+    /// The scheme that a trusted proxy told, by one of the `secure_scheme_headers` or else by the target itself.
     pub fn forwarded_scheme(&self) -> Option<Scheme> {
         self.facts.scheme
     }
@@ -304,7 +317,7 @@ impl Head {
 }
 
 /// Iterator over the fields of a head or trailer section: kind, name, value.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Fields<'a> {
     pub(crate) buf: &'a [u8],
     pub(crate) folded: &'a [u8],
@@ -316,8 +329,7 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let field = self.inner.next()?;
-        let place = if field.folded { self.folded } else { self.buf };
-        Some((field.kind, field.name.of(self.buf), field.value.of(place)))
+        Some((field.kind, field.name.of(self.buf), field.value.of(self.buf, self.folded)))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -8,7 +8,7 @@ use crate::head::Version;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Reject {
-    /// 400, 413, 414, 417, 431 or 501.
+    /// 400, 413, 414, 417, 421, 431 or 501.
     pub status: u16,
     pub reason: RejectReason,
 }
@@ -61,6 +61,8 @@ pub enum RejectReason {
     UnsupportedCoding(Excerpt),
     #[error("unable to comply with expectation: {0}")]
     Expectation(Excerpt),
+    #[error("a request for an https resource that has come without TLS, and not from a trusted proxy")]
+    Misdirected,
     #[error("contradictory scheme headers: {0}")]
     ContradictoryScheme(Excerpt),
     #[error("request body is too large (more than {limit} bytes)")]
@@ -146,6 +148,7 @@ impl Reject {
             | RejectReason::SectionTooLarge { .. } => 431,
             RejectReason::BodyTooLarge { .. } => 413,
             RejectReason::Expectation(_) => 417,
+            RejectReason::Misdirected => 421,
             RejectReason::UnsupportedCoding(_) => 501,
             _ => 400,
         };

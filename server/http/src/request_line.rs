@@ -68,6 +68,9 @@ fn fold<'a>(method: &'a [u8], cfg: &ParserConfig) -> std::borrow::Cow<'a, [u8]> 
 
 /// The length of the method, which a space ends; `None`: no space yet.
 fn method_end(window: &[u8], cfg: &ParserConfig) -> Result<Option<usize>, Reject> {
+    if window.starts_with(b"GET ") {
+        return Ok(Some(3));
+    }
     let conventional = !cfg.leniency.permit_unconventional_http_method;
     for (i, &byte) in window.iter().enumerate() {
         match byte {
@@ -104,6 +107,9 @@ const VERSION_LEN: usize = b"HTTP/1.1".len();
 
 /// `HTTP/digit.digit` and the CRLF behind it; `None`: not complete.
 fn version(bytes: &[u8]) -> Result<Option<Version>, Reject> {
+    if bytes.starts_with(b"HTTP/1.1\r\n") {
+        return Ok(Some(Version::HTTP_11));
+    }
     for (i, &byte) in bytes.iter().take(VERSION_LEN + 2).enumerate() {
         let fits = match i {
             0..=4 => byte == b"HTTP/"[i],

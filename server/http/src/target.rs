@@ -1,6 +1,6 @@
 //! The request target: its four forms (RFC 9112 §3.2), its parts, and percent-decoding.
 
-use crate::grammar::{is_userinfo, split_host};
+use crate::grammar::{decimal, is_userinfo, split_host};
 use crate::head::Span;
 use crate::reject::{Excerpt, Reject, RejectReason, TargetFault};
 
@@ -32,7 +32,7 @@ pub(crate) fn split(target: &[u8], method: &[u8], base: usize) -> Result<Parts, 
     let empty = Span::new(base, base);
     if method == b"CONNECT" {
         return match split_host(target) {
-            Some((host, Some(port))) if !host.is_empty() && !port.is_empty() => Ok(Parts {
+            Some((host, Some(port))) if !host.is_empty() && is_port(port) => Ok(Parts {
                 form: TargetForm::Authority,
                 path: empty,
                 query: empty,
@@ -69,6 +69,11 @@ pub(crate) fn split(target: &[u8], method: &[u8], base: usize) -> Result<Parts, 
     let (path, query) = path_and_query(target, end, base);
     let authority = Span::new(base + end - host.len(), base + end);
     Ok(Parts { form: TargetForm::Absolute, path, query, authority })
+}
+
+/// Whether one can connect to it (RFC 9110 §9.3.6).
+fn is_port(digits: &[u8]) -> bool {
+    decimal(digits).is_some_and(|port| (1..=65535).contains(&port))
 }
 
 /// The end of `scheme` where `scheme "://"` begins the target (RFC 3986 §3.1).

@@ -205,6 +205,18 @@ fn output_is_bounded_and_a_decoder_is_reused() {
 }
 
 #[test]
+fn trailers_are_not_those_of_the_body_before() {
+    let cfg = ParserConfig::default();
+    let mut decoder = BodyDecoder::new(BodyKind::Chunked, &cfg);
+    let _ = decoder.decode(b"0\r\nT: 1\r\n\r\n", &mut Vec::new(), 9).unwrap();
+    assert_eq!(decoder.trailers().count(), 1);
+    for kind in [BodyKind::None, BodyKind::Length(0)] {
+        decoder.start(kind, &cfg);
+        assert_eq!(decoder.trailers().count(), 0);
+    }
+}
+
+#[test]
 fn an_error_stays() {
     let mut decoder = BodyDecoder::new(BodyKind::Chunked, &ParserConfig::default());
     let first = decoder.decode(b"zz", &mut Vec::new(), 9).unwrap_err();

@@ -275,6 +275,15 @@ fn folding_can_be_permitted() {
 }
 
 #[test]
+fn folded_values_that_the_head_itself_tells() {
+    let cfg = with(Leniency { permit_obsolete_folding: true, ..Leniency::default() });
+    let buf = b"GET / HTTP/1.1\r\nX: a\r\n b\r\nHost:\r\n a:1\r\nUpgrade: web\r\n socket\r\nConnection:\r\n upgrade\r\n\r\n";
+    let head = accept_with(buf, &cfg, false);
+    assert_eq!(head.host(buf), Some(&b"a:1"[..]));
+    assert_eq!(head.upgrade(buf), Some(&b"web socket"[..]));
+}
+
+#[test]
 fn host_rules() {
     for host in ["a", "a.b:80", "a:", "", "127.0.0.1:8000", "[::1]:80", "[v1.x:y]", "a_b", "%41", "*.x"] {
         let buf = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes();
@@ -343,6 +352,7 @@ fn body_framing() {
         ("Transfer-Encoding: identity\r\nContent-Length: 3\r\n", 400, "no chunked coding"),
         ("Transfer-Encoding: foo, chunked\r\n", 501, "unsupported transfer coding"),
         ("Transfer-Encoding: chunked;q=1\r\n", 501, "unsupported transfer coding"),
+        ("Transfer-Encoding: gzip;level=9, chunked\r\n", 501, "unsupported transfer coding"),
         ("Transfer-Encoding: chunked,\r\n", 501, "unsupported transfer coding"),
         ("Transfer-Encoding:\r\n", 501, "unsupported transfer coding"),
         ("Transfer-Encoding: \"chunked\"\r\n", 501, "unsupported transfer coding"),
@@ -401,7 +411,11 @@ fn expectations() {
     assert!(accept(&get("Expect: 100-Continue\r\n")).expect_continue());
     assert!(!accept(&get("")).expect_continue());
     assert!(!accept(b"GET / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").expect_continue());
-    for value in ["100-continue, x", "x", ""] {
+    for value in [", 100-continue,", "100-continue, 100-continue"] {
+        assert!(accept(&get(&format!("Expect: {value}\r\n"))).expect_continue(), "{value:?}");
+    }
+    assert!(!accept(&get("Expect:\r\n")).expect_continue());
+    for value in ["100-continue, x", "x", "100-continue;x"] {
         let buf = get(&format!("Expect: {value}\r\n"));
         assert_eq!(refuse_with(&buf, &ParserConfig::default(), false).0, 417);
     }
@@ -454,6 +468,20 @@ fn scheme_told_by_a_proxy() {
     assert_eq!(scheme("X-Forwarded-SSL: on\r\nX-Forwarded-Protocol: ssl\r\n", true), Ok(Some(Scheme::Https)));
     assert_eq!(scheme("X-Forwarded-SSL: off\r\nX-Forwarded-Proto: https\r\n", true), Err(400));
     assert_eq!(scheme("X-Forwarded-SSL: off\r\nX-Forwarded-Proto: https\r\n", false), Ok(None));
+}
+
+#[test]
+fn https_is_for_trusted_proxies() {
+    let buf = b"GET HTTPS://h/p HTTP/1.1\r\nHost: h\r\n\r\n";
+    let (status, text) = refuse_with(buf, &ParserConfig::default(), false);
+    assert_eq!(status, 421, "{text}");
+    assert_eq!(accept_with(buf, &ParserConfig::default(), true).forwarded_scheme(), Some(Scheme::Https));
+    let told = b"GET https://h/p HTTP/1.1\r\nHost: h\r\nX-Forwarded-Proto: http\r\n\r\n";
+    assert_eq!(accept_with(told, &ParserConfig::default(), true).forwarded_scheme(), Some(Scheme::Http));
+    for other in ["http://h/p", "httpsx://h/p", "/https:"] {
+        let buf = format!("GET {other} HTTP/1.1\r\nHost: h\r\n\r\n").into_bytes();
+        assert_eq!(accept(&buf).forwarded_scheme(), None, "{other}");
+    }
 }
 
 #[test]

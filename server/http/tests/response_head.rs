@@ -46,6 +46,11 @@ fn statuses() {
         let error = ResponseHead::new().set_status(status.as_bytes()).unwrap_err();
         assert!(matches!(error, InvalidResponse::Status(_)), "{status:?}");
     }
+    for (text, code) in [("100 Continue", 100), ("102", 102), ("103 Early Hints", 103), ("099 Low", 99)] {
+        let error = ResponseHead::new().set_status(text.as_bytes()).unwrap_err();
+        assert_eq!(error, InvalidResponse::Interim(code));
+        assert_eq!(ResponseHead::new().set_status_code(code), Err(InvalidResponse::Interim(code)));
+    }
     let mut head = ResponseHead::new();
     head.set_status(b"200 \xe9\tx").unwrap();
     head.set_status_code(404).unwrap();
@@ -86,6 +91,7 @@ fn fields_keep_order_and_case_and_lose_outer_whitespace() {
 
 #[test]
 fn hop_by_hop_fields_of_the_application_are_left_out() {
+    // Nor is Upgrade, where the application does not say that it means this connection.
     let names = [
         "Connection",
         "Keep-Alive",
@@ -107,11 +113,30 @@ fn hop_by_hop_fields_of_the_application_are_left_out() {
 #[test]
 fn an_upgrade_is_announced() {
     let fields = [("Connection", "Upgrade"), ("Upgrade", "WebSocket"), ("Sec-WebSocket-Accept", "x")];
-    let head = head("101 Switching Protocols", &fields).unwrap();
-    assert!(head.upgrade());
-    let text = written(&head, Version::HTTP_11, "GET", true);
+    let switching = head("101 Switching Protocols", &fields).unwrap();
+    assert!(switching.upgrade());
+    let text = written(&switching, Version::HTTP_11, "GET", true);
     assert!(text.contains("\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\nSec-"), "{text}");
     assert!(!text.contains("Transfer-Encoding"), "{text}");
+    assert!(!head("101 Switching Protocols", &[("Connection", "Upgrade")]).unwrap().upgrade());
+    // Its own persistence is that of any response.
+    let fields = [("Upgrade", "TLS/1.0,"), ("X", "1"), ("upgrade", "a, b"), ("Content-Length", "0")];
+    let required = head("426 Upgrade Required", &fields).unwrap();
+    assert!(!required.upgrade());
+    for (keep_alive, option) in [(true, "upgrade, keep-alive"), (false, "upgrade, close")] {
+        let text = written(&required, Version::HTTP_11, "GET", keep_alive);
+        let lines = format!("\r\nConnection: {option}\r\nUpgrade: TLS/1.0, a, b\r\nX: 1\r\n");
+        assert!(text.contains(&lines), "{text}");
+    }
+    let fields = [("Upgrade", "h2c"), ("Connection", "upgrade"), ("Content-Length", "0")];
+    let text = written(&head("200 OK", &fields).unwrap(), Version::HTTP_11, "GET", true);
+    assert!(text.contains("\r\nConnection: upgrade, keep-alive\r\nUpgrade: h2c\r\n"), "{text}");
+    // The field without the option, and the option without the field.
+    for fields in [[("Upgrade", "h2c"), ("X", "1")], [("X", "1"), ("Connection", "upgrade")]] {
+        let text = written(&head("200 OK", &fields).unwrap(), Version::HTTP_11, "GET", true);
+        assert!(text.contains("\r\nConnection: keep-alive\r\n"), "{text}");
+        assert!(!text.to_lowercase().contains("upgrade"), "{text}");
+    }
 }
 
 #[test]
@@ -190,7 +215,8 @@ fn the_status_line_has_its_space_and_the_servers_version() {
 
 #[test]
 fn a_head_is_reused() {
-    let mut head = head("204 No Content", &[("Content-Length", "1"), ("Connection", "upgrade")]).unwrap();
+    let mut head = head("101 On", &[("Content-Length", "1"), ("Upgrade", "x")]).unwrap();
+    assert!(head.upgrade());
     head.clear();
     assert_eq!((head.status(), head.content_length(), head.upgrade()), (0, None, false));
     head.set_status(b"200 OK").unwrap();
@@ -218,6 +244,17 @@ fn interim_responses() {
     let mut out = b"before".to_vec();
     write_early_hints(&mut out, [(&b"Link"[..], &b" </a.css>; rel=preload "[..])]).unwrap();
     assert_eq!(out, b"beforeHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n");
+    let fields = [
+        ("Content-Length", "3"),
+        ("Link", "<a>"),
+        ("transfer-encoding", "chunked"),
+        ("Connection", "close"),
+        ("Upgrade", "x"),
+        ("Keep-Alive", "x"),
+    ];
+    let mut out = Vec::new();
+    write_early_hints(&mut out, fields.map(|(name, value)| (name.as_bytes(), value.as_bytes()))).unwrap();
+    assert_eq!(out, b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n");
     for bad in [(&b"Li nk"[..], &b"x"[..]), (b"Link", b"a\r\nb")] {
         let mut out = b"before".to_vec();
         assert!(write_early_hints(&mut out, [(&b"A"[..], &b"b"[..]), bad]).is_err());

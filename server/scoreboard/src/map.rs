@@ -123,6 +123,17 @@ impl Map {
         self.word(header::SLOTS).fetch_max(slots as u64, Ordering::Release);
     }
 
+    /// Tells the workers how many they are.
+    pub fn set_workers(&self, workers: usize) {
+        self.set(header::WORKERS, workers as u64);
+    }
+
+    /// Whether the worker that reads this has no fellows. User code may have written it: nothing but the order in which
+    /// workers accept may hang on it.
+    pub fn is_alone(&self) -> bool {
+        self.get(header::WORKERS) == 1
+    }
+
     /// The arbiter's view of a slot.
     pub fn reader(&self, slot: u32) -> Result<SlotReader<'_>, ScoreboardError> {
         Ok(SlotReader::new(self, slot_base(slot)?))

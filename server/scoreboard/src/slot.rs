@@ -225,6 +225,11 @@ impl SlotWriter {
             })
     }
 
+    /// Whether there is no other worker.
+    pub fn is_alone(&self) -> bool {
+        self.map.is_alone()
+    }
+
     pub fn set_in_flight(&self, requests: u32) {
         self.set(field::IN_FLIGHT, u64::from(requests));
     }

@@ -1,4 +1,9 @@
 //! The two clocks: monotonic nanoseconds for deadlines and durations, Unix nanoseconds for what people read.
+//!
+//! Reading a clock is a good part of what a small request costs, so Unix time is the monotonic clock plus a difference that
+//! is looked up with every heartbeat ([`synchronise`]): it follows a clock that is set within a second.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -20,9 +25,25 @@ pub(crate) fn monotonic() -> Nanos {
     read(ClockId::CLOCK_MONOTONIC)
 }
 
-/// Since 1970-01-01 UTC.
+/// Unix time less monotonic time; 0: not looked up yet.
+static DIFFERENCE: AtomicU64 = AtomicU64::new(0);
+
+/// Looks up how far the clocks are apart.
+pub(crate) fn synchronise() -> u64 {
+    let difference = read(ClockId::CLOCK_REALTIME).wrapping_sub(monotonic());
+    DIFFERENCE.store(difference, Ordering::Relaxed);
+    difference
+}
+
+/// Since 1970-01-01 UTC, at a time of the monotonic clock.
+pub(crate) fn unix_at(now: Nanos) -> Nanos {
+    let known = DIFFERENCE.load(Ordering::Relaxed);
+    now.wrapping_add(if known == 0 { synchronise() } else { known })
+}
+
+/// Since 1970-01-01 UTC, now.
 pub(crate) fn unix() -> Nanos {
-    read(ClockId::CLOCK_REALTIME)
+    unix_at(monotonic())
 }
 
 /// A setting in seconds; not finite or negative: zero.

@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ use podicorn_scoreboard::State;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::clock::{Nanos, monotonic};
+use crate::clock::{Nanos, monotonic, synchronise};
 use crate::error::EngineError;
 use crate::green::Request;
 use crate::listener::Listener;
+use crate::memory::keep_free_memory;
 use crate::options::Options;
 use crate::reactor::conn::{Connection, Rules};
 use crate::reactor::table::Token;
@@ -65,17 +66,19 @@ impl Core {
     }
 
     /// A complete request for the worker type. Its connection goes back by [`Self::answered`].
-    pub(crate) fn next_request(&self) -> Option<Ready> {
-        self.with(|reactor| reactor.next_request(monotonic())).flatten()
+    pub(crate) fn next_request(&self, now: Nanos) -> Option<Ready> {
+        self.with(|reactor| reactor.next_request(now)).flatten()
     }
 
-    /// As [`Self::next_request`], but sleeps until there is one; `None`: the worker ends. Call it without the GIL.
-    pub(crate) fn wait_for_request(&self) -> Option<Ready> {
+    /// As [`Self::next_request`], but sleeps until there is one, and says when that was; `None`: the worker ends. Call it
+    /// without the GIL.
+    pub(crate) fn wait_for_request(&self) -> Option<(Ready, Nanos)> {
         let mut guard = self.lock();
         loop {
             let reactor = guard.as_mut().filter(|_| !self.is_quitting())?;
-            if let Some(ready) = reactor.next_request(monotonic()) {
-                return Some(ready);
+            let now = monotonic();
+            if let Some(ready) = reactor.next_request(now) {
+                return Some((ready, now));
             }
             reactor.sleepers += 1;
             guard = self.work.wait(guard).unwrap_or_else(PoisonError::into_inner);
@@ -85,11 +88,16 @@ impl Core {
         }
     }
 
-    pub(crate) fn answered(&self, token: Token, connection: Box<Connection>) {
-        let socket = Arc::clone(&connection.socket);
-        if self.with(|reactor| reactor.answered(token, connection, monotonic())).is_none() {
+    pub(crate) fn answered(&self, token: Token, connection: Box<Connection>, now: Nanos) {
+        let mut connection = Some(connection);
+        self.with(|reactor| {
+            if let Some(connection) = connection.take() {
+                reactor.answered(token, connection, now);
+            }
+        });
+        if let Some(connection) = connection {
             // The engine has ended meanwhile.
-            socket.shut_down();
+            connection.socket.shut_down();
         } else if self.orders.stop.load(Ordering::Relaxed) {
             // It may have been what the worker still waited for.
             self.wake.ring();
@@ -160,6 +168,20 @@ impl Core {
     }
 }
 
+/// The app has forked, so a child may hold copies of the connections' descriptors.
+static HAS_FORKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the app has ever forked. Programs that it starts do not count: descriptors are close-on-exec.
+pub(crate) fn has_forked() -> bool {
+    HAS_FORKED.load(Ordering::Relaxed)
+}
+
+/// The hook for `os.register_at_fork(before=…)`.
+#[pyfunction]
+pub(crate) fn _before_fork() {
+    HAS_FORKED.store(true, Ordering::Relaxed);
+}
+
 /// The hook for `os.register_at_fork(after_in_child=…)`.
 #[pyfunction]
 pub(crate) fn _after_fork_in_child(py: Python<'_>) -> PyResult<()> {
@@ -184,6 +206,7 @@ fn register_after_fork(py: Python<'_>, core: &Arc<Core>) -> PyResult<()> {
     if !REGISTERED.swap(true, Ordering::Relaxed) {
         let hook = wrap_pyfunction!(_after_fork_in_child, py)?;
         let arguments = PyDict::new(py);
+        arguments.set_item("before", wrap_pyfunction!(_before_fork, py)?)?;
         arguments.set_item("after_in_child", hook)?;
         py.import("os")?.call_method("register_at_fork", (), Some(&arguments))?;
     }
@@ -222,6 +245,8 @@ pub(crate) struct Engine {
     back_in_child: Option<Py<PyAny>>,
     /// What [`Engine::open`] has replaced.
     wakeup_fd: Mutex<Option<RawFd>>,
+    /// When a guest lets its host go on; 0: no request of this turn has begun.
+    pub(crate) slice_until: AtomicU64,
 }
 
 impl Engine {
@@ -317,6 +342,7 @@ impl Engine {
             progress.next_beat = now + self.beat;
         }
         self.core.slot.beat();
+        synchronise();
         self.service.publish_log_drops();
         self.core.with(Reactor::requeue_listeners);
         if getppid() != self.parent && !self.core.orders.stop.swap(true, Ordering::Relaxed) {
@@ -388,6 +414,7 @@ impl Engine {
         app: Py<PyAny>,
         error_log: Py<PyAny>,
     ) -> PyResult<Self> {
+        keep_free_memory();
         let options = Options::read(options)?;
         let listeners = listeners
             .iter()
@@ -429,6 +456,7 @@ impl Engine {
             threads,
             back_in_child,
             wakeup_fd: Mutex::new(None),
+            slice_until: AtomicU64::new(0),
         })
     }
 

@@ -15,26 +15,29 @@
 //!   it saves and restores around `detach` does, and nothing switches in there, since no Python runs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollTimeout};
 use pyo3::prelude::*;
 
-use crate::clock::monotonic;
+use crate::clock::{Nanos, monotonic};
 use crate::engine::Engine;
 use crate::error::EngineError;
 use crate::reactor::{EVENTS, Ready};
+use crate::sync::SLICE;
 
 /// A complete request. Call it once, in a greenlet of its own: it answers.
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct Request {
     engine: Py<Engine>,
-    ready: Mutex<Option<Ready>>,
+    /// And when it was taken.
+    ready: Mutex<Option<(Ready, Nanos)>>,
 }
 
 impl Request {
-    fn ready(&self) -> Option<Ready> {
+    fn ready(&self) -> Option<(Ready, Nanos)> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -43,14 +46,14 @@ impl Request {
 impl Request {
     /// An error is one that ends the worker.
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        self.ready().map_or(Ok(()), |ready| self.engine.get().answer(py, ready))
+        self.ready().map_or(Ok(()), |(ready, begun)| self.engine.get().answer(py, ready, begun))
     }
 }
 
 impl Drop for Request {
     fn drop(&mut self) {
         // Nobody has called it.
-        if let Some(mut ready) = self.ready() {
+        if let Some((mut ready, _)) = self.ready() {
             ready.connection.abandon();
             self.engine.get().give_back(ready);
         }
@@ -69,15 +72,24 @@ impl Engine {
         };
         // A child that the app forks must be able to close it.
         drop(epoll);
+        self.slice_until.store(0, Ordering::Relaxed);
         py.check_signals()?;
         self.dispatch(py, &events[..found]);
         Ok(self.core.with(|reactor| reactor.waiting()).unwrap_or(0))
     }
 
-    /// The request that has waited longest.
+    /// The request that has waited longest. With slow requests one may get none before all are taken: the hub has others
+    /// to run, and comes back at once.
     pub(crate) fn take_request(slf: &Bound<'_, Self>) -> Option<Request> {
-        let ready = slf.get().core.next_request()?;
-        Some(Request { engine: slf.clone().unbind(), ready: Mutex::new(Some(ready)) })
+        let now = monotonic();
+        let until = &slf.get().slice_until;
+        match until.load(Ordering::Relaxed) {
+            0 => until.store(now + SLICE, Ordering::Relaxed),
+            until if now >= until => return None,
+            _ => {}
+        }
+        let ready = slf.get().core.next_request(now)?;
+        Some(Request { engine: slf.clone().unbind(), ready: Mutex::new(Some((ready, now))) })
     }
 
     /// What is to be done when all greenlets of a turn have been started; true when the worker is to end. A child that the
@@ -89,13 +101,14 @@ impl Engine {
         self.core.with(|reactor| reactor.publish_load());
         self.tell_notices(py);
         let done = self.is_done();
-        self.set_alarm();
+        self.set_alarm(monotonic());
         done
     }
 
-    fn answer(&self, py: Python<'_>, mut ready: Ready) -> PyResult<()> {
+    fn answer(&self, py: Python<'_>, mut ready: Ready, begun: Nanos) -> PyResult<()> {
         // A panic of ours costs this connection, not the worker.
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.service.handle(py, &mut ready.connection)));
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| self.service.handle(py, &mut ready.connection, begun)));
         let outcome = outcome.unwrap_or_else(|_| {
             self.service.log(py, "error", "internal error: a request has panicked; its connection is closed");
             ready.connection.abandon();
@@ -115,14 +128,15 @@ impl Engine {
 
     fn give_back(&self, ready: Ready) {
         if !self.core.is_disabled() {
-            self.core.answered(ready.token, ready.connection);
-            self.set_alarm();
+            let now = monotonic();
+            self.core.answered(ready.token, ready.connection, now);
+            self.set_alarm(now);
         }
     }
 
     /// The epoll becomes ready when something is due or a request waits.
-    fn set_alarm(&self) {
-        let (now, duty) = (monotonic(), self.next_duty());
+    fn set_alarm(&self, now: Nanos) {
+        let duty = self.next_duty();
         self.core.with(|reactor| reactor.set_alarm(now, duty));
     }
 }

@@ -8,14 +8,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::prelude::*;
 
+use crate::clock::monotonic;
 use crate::engine::Core;
 use crate::wsgi::service::Service;
 
 /// Answers requests until the worker ends.
 pub(crate) fn work(py: Python<'_>, core: &Core, service: &Service) {
-    while let Some(mut ready) = py.detach(|| core.wait_for_request()) {
+    while let Some((mut ready, begun)) = py.detach(|| core.wait_for_request()) {
         // A panic of ours costs this connection, not the thread. What the app raises is logged and ends the request.
-        let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(py, &mut ready.connection)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(py, &mut ready.connection, begun)));
         if outcome.is_err() {
             service.log(py, "error", "internal error: a request has panicked; its connection is closed");
             ready.connection.abandon();
@@ -24,6 +25,6 @@ pub(crate) fn work(py: Python<'_>, core: &Core, service: &Service) {
             // The app has forked, and this is the child: the connection is the parent's.
             return;
         }
-        core.answered(ready.token, ready.connection);
+        core.answered(ready.token, ready.connection, monotonic());
     }
 }

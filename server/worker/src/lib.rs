@@ -22,6 +22,7 @@ mod fork;
 mod green;
 mod gthread;
 mod listener;
+mod memory;
 mod options;
 mod reactor;
 mod slot;
@@ -62,7 +63,7 @@ mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
-    use super::engine::{_after_fork_in_child, Engine};
+    use super::engine::{_after_fork_in_child, _before_fork, Engine};
     #[pymodule_export]
     use super::error::SlotLost;
     #[pymodule_export]

@@ -76,6 +76,11 @@ impl SharedSlot {
         self.with(false, |writer| writer.draining())
     }
 
+    /// Whether there is no other worker to leave connections to.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.with(false, |writer| writer.is_alone())
+    }
+
     /// The worker has served its `max_requests`.
     pub(crate) fn ask_for_replacement(&self) {
         self.with((), SlotWriter::set_recycle);

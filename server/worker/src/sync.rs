@@ -7,15 +7,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::prelude::*;
 
+use crate::clock::{MILLISECOND, Nanos, monotonic};
 use crate::engine::Core;
 use crate::wsgi::service::Service;
 
-/// Answers the requests that are complete. An error is one that ends the worker.
+/// How long requests are answered before the reactor has a look at what has come meanwhile: with slow requests after each of
+/// them, so that new connections and deadlines do not wait for the whole queue.
+pub(crate) const SLICE: Nanos = MILLISECOND;
+
+/// Answers requests that are complete, for a while. An error is one that ends the worker.
 pub(crate) fn serve(py: Python<'_>, core: &Core, service: &Service) -> PyResult<()> {
-    while !core.is_quitting() {
-        let Some(mut ready) = core.next_request() else { break };
+    let mut now = monotonic();
+    let until = now + SLICE;
+    while now < until && !core.is_quitting() {
+        let Some(mut ready) = core.next_request(now) else { break };
         // A panic of ours costs this connection, not the worker.
-        let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(py, &mut ready.connection)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(py, &mut ready.connection, now)));
         let outcome = outcome.unwrap_or_else(|_| {
             service.log(py, "error", "internal error: a request has panicked; its connection is closed");
             ready.connection.abandon();
@@ -25,7 +32,8 @@ pub(crate) fn serve(py: Python<'_>, core: &Core, service: &Service) -> PyResult<
             // The app has forked, and this is the child: the connection is the parent's.
             return Ok(());
         }
-        core.answered(ready.token, ready.connection);
+        now = monotonic();
+        core.answered(ready.token, ready.connection, now);
         match outcome {
             Err(error) if core.is_quitting() => return Err(error),
             // The app's own SystemExit or KeyboardInterrupt is logged and ends the request only, as in Gunicorn.

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
 use super::ask::status;
@@ -18,5 +18,5 @@ pub(super) async fn metrics(State(state): State<AdminState>) -> Result<Response,
             format!("The metrics could not be rendered: {error}."),
         )
     })?;
-    Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
+    Ok(([(CONTENT_TYPE, OPENMETRICS), (CACHE_CONTROL, "no-store")], text).into_response())
 }

@@ -113,6 +113,7 @@ impl Arbiter {
             _stacks: stacks,
         };
         self.attendants.insert(slot, attendant);
+        self.map.set_workers(self.attendants.len());
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
             let result = answer.await.map(|reply| reply.pid);
@@ -203,6 +204,7 @@ impl Arbiter {
             reader.vacate();
         }
         self.attendants.remove(&slot);
+        self.map.set_workers(self.attendants.len());
         self.stack_waiters.remove(&slot);
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::framing::{Decision, Framing};
-use crate::grammar::{decimal, is_field_value, is_token, trim_ows};
+use crate::grammar::{decimal, is_field_value, is_token, list_members, trim_ows};
 use crate::reject::Excerpt;
 
 /// What an application must not send. The response is a 500 then, unless its head is out already.
@@ -11,6 +11,9 @@ use crate::reject::Excerpt;
 pub enum InvalidResponse {
     #[error("invalid status {0}: it must be three digits, a space and a reason")]
     Status(Excerpt),
+    /// The client would go on waiting, and take the next response for this one's.
+    #[error("status {0} does not answer a request: only 101 and 200 to 999 do")]
+    Interim(u16),
     #[error("invalid response header name from the application: {0}")]
     HeaderName(Excerpt),
     /// Only the name is told: the value may be secret.
@@ -20,14 +23,6 @@ pub enum InvalidResponse {
     ContentLength(Excerpt),
     #[error("contradictory Content-Length headers from the application: {0} and {1}")]
     ContradictoryLength(u64, u64),
-}
-
-/// The Connection field to send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ConnectionOption {
-    KeepAlive,
-    Close,
-    Upgrade,
 }
 
 /// A response head in the making. Reuse one per connection with [`ResponseHead::clear`].
@@ -41,7 +36,9 @@ pub struct ResponseHead {
     /// Its Content-Length line among them, and the number.
     length_line: Range<usize>,
     content_length: Option<u64>,
+    /// The application's `Connection: upgrade`, and what its Upgrade fields name.
     upgrade: bool,
+    protocols: Vec<u8>,
 }
 
 impl ResponseHead {
@@ -57,10 +54,11 @@ impl ResponseHead {
         self.length_line = 0..0;
         self.content_length = None;
         self.upgrade = false;
+        self.protocols.clear();
     }
 
     /// Takes a WSGI status, `200 OK` say, in latin-1: three digits, then nothing or a space and a reason
-    /// (PEP 3333; RFC 9112 §4).
+    /// (PEP 3333; RFC 9112 §4). Interim statuses but 101 are refused: they are no answer (RFC 9110 §15.2).
     pub fn set_status(&mut self, status: &[u8]) -> Result<(), InvalidResponse> {
         let (code, reason) = match status {
             [a @ b'0'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', reason @ ..] => {
@@ -71,6 +69,9 @@ impl ResponseHead {
         };
         if !(reason.is_empty() || (reason[0] == b' ' && is_field_value(reason))) {
             return Err(InvalidResponse::Status(Excerpt::of(status)));
+        }
+        if code < 200 && code != 101 {
+            return Err(InvalidResponse::Interim(code));
         }
         self.code = code;
         self.status.clear();
@@ -86,6 +87,9 @@ impl ResponseHead {
     pub fn set_status_code(&mut self, code: u16) -> Result<(), InvalidResponse> {
         if code > 999 {
             return Err(InvalidResponse::Status(Excerpt::of(code.to_string().as_bytes())));
+        }
+        if code < 200 && code != 101 {
+            return Err(InvalidResponse::Interim(code));
         }
         self.code = code;
         self.status.clear();
@@ -118,16 +122,22 @@ impl ResponseHead {
         })
     }
 
-    /// Whether the application switches protocols: `Connection: upgrade`.
+    /// Whether the application switches protocols: 101, with the Upgrade field that must go with it.
     pub fn upgrade(&self) -> bool {
-        self.upgrade
+        self.code == 101 && !self.protocols.is_empty()
+    }
+
+    /// Whether the Upgrade field is sent: where it is required (RFC 9110 §7.8), or the application says by
+    /// `Connection: upgrade` that it means this connection.
+    fn announces(&self) -> bool {
+        !self.protocols.is_empty() && (self.upgrade || matches!(self.code, 101 | 426))
     }
 
     /// Takes one field of the application, name and value in latin-1.
     ///
-    /// Hop-by-hop fields, Server and Date are the server's own and are left out, as Gunicorn does; only
-    /// `Connection: upgrade` and `Upgrade: websocket` have an effect. A Content-Length that is repeated with
-    /// the same number is sent once.
+    /// Hop-by-hop fields, Server and Date are the server's own and are left out, as Gunicorn does; but Upgrade
+    /// is sent with 101 and 426, and with `Connection: upgrade`. A Content-Length that is repeated with the same
+    /// number is sent once.
     pub fn add_header(&mut self, name: &[u8], value: &[u8]) -> Result<(), InvalidResponse> {
         if !is_token(name) {
             return Err(InvalidResponse::HeaderName(Excerpt::of(name)));
@@ -139,8 +149,15 @@ impl ResponseHead {
         match ResponseField::of(name) {
             ResponseField::Other => self.push_line(name, value),
             ResponseField::Connection => self.upgrade |= value.eq_ignore_ascii_case(b"upgrade"),
-            ResponseField::Upgrade if value.eq_ignore_ascii_case(b"websocket") => self.push_line(name, value),
-            ResponseField::Upgrade | ResponseField::Hop => {}
+            ResponseField::Upgrade => {
+                for protocol in list_members(value).filter(|protocol| !protocol.is_empty()) {
+                    if !self.protocols.is_empty() {
+                        self.protocols.extend_from_slice(b", ");
+                    }
+                    self.protocols.extend_from_slice(protocol);
+                }
+            }
+            ResponseField::Hop => {}
             ResponseField::ContentLength => {
                 let length =
                     decimal(value).ok_or_else(|| InvalidResponse::ContentLength(Excerpt::of(value)))?;
@@ -165,29 +182,28 @@ impl ResponseHead {
         push_field(&mut self.lines, name, value);
     }
 
-    /// The Connection field that goes with a decision.
-    pub fn connection(&self, decision: &Decision) -> ConnectionOption {
-        match (self.upgrade, decision.keep_alive) {
-            (true, _) => ConnectionOption::Upgrade,
-            (false, true) => ConnectionOption::KeepAlive,
-            (false, false) => ConnectionOption::Close,
-        }
-    }
-
     /// Appends the head to `out`: the status line, always HTTP/1.1 (RFC 9110 §6.2: the highest version that the
     /// server conforms to, whatever the request's), Server unless `server` is empty, Date (see
-    /// [`crate::date::DateCache`]), Connection, the framing field, then the application's fields in their order.
+    /// [`crate::date::DateCache`]), Connection, Upgrade, the framing field, then the application's fields in their
+    /// order.
     pub fn write(&self, out: &mut Vec<u8>, decision: &Decision, server: &[u8], date: &[u8]) {
         out.reserve(160 + self.status.len() + self.lines.len());
         out.extend_from_slice(b"HTTP/1.1 ");
         out.extend_from_slice(&self.status);
         out.extend_from_slice(b"\r\n");
         push_server_and_date(out, server, date);
-        out.extend_from_slice(match self.connection(decision) {
-            ConnectionOption::KeepAlive => b"Connection: keep-alive\r\n",
-            ConnectionOption::Close => b"Connection: close\r\n",
-            ConnectionOption::Upgrade => b"Connection: upgrade\r\n",
-        });
+        let option: &[u8] = match (self.upgrade(), self.announces(), decision.keep_alive) {
+            // What becomes of the connection is up to the protocol that it is switched to.
+            (true, ..) => b"upgrade",
+            (_, true, true) => b"upgrade, keep-alive",
+            (_, true, false) => b"upgrade, close",
+            (_, false, true) => b"keep-alive",
+            (_, false, false) => b"close",
+        };
+        push_field(out, b"Connection", option);
+        if self.announces() {
+            push_field(out, b"Upgrade", &self.protocols);
+        }
         if decision.framing == Framing::Chunked {
             out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
@@ -206,7 +222,8 @@ impl ResponseHead {
 }
 
 /// How a field of the application is treated.
-enum ResponseField {
+#[derive(PartialEq, Eq)]
+pub(super) enum ResponseField {
     Connection,
     Upgrade,
     ContentLength,
@@ -216,7 +233,7 @@ enum ResponseField {
 }
 
 impl ResponseField {
-    fn of(name: &[u8]) -> Self {
+    pub(super) fn of(name: &[u8]) -> Self {
         let (known, field): (&[u8], Self) = match (name.len(), name[0] | 0x20) {
             (2, b't') => (b"te", Self::Hop),
             (4, b'd') => (b"date", Self::Hop),

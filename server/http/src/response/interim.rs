@@ -1,6 +1,6 @@
 //! Interim responses: 100 Continue and 103 Early Hints (RFC 9110 §15.2, RFC 8297).
 
-use super::head::{InvalidResponse, push_field};
+use super::head::{InvalidResponse, ResponseField, push_field};
 use crate::grammar::{is_field_value, is_token, trim_ows};
 use crate::reject::Excerpt;
 
@@ -8,6 +8,7 @@ use crate::reject::Excerpt;
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Appends a 103 response with these fields, checked like those of a final response; nothing if one is invalid.
+/// Fields that frame a message or are about the connection are left out (RFC 9110 §8.6, RFC 9112 §6.1).
 /// Never send it to HTTP/1.0 clients (RFC 9110 §15.2) or after the final head.
 pub fn write_early_hints<'a>(
     out: &mut Vec<u8>,
@@ -24,7 +25,9 @@ pub fn write_early_hints<'a>(
             out.truncate(start);
             return Err(InvalidResponse::HeaderValue(Excerpt::of(name)));
         }
-        push_field(out, name, trim_ows(value));
+        if ResponseField::of(name) == ResponseField::Other {
+            push_field(out, name, trim_ows(value));
+        }
     }
     out.extend_from_slice(b"\r\n");
     Ok(())

@@ -12,7 +12,7 @@ mod interim;
 
 pub use error::{reason_phrase, write_error};
 pub use framing::{Decision, Exchange, Framing, RequestMethod, decide_framing};
-pub use head::{ConnectionOption, InvalidResponse, ResponseHead};
+pub use head::{InvalidResponse, ResponseHead};
 pub use interim::{CONTINUE, write_early_hints};
 
 /// Ends a chunk.

@@ -46,8 +46,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .unit("connections")
         .details(
             "Connections that are idle or whose request is still on its way count too. Where one more would be too many, \
-             the idle one that has waited longest is closed for it, or else the one that has been sending its request for \
-             longest gets 408.",
+             the idle one that has waited longest is closed for it, or else one that takes its response more slowly than \
+             `min_body_rate`, or else the one that has been sending its request for longest gets 408.",
         ),
     setting("max_requests", COUNT, "Replace a worker after this many requests; 0: never.")
         .flags(&["--max-requests"])

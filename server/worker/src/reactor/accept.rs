@@ -9,6 +9,9 @@
 //! there when the worker has next answered a request, the others must be busy too, and it takes it: clients that keep
 //! their connections and always have a next request must not lock new ones out.
 //!
+//! A worker that is alone takes no turns: its listeners stay where they are. With enough to do it, too, takes one connection
+//! for each request that it has answered: what waits in the kernel's queue can still go to a worker that is yet to come.
+//!
 //! Where the epoll is watched by another loop's epoll, the kernel wakes all workers for each arrival, and the one that
 //! runs first would get it. There a worker that has more to do than another steps back for a moment, so that the idlest
 //! gets it; if the connection is still there afterwards the idlest must be stuck, and it takes it.
@@ -229,9 +232,9 @@ impl Acceptor {
 
 impl Reactor {
     /// Keeps the listeners in epoll as long as a connection is welcome.
-    pub(super) fn welcome_connections(&mut self) {
-        let room = self.table.len() < self.acceptor.most || self.evictable().is_some();
-        let busy = self.is_busy();
+    pub(super) fn welcome_connections(&mut self, now: Nanos) {
+        let room = self.table.len() < self.acceptor.most || self.evictable(now).is_some();
+        let busy = self.is_busy() && !self.keeps_listening();
         self.acceptor.welcome(room, busy);
     }
 
@@ -240,24 +243,33 @@ impl Reactor {
         self.running + self.ready.len() >= self.capacity
     }
 
+    /// Whether listeners need not leave epoll: there is nobody to take turns with, and the wait that an armed listener
+    /// would end never begins while a request waits, or a connection is welcome.
+    fn keeps_listening(&self) -> bool {
+        (self.inline || self.acceptor.crowd && !self.is_busy()) && self.slot.is_alone()
+    }
+
     /// Accepts at most one connection.
     pub(super) fn accept(&mut self, now: Nanos) {
         if self.acceptor.paused_until.is_some_and(|until| until <= now) {
             self.acceptor.paused_until = None;
         }
-        self.welcome_connections();
+        self.welcome_connections(now);
         if self.acceptor.paused_until.is_some() {
             return;
         }
         while let Some(number) = self.acceptor.candidate() {
             let busy = self.is_busy() && self.acceptor.mode == Mode::Open;
-            if busy && !self.take_in_spite_of_work() {
+            if busy && self.keeps_listening() && !self.acceptor.credit {
+                return;
+            }
+            if busy && !self.keeps_listening() && !self.take_in_spite_of_work(now) {
                 return;
             }
             if self.acceptor.crowd && self.steps_back(now) {
                 return;
             }
-            if self.table.len() >= self.acceptor.most && !self.evict() {
+            if self.table.len() >= self.acceptor.most && !self.evict(now) {
                 return;
             }
             match Socket::accept(self.acceptor.listeners[number].listener.as_fd()) {
@@ -265,12 +277,16 @@ impl Reactor {
                     self.acceptor.turn = number + 1;
                     self.acceptor.declined &= busy;
                     self.acceptor.credit &= !busy;
-                    self.acceptor.disarm(number);
+                    if self.keeps_listening() {
+                        self.acceptor.listeners[number].arrivals = false;
+                    } else {
+                        self.acceptor.disarm(number);
+                    }
                     let trusted = self.acceptor.trusted.trusts(&peer);
                     let token = self.table.insert(Box::new(Connection::new(socket, peer, number, trusted)));
                     self.slot.accepted(self.table.len() as u32);
                     self.read(token, now);
-                    return self.welcome_connections();
+                    return self.welcome_connections(now);
                 }
                 Err(Errno::EAGAIN) => self.acceptor.found_empty(number),
                 // The client has given up: there may be others behind it.
@@ -281,7 +297,7 @@ impl Reactor {
                         self.acceptor.complain_again_at = now + COMPLAIN_EVERY;
                         self.notices.push(Notice::AcceptFailed(errno));
                     }
-                    return self.welcome_connections();
+                    return self.welcome_connections(now);
                 }
                 // The arbiter has shut the listener down, or the descriptor is none.
                 Err(errno) => {
@@ -295,7 +311,7 @@ impl Reactor {
     }
 
     /// A connection waits while this worker has enough to do: the first time it is left to others.
-    fn take_in_spite_of_work(&mut self) -> bool {
+    fn take_in_spite_of_work(&mut self, now: Nanos) -> bool {
         if self.acceptor.declined {
             return self.acceptor.credit;
         }
@@ -303,7 +319,7 @@ impl Reactor {
         self.slot.nudge();
         // A thread may still be in the app when the wait begins: an armed listener would end it at once, and for ever.
         self.acceptor.credit = false;
-        self.welcome_connections();
+        self.welcome_connections(now);
         false
     }
 
@@ -326,19 +342,27 @@ impl Reactor {
         }
         self.acceptor.stepped_back_at = Some(now);
         self.acceptor.paused_until = Some(now + STEP_BACK);
-        self.welcome_connections();
+        self.welcome_connections(now);
         true
     }
 
-    /// The connection to give up for a new one: what ends anyway, then who is idle, then who is slow.
-    fn evictable(&self) -> Option<u32> {
-        let kinds = [Deadline::Linger, Deadline::KeepAlive, Deadline::Head, Deadline::Body];
-        kinds.into_iter().find_map(|kind| self.timers.first(kind))
+    /// The connection to give up for a new one: what ends anyway, then who is idle, then who has proved to be slow in taking
+    /// the response, then who has been sending the request for longest. Those who take a response in time keep their place.
+    fn evictable(&mut self, now: Nanos) -> Option<u32> {
+        let useless = self.timers.first(Deadline::Linger).or_else(|| self.timers.first(Deadline::KeepAlive));
+        useless.or_else(|| self.laggard(now)).or_else(|| {
+            // Not the head of somebody who has just come where bodies are stuck.
+            let asking =
+                [Deadline::Head, Deadline::Body].into_iter().filter_map(|kind| self.timers.first(kind));
+            asking.max_by_key(|index| self.timers.progress(*index, now).map(|(run, _)| run))
+        })
     }
 
     /// Makes room for one connection.
-    fn evict(&mut self) -> bool {
-        let Some(token) = self.evictable().and_then(|index| self.table.token_at(index)) else { return false };
+    fn evict(&mut self, now: Nanos) -> bool {
+        let Some(token) = self.evictable(now).and_then(|index| self.table.token_at(index)) else {
+            return false;
+        };
         let Some(connection) = self.table.get(token) else { return false };
         if matches!(connection.phase, Phase::Head | Phase::Body) && !connection.is_silent() {
             let mut answer = Vec::new();

@@ -1,10 +1,11 @@
 //! How connections end: by FIN, never by RST, and for every process that holds a copy of the descriptor.
 
+use std::sync::Arc;
+
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
 use super::Reactor;
-use super::buffers::READ_BYTES;
 use super::conn::Phase;
 use super::table::Token;
 use super::timers::Deadline;
@@ -18,9 +19,7 @@ impl Reactor {
     /// the client has read it (RFC 9112 §9.6).
     pub(super) fn end(&mut self, token: Token, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
-        self.buffers.enlarge(&mut connection.raw);
-        connection.raw.clear();
-        match connection.socket.receive(&mut connection.raw, READ_BYTES) {
+        match connection.socket.read(&mut self.scratch) {
             // Nothing has come and nothing is to come.
             Err(Errno::EAGAIN) if connection.body_complete => return self.close(token),
             // Bytes that nobody wants, or more of a body that the app has not read.
@@ -30,8 +29,7 @@ impl Reactor {
         connection.socket.finish_sending();
         connection.phase = Phase::Lingering;
         connection.linger_until = now + LINGER_AT_MOST;
-        connection.raw.clear();
-        self.buffers.shrink(&mut connection.raw);
+        connection.raw = Vec::new();
         // Level-triggered: what is thrown away must not keep the loop for longer than one read at a time.
         let mut event = EpollEvent::new(EpollFlags::EPOLLIN, token.word());
         let watched = if connection.registered {
@@ -49,11 +47,7 @@ impl Reactor {
     /// Throws away what the client sends until it closes too.
     pub(super) fn linger(&mut self, token: Token, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
-        self.buffers.enlarge(&mut connection.raw);
-        let received = connection.socket.receive(&mut connection.raw, READ_BYTES);
-        connection.raw.clear();
-        self.buffers.shrink(&mut connection.raw);
-        match received {
+        match connection.socket.read(&mut self.scratch) {
             Ok(received) if received > 0 && now < connection.linger_until => {
                 self.timers.set(token.index(), Deadline::Linger, now);
             }
@@ -70,9 +64,12 @@ impl Reactor {
             watchdog.leave(&watch);
         }
         self.budget.settle(&mut connection, 0);
-        Self::unregister(&self.epoll, &mut connection);
-        connection.socket.shut_down();
-        self.buffers.give(std::mem::take(&mut connection.raw));
+        // Closing the descriptor does the rest, if it is the only one.
+        let copied = connection.given_away || crate::engine::has_forked();
+        if copied || Arc::strong_count(&connection.socket) > 1 {
+            Self::unregister(&self.epoll, &mut connection);
+            connection.socket.shut_down();
+        }
     }
 
     /// Takes no more connections, or only those that already wait in the accept queue.

@@ -6,6 +6,9 @@ use super::table::Token;
 use super::timers::Deadline;
 use crate::clock::Nanos;
 
+/// This part of a stall period tells whether a client is slow.
+const ENOUGH_TO_JUDGE: Nanos = 10;
+
 impl Reactor {
     /// For a connection that waits for more of its request. A deadline that runs is not set again: the whole head has one,
     /// and a body has one per stall period.
@@ -30,6 +33,27 @@ impl Reactor {
         if self.timers.kind(token.index()) != Some(Deadline::Send) {
             connection.mark = connection.delivered();
             self.timers.set(token.index(), Deadline::Send, now);
+        }
+    }
+
+    /// A client that has taken its response too slowly for part of its stall period, for when its place is needed.
+    /// Whoever was fast enough begins a new period, so that each is looked at only now and then.
+    pub(super) fn laggard(&mut self, now: Nanos) -> Option<u32> {
+        loop {
+            let index = self.timers.first(Deadline::Send)?;
+            let (run, whole) = self.timers.progress(index, now)?;
+            if run < whole / ENOUGH_TO_JUDGE {
+                return None;
+            }
+            let token = self.table.token_at(index)?;
+            let connection = self.table.get(token)?;
+            let delivered = connection.delivered();
+            let moved = delivered.wrapping_sub(connection.mark);
+            if u128::from(moved) * u128::from(whole) < u128::from(self.least) * u128::from(run) {
+                return Some(index);
+            }
+            connection.mark = delivered;
+            self.timers.set(index, Deadline::Send, now);
         }
     }
 

@@ -7,7 +7,6 @@
 //! Connections enter epoll only when they have to wait: a request that is there when its connection is accepted costs no
 //! `epoll_ctl` at all.
 
-pub(crate) mod buffers;
 pub(crate) mod conn;
 pub(crate) mod outbound;
 pub(crate) mod socket;
@@ -34,8 +33,7 @@ use podicorn_http::response::write_error;
 use self::accept::Acceptor;
 use self::alarm::Alarm;
 use self::budget::Budget;
-use self::buffers::Buffers;
-use self::conn::{Advance, Connection, Phase, Rules};
+use self::conn::{Advance, Connection, Phase, READ_BYTES, Rules};
 use self::outbound::{Piece, Sent};
 use self::socket::Peer;
 use self::table::{Table, Token};
@@ -85,7 +83,8 @@ pub(crate) struct Reactor {
     rules: Arc<Rules>,
     table: Table,
     timers: Timers,
-    buffers: Buffers,
+    /// Where every read goes first.
+    scratch: Box<[u8]>,
     ready: VecDeque<Token>,
     /// Requests that can be with the app at a time, and those that are.
     capacity: usize,
@@ -141,7 +140,7 @@ impl Reactor {
                 Some(SILENCE),
                 limits.keep_alive,
             ]),
-            buffers: Buffers::default(),
+            scratch: vec![0; READ_BYTES].into_boxed_slice(),
             ready: VecDeque::new(),
             capacity: limits.threads.max(1),
             running: 0,
@@ -259,8 +258,9 @@ impl Reactor {
         }
         self.answer_is_out(token, now);
         self.resume_paused(now);
-        if !self.inline {
-            self.welcome_connections();
+        // Inline, a wait follows only when no request is left; a listener still out of epoll would not end it.
+        if !self.inline || self.ready.is_empty() {
+            self.welcome_connections(now);
         }
     }
 
@@ -306,13 +306,12 @@ impl Reactor {
             return;
         }
         let Some(connection) = self.table.get(token) else { return };
-        self.buffers.enlarge(&mut connection.raw);
-        match connection.advance(&self.rules, now) {
+        match connection.advance(&self.rules, &mut self.scratch, now) {
             Advance::Ready => {
                 self.timers.clear(token.index());
                 connection.socket.ask();
                 if let Some(watchdog) = &self.watchdog {
-                    let head_only = connection.head.method(&connection.raw) == b"HEAD";
+                    let head_only = connection.asks_for_head_only();
                     connection.watch = Some(watchdog.enter(&connection.socket, head_only, now));
                 }
                 let held = connection.body.len();
@@ -320,7 +319,6 @@ impl Reactor {
                 self.ready.push_back(token);
             }
             Advance::Wait => {
-                self.buffers.shrink(&mut connection.raw);
                 let held = connection.raw.len() + connection.body.len();
                 self.budget.settle(connection, held);
                 if self.register(token) {
@@ -334,6 +332,8 @@ impl Reactor {
                 self.refuse(token, reject.status, &reject.to_string(), now);
                 self.notices.push(Notice::Refused { peer, reject });
             }
+            // Most have left altogether, which is nothing to read about; one that listens is told (RFC 9112 §8).
+            Advance::Incomplete(reject) => self.refuse(token, reject.status, &reject.to_string(), now),
             Advance::Gone => self.close(token),
         }
     }
@@ -342,8 +342,7 @@ impl Reactor {
     fn refuse(&mut self, token: Token, status: u16, detail: &str, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
         let mut answer = Vec::new();
-        let head_only =
-            connection.head.has_request_line() && connection.head.method(&connection.raw) == b"HEAD";
+        let head_only = connection.asks_for_head_only();
         write_error(&mut answer, status, detail, SERVER, self.date.at(unix() / SECOND), head_only);
         connection.abandon();
         connection.outbound.push(Piece::Owned(answer));

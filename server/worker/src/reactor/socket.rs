@@ -86,6 +86,14 @@ impl Socket {
         Ok((Self { fd, answer: AtomicU8::new(OPEN) }, peer(&address)))
     }
 
+    /// Reads what has arrived. 0: the peer has finished sending. `EAGAIN`: nothing there.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        // SAFETY: pointer and length are of one live, exclusively borrowed slice.
+        check(unsafe {
+            libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
+        })
+    }
+
     /// Appends what has arrived, at most `most` bytes. 0: the peer has finished sending. `EAGAIN`: nothing there.
     pub(crate) fn receive(&self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, Errno> {
         buffer.reserve(most);

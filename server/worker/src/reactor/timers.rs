@@ -110,6 +110,13 @@ impl Timers {
         Some(self.lists[kind as usize].first).filter(|index| *index != NONE)
     }
 
+    /// How long the deadline of `index` has run, and how long it is as a whole.
+    pub(crate) fn progress(&self, index: u32, now: Nanos) -> Option<(Nanos, Nanos)> {
+        let node = self.nodes.get(index as usize)?;
+        let whole = self.lists[node.kind? as usize].duration?;
+        Some((whole.saturating_sub(node.at.saturating_sub(now)), whole))
+    }
+
     /// The earliest deadline of all.
     pub(crate) fn next(&self) -> Option<Nanos> {
         self.lists.iter().filter_map(|list| self.nodes.get(list.first as usize)).map(|node| node.at).min()
@@ -145,6 +152,8 @@ mod tests {
         assert_eq!(timers.next(), Some(10));
         assert_eq!((timers.first(Deadline::Head), timers.first(Deadline::Linger)), (Some(0), None));
         assert_eq!((timers.kind(1), timers.kind(5)), (Some(Deadline::Body), None));
+        assert_eq!((timers.progress(2, 3), timers.progress(2, 9)), (Some((0, 10)), Some((6, 10))));
+        assert_eq!((timers.progress(1, 99), timers.progress(7, 9)), (Some((30, 30)), None));
         assert_eq!(timers.expire(9), None);
         assert_eq!(timers.expire(13), Some((0, Deadline::Head)));
         assert_eq!(timers.expire(13), Some((2, Deadline::Head)));

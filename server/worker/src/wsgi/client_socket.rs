@@ -4,7 +4,7 @@
 //! app's: the engine sends nothing more on it, and closes it when the request is over, as Gunicorn does.
 
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use nix::sys::epoll::Epoll;
 use pyo3::exceptions::PyRuntimeError;
@@ -35,13 +35,12 @@ enum Made {
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct ClientSocket {
     response: Py<Response>,
-    giving: Arc<Giving>,
     made: Mutex<Made>,
 }
 
 impl ClientSocket {
-    pub(crate) fn new(response: Py<Response>, giving: Arc<Giving>) -> Self {
-        Self { response, giving, made: Mutex::new(Made::No) }
+    pub(crate) fn new(response: Py<Response>) -> Self {
+        Self { response, made: Mutex::new(Made::No) }
     }
 
     fn made(&self, py: Python<'_>) -> MutexGuard<'_, Made> {
@@ -64,14 +63,15 @@ impl ClientSocket {
 
     fn make<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let given = self.response.try_borrow_mut(py)?.give_away();
-        let (socket, residue) = given
+        let given = given
             .ok_or_else(|| PyRuntimeError::new_err("gunicorn.socket is used after the end of the request"))?;
         // What comes from the client is no news to the reactor any more.
-        if let Some(epoll) = self.giving.epoll.upgrade() {
-            let _ = epoll.delete(&*socket);
+        let giving = given.common.giving();
+        if let Some(epoll) = giving.epoll.upgrade() {
+            let _ = epoll.delete(&*given.socket);
         }
-        let copy = duplicate(socket.as_fd().as_raw_fd())?;
-        self.giving.factory.bind(py).call1((copy.into_raw_fd(), PyBytes::new(py, &residue)))
+        let copy = duplicate(given.socket.as_fd().as_raw_fd())?;
+        giving.factory.bind(py).call1((copy.into_raw_fd(), PyBytes::new(py, &given.residue)))
     }
 }
 

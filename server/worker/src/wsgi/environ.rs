@@ -4,8 +4,10 @@
 //! nor their hashes are made again.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use podicorn_http::target::percent_decode;
 use podicorn_http::{FieldKind, Scheme, Version};
 use pyo3::intern;
@@ -27,8 +29,16 @@ const NAME_BYTES: usize = 64;
 /// What `SERVER_SOFTWARE` says.
 const SOFTWARE: &str = concat!("podicorn/", env!("CARGO_PKG_VERSION"));
 
-/// `HTTP_…` keys by header name as sent.
-type Names = HashMap<Box<[u8]>, Py<PyString>>;
+/// How many addresses are remembered: those of a pod's proxies, say.
+const ADDRESSES: usize = 256;
+
+/// Texts that come again and again.
+#[derive(Default)]
+struct Texts {
+    /// `HTTP_…` keys by header name as sent.
+    names: HashMap<Box<[u8]>, Py<PyString>, RandomState>,
+    addresses: HashMap<IpAddr, Py<PyString>, RandomState>,
+}
 
 /// Why a request cannot be given to the app.
 #[derive(Debug)]
@@ -51,8 +61,7 @@ impl From<PyErr> for EnvironError {
 pub(crate) struct EnvironFactory {
     /// Per listener.
     templates: Vec<Py<PyDict>>,
-    /// `HTTP_…` keys by header name as sent.
-    names: Mutex<Names>,
+    texts: Mutex<Texts>,
     /// The process's environment variable.
     script_name: String,
 }
@@ -85,13 +94,29 @@ impl EnvironFactory {
             if let ServerAddress::Internet { host, port } = address {
                 environ.set_item(intern!(py, "SERVER_NAME"), host)?;
                 environ.set_item(intern!(py, "SERVER_PORT"), port.to_string())?;
+                environ.set_item(intern!(py, "REMOTE_PORT"), py.None())?;
+            }
+            // What every request sets has its place already. More than 21 keys make a table with room for the header
+            // fields, so that none grows while a request is filled in.
+            for key in [
+                intern!(py, "REQUEST_METHOD"),
+                intern!(py, "RAW_URI"),
+                intern!(py, "QUERY_STRING"),
+                intern!(py, "SERVER_PROTOCOL"),
+                intern!(py, "REMOTE_ADDR"),
+                intern!(py, "PATH_INFO"),
+                intern!(py, "wsgi.input"),
+                intern!(py, "wsgi.early_hints"),
+                intern!(py, "gunicorn.socket"),
+            ] {
+                environ.set_item(key, py.None())?;
             }
             Ok(environ.unbind())
         };
         let variables = py.import("os")?.getattr("environ")?;
         Ok(Self {
             templates: listeners.iter().map(template).collect::<PyResult<_>>()?,
-            names: Mutex::new(HashMap::new()),
+            texts: Mutex::default(),
             script_name: variables.call_method1("get", ("SCRIPT_NAME", ""))?.extract()?,
         })
     }
@@ -112,7 +137,6 @@ impl EnvironFactory {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
         }
         let script_name = self.set_headers(&environ, connection)?;
-        set_peer(&environ, connection.peer)?;
         if !environ.contains(intern!(py, "SERVER_NAME"))? {
             set_server(&environ, head.host(raw), head.forwarded_scheme())?;
         }
@@ -120,7 +144,8 @@ impl EnvironFactory {
         Ok(environ)
     }
 
-    /// All header fields; gives the value of `SCRIPT_NAME`, which the parser lets through only from trusted proxies.
+    /// All header fields, and who sent them; gives the value of `SCRIPT_NAME`, which the parser lets through only from
+    /// trusted proxies.
     fn set_headers<'a>(
         &self,
         environ: &Bound<'_, PyDict>,
@@ -129,24 +154,33 @@ impl EnvironFactory {
         let py = environ.py();
         let mut script_name = None;
         // Python may let another thread in while it is held: whoever waits for it must not keep the GIL.
-        let mut names = self.names.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        let mut texts = self.texts.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        set_peer(environ, &mut texts, connection.peer)?;
+        // The target may name another than the Host field does.
+        let mut host = connection.head.host(&connection.raw);
         for (kind, name, value) in connection.head.fields(&connection.raw) {
+            let value = if kind == FieldKind::Host { host.take().unwrap_or(value) } else { value };
             let text = native(py, value);
             match kind {
                 FieldKind::ContentType => environ.set_item(intern!(py, "CONTENT_TYPE"), text)?,
                 FieldKind::ContentLength => environ.set_item(intern!(py, "CONTENT_LENGTH"), text)?,
                 FieldKind::Host => environ.set_item(intern!(py, "HTTP_HOST"), text)?,
+                // RFC 9110 §7.8: not for this version.
+                FieldKind::Upgrade if connection.head.version() < Version::HTTP_11 => {}
                 _ => {
                     if name.eq_ignore_ascii_case(b"SCRIPT_NAME") {
                         script_name = Some(value);
                     }
-                    let key = key(py, &mut names, name);
+                    let key = key(py, &mut texts, name);
                     match environ.get_item(&key)? {
                         Some(before) => environ.set_item(key, before.add(",")?.add(text)?)?,
                         None => environ.set_item(key, text)?,
                     }
                 }
             }
+        }
+        if let Some(host) = host {
+            environ.set_item(intern!(py, "HTTP_HOST"), native(py, host))?;
         }
         Ok(script_name)
     }
@@ -181,8 +215,8 @@ impl EnvironFactory {
 }
 
 /// `X-Forwarded-For` → `HTTP_X_FORWARDED_FOR`.
-fn key<'py>(py: Python<'py>, names: &mut Names, name: &[u8]) -> Bound<'py, PyString> {
-    if let Some(key) = names.get(name) {
+fn key<'py>(py: Python<'py>, texts: &mut Texts, name: &[u8]) -> Bound<'py, PyString> {
+    if let Some(key) = texts.names.get(name) {
         return key.bind(py).clone();
     }
     let mut key = String::with_capacity(5 + name.len());
@@ -192,8 +226,8 @@ fn key<'py>(py: Python<'py>, names: &mut Names, name: &[u8]) -> Bound<'py, PyStr
         byte => char::from(byte.to_ascii_uppercase()),
     }));
     let key = PyString::intern(py, &key);
-    if names.len() < NAMES && name.len() <= NAME_BYTES {
-        names.insert(name.into(), key.clone().unbind());
+    if texts.names.len() < NAMES && name.len() <= NAME_BYTES {
+        texts.names.insert(name.into(), key.clone().unbind());
     }
     key
 }
@@ -220,13 +254,23 @@ fn protocol(py: Python<'_>, version: Version) -> Bound<'_, PyString> {
 }
 
 /// Unix sockets have no address: an empty `REMOTE_ADDR` and no `REMOTE_PORT`, as in Gunicorn.
-fn set_peer(environ: &Bound<'_, PyDict>, peer: Peer) -> PyResult<()> {
+fn set_peer(environ: &Bound<'_, PyDict>, texts: &mut Texts, peer: Peer) -> PyResult<()> {
     let py = environ.py();
     match peer {
         Peer::Internet(address) => {
-            environ.set_item(intern!(py, "REMOTE_ADDR"), address.ip().to_string())?;
+            let ip = address.ip();
+            if let Some(text) = texts.addresses.get(&ip) {
+                environ.set_item(intern!(py, "REMOTE_ADDR"), text)?;
+            } else {
+                let text = PyString::new(py, &ip.to_string());
+                environ.set_item(intern!(py, "REMOTE_ADDR"), &text)?;
+                if texts.addresses.len() >= ADDRESSES {
+                    texts.addresses.clear();
+                }
+                texts.addresses.insert(ip, text.unbind());
+            }
             let mut port = itoa::Buffer::new();
-            environ.set_item(intern!(py, "REMOTE_PORT"), PyString::new(py, port.format(address.port())))
+            environ.set_item(intern!(py, "REMOTE_PORT"), native(py, port.format(address.port()).as_bytes()))
         }
         Peer::Local => environ.set_item(intern!(py, "REMOTE_ADDR"), intern!(py, "")),
     }

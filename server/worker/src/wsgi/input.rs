@@ -5,7 +5,7 @@
 //! only while it keeps the minimum rate.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use nix::errno::Errno;
 use podicorn_http::{BodyDecoder, Reject};
@@ -13,6 +13,7 @@ use pyo3::exceptions::{PyConnectionResetError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
+use super::response::OnItsWay;
 use super::wait::{Patience, Waited};
 use crate::reactor::conn::CONTINUE;
 use crate::reactor::socket::{Readiness, Socket};
@@ -26,13 +27,11 @@ pub(crate) struct Source {
     /// Received and not decoded yet.
     pub(crate) raw: Vec<u8>,
     pub(crate) decoder: BodyDecoder,
-    /// The client waits for `100 Continue`.
-    pub(crate) continue_due: bool,
     pub(crate) patience: Patience,
     /// Bytes that have come since the app was called.
     pub(crate) received: u64,
-    /// Set when the body has ended: the connection can carry another request.
-    pub(crate) complete: Arc<AtomicBool>,
+    /// What the response has to know of it.
+    pub(crate) on_its_way: OnItsWay,
 }
 
 /// Why no more of a body can be read.
@@ -251,14 +250,14 @@ impl Source {
         if self.patience.is_foreign() {
             return Err(Failure::Gone);
         }
-        if std::mem::take(&mut self.continue_due) {
+        if self.on_its_way.continue_due.swap(false, Ordering::Relaxed) {
             let _ = self.socket.send(CONTINUE);
         }
         loop {
             let progress = self.decoder.decode(&self.raw, out, usize::MAX).map_err(Failure::Refused)?;
             self.raw.drain(..progress.consumed);
             if progress.done {
-                self.complete.store(true, Ordering::Relaxed);
+                self.on_its_way.complete.store(true, Ordering::Relaxed);
             }
             if out.len() > before {
                 return Ok(Step::More);

@@ -3,8 +3,9 @@
 //! Small responses leave in one write: the head waits in `buffer` for the first bytes of the body. A piece above
 //! [`FLATTEN`] is not copied but sent from where it lies.
 
+use std::io::IoSlice;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use podicorn_http::Version;
@@ -18,9 +19,11 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+use super::client_socket::Giving;
 use super::wait::{Patience, Waited};
 use crate::clock::{SECOND, unix};
 use crate::reactor::SERVER;
+use crate::reactor::conn::CONTINUE;
 use crate::reactor::outbound::{FilePart, Outbound, Piece, Sent};
 use crate::reactor::socket::{Readiness, Socket};
 use crate::slot::SharedSlot;
@@ -28,8 +31,58 @@ use crate::slot::SharedSlot;
 /// Pieces up to this many bytes are copied behind the head; longer ones are sent by reference.
 const FLATTEN: usize = 4096;
 
+/// Memory of ended responses that is kept for later ones; more than threads that answer are no use.
+const SPARE: usize = 16;
+/// What is kept of a buffer that has grown.
+const KEPT_BUFFER: usize = 16 * 1024;
+
 /// What responses of one engine share.
-pub(crate) type SharedDate = Arc<Mutex<DateCache>>;
+pub(crate) struct Common {
+    date: Mutex<DateCache>,
+    patience: Patience,
+    giving: Giving,
+    /// The worker stops.
+    stopping: Arc<AtomicBool>,
+    /// Knows whether the whole server does.
+    slot: Arc<SharedSlot>,
+    spare: Mutex<Vec<Parts>>,
+}
+
+/// The parts of a response that allocate.
+#[derive(Default)]
+struct Parts {
+    head: ResponseHead,
+    buffer: Vec<u8>,
+}
+
+impl Common {
+    pub(crate) fn new(
+        patience: Patience,
+        giving: Giving,
+        stopping: Arc<AtomicBool>,
+        slot: Arc<SharedSlot>,
+    ) -> Arc<Self> {
+        let (date, spare) = (Mutex::new(DateCache::new()), Mutex::default());
+        Arc::new(Self { date, patience, giving, stopping, slot, spare })
+    }
+
+    pub(super) fn giving(&self) -> &Giving {
+        &self.giving
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        self.patience.clone()
+    }
+
+    /// Whether a connection may carry another request.
+    fn goes_on(&self) -> bool {
+        !self.stopping.load(Ordering::Relaxed) && !self.slot.draining()
+    }
+
+    fn lock_spare(&self) -> MutexGuard<'_, Vec<Parts>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Facts of the request that the response depends on.
 #[derive(Debug, Clone, Copy)]
@@ -37,29 +90,24 @@ pub(crate) struct Question {
     pub(crate) version: Version,
     pub(crate) method: RequestMethod,
     pub(crate) keep_alive: bool,
+    /// The client asks for another protocol.
+    pub(crate) upgrade: bool,
 }
 
-/// What may still forbid another request on the connection when the head is written.
-pub(crate) struct Outlook {
-    /// The worker stops.
-    pub(crate) stopping: Arc<AtomicBool>,
-    /// Knows whether the whole server does.
-    pub(crate) slot: Arc<SharedSlot>,
-    /// Where the body is read while the app runs: whether it has ended.
-    pub(crate) body_complete: Option<Arc<AtomicBool>>,
+/// What is told between reading a body that is still on its way and answering.
+#[derive(Clone, Default)]
+pub(crate) struct OnItsWay {
+    /// The body has ended.
+    pub(crate) complete: Arc<AtomicBool>,
+    /// The client still waits for `100 Continue`.
+    pub(crate) continue_due: Arc<AtomicBool>,
 }
 
-impl Outlook {
-    fn is_good(&self) -> bool {
-        let complete = self.body_complete.as_ref().is_none_or(|complete| complete.load(Ordering::Relaxed));
-        complete && !self.stopping.load(Ordering::Relaxed) && !self.slot.draining()
-    }
-}
-
-/// The way to the client.
-struct Channel {
-    socket: Arc<Socket>,
-    patience: Patience,
+/// A connection that is the app's from now on.
+pub(super) struct Given {
+    pub(super) socket: Arc<Socket>,
+    pub(super) residue: Vec<u8>,
+    pub(super) common: Arc<Common>,
 }
 
 /// What a wait for the client needs, apart from the response.
@@ -83,20 +131,24 @@ pub(crate) enum Broken {
 #[allow(clippy::struct_excessive_bools)] // independent facts, not states
 #[pyclass(module = "podicorn._engine")]
 pub(crate) struct Response {
+    common: Arc<Common>,
     /// `None` once the request is over.
-    channel: Option<Channel>,
-    date: SharedDate,
-    question: Question,
-    outlook: Outlook,
+    socket: Option<Arc<Socket>>,
+    /// Made with the first wait, and away during each.
+    patience: Option<Patience>,
+    pub(super) question: Question,
+    /// Where the body is read while the app runs.
+    on_its_way: Option<OnItsWay>,
     pub(super) head: ResponseHead,
     pub(super) started: bool,
     pub(super) head_sent: bool,
     framing: Framing,
     /// Bytes of the body that went out, without chunk framing.
     body_bytes: u64,
-    /// Bytes ready to go.
-    pub(super) buffer: Vec<u8>,
+    /// What had to wait; then bytes ready to go; then a large piece that follows them.
     outbound: Outbound,
+    pub(super) buffer: Vec<u8>,
+    tail: Option<Part>,
     /// Bytes that the socket took without passing through `outbound`.
     sent: u64,
     /// The head promised another request, and all of the body was given.
@@ -113,15 +165,16 @@ pub(crate) struct Response {
     dropped_body: bool,
 }
 
-/// A `bytes` object of the app, or the beginning of one.
+/// A `bytes` object of the app, or a stretch of one.
 struct Part {
     bytes: PyBackedBytes,
-    length: usize,
+    start: usize,
+    end: usize,
 }
 
 impl AsRef<[u8]> for Part {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        &self.bytes[self.start..self.end]
     }
 }
 
@@ -131,25 +184,27 @@ fn client_is_gone(errno: Errno) -> PyErr {
 
 impl Response {
     pub(crate) fn new(
+        common: Arc<Common>,
         socket: Arc<Socket>,
-        patience: Patience,
-        date: SharedDate,
         question: Question,
-        outlook: Outlook,
+        on_its_way: Option<OnItsWay>,
         residue: Vec<u8>,
     ) -> Self {
+        let Parts { head, buffer } = common.lock_spare().pop().unwrap_or_default();
         Self {
-            channel: Some(Channel { socket, patience }),
-            date,
+            common,
+            socket: Some(socket),
+            patience: None,
             question,
-            outlook,
-            head: ResponseHead::new(),
+            on_its_way,
+            head,
             started: false,
             head_sent: false,
             framing: Framing::NoBody,
             body_bytes: 0,
-            buffer: Vec::with_capacity(1024),
             outbound: Outbound::default(),
+            buffer,
+            tail: None,
             sent: 0,
             keep_alive: false,
             finished: false,
@@ -213,18 +268,18 @@ impl Response {
     }
 
     /// Gives the connection to the app; `None`: the request is over.
-    pub(super) fn give_away(&mut self) -> Option<(Arc<Socket>, Vec<u8>)> {
-        let socket = Arc::clone(&self.channel.as_ref()?.socket);
+    pub(super) fn give_away(&mut self) -> Option<Given> {
+        let socket = Arc::clone(self.socket.as_ref()?);
         if !socket.give_away() {
             return None;
         }
         self.given_away = true;
-        Some((socket, self.take_residue()))
+        Some(Given { socket, residue: self.take_residue(), common: Arc::clone(&self.common) })
     }
 
     /// Whether the request is over.
     pub(super) fn is_over(&self) -> bool {
-        self.channel.is_none()
+        self.socket.is_none()
     }
 
     /// Whether it is too late for early hints, or the client would not know what they are.
@@ -234,8 +289,20 @@ impl Response {
 
     /// Ends the response's life for Python: later calls by the app fail. What is not sent yet comes back.
     pub(crate) fn end(&mut self) -> Outbound {
-        self.channel = None;
+        self.socket = None;
         std::mem::take(&mut self.outbound)
+    }
+
+    /// Leaves its memory to later responses. The head is gone then.
+    pub(crate) fn recycle(&mut self) {
+        let mut parts =
+            Parts { head: std::mem::take(&mut self.head), buffer: std::mem::take(&mut self.buffer) };
+        parts.head.clear();
+        parts.buffer.clear();
+        let mut spare = self.common.lock_spare();
+        if spare.len() < SPARE && parts.buffer.capacity() <= KEPT_BUFFER {
+            spare.push(parts);
+        }
     }
 
     /// The app has failed. Before the head is out the client gets this status with a plain page instead; after it the
@@ -246,7 +313,7 @@ impl Response {
             return;
         }
         self.buffer.clear();
-        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut date = self.common.date.lock().unwrap_or_else(PoisonError::into_inner);
         let head_only = self.question.method == RequestMethod::Head;
         write_error(&mut self.buffer, status, detail, SERVER, date.at(unix() / SECOND), head_only);
         drop(date);
@@ -268,19 +335,31 @@ impl Response {
         if !self.started {
             return Err(PyAssertionError::new_err("the app gave a body before it called start_response"));
         }
+        let status = self.head.status();
+        // How much the app has given with a 304 says nothing about what a 200 would hold (RFC 9110 §8.6).
+        let known_length = known_length.filter(|_| status != 304);
+        let waits = |body: &OnItsWay| body.continue_due.swap(false, Ordering::Relaxed);
+        if status == 101 && self.on_its_way.as_ref().is_some_and(waits) {
+            // RFC 9110 §7.8: the request is to be complete before another protocol begins.
+            self.buffer.extend_from_slice(CONTINUE);
+        }
         let decision = decide_framing(&Exchange {
             version: self.question.version,
             method: self.question.method,
-            status: self.head.status(),
+            status,
             content_length: self.head.content_length().or(known_length),
-            keep_alive: self.question.keep_alive && self.outlook.is_good(),
+            keep_alive: self.question.keep_alive && self.is_body_complete() && self.common.goes_on(),
         });
         self.framing = decision.framing;
         self.keep_alive = decision.keep_alive && !self.head.upgrade();
-        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut date = self.common.date.lock().unwrap_or_else(PoisonError::into_inner);
         self.head.write(&mut self.buffer, &decision, SERVER, date.at(unix() / SECOND));
         self.head_sent = true;
         Ok(())
+    }
+
+    fn is_body_complete(&self) -> bool {
+        self.on_its_way.as_ref().is_none_or(|body| body.complete.load(Ordering::Relaxed))
     }
 
     /// Frames one piece of the body, behind whatever waits already.
@@ -301,6 +380,9 @@ impl Response {
         }
         self.body_bytes += length as u64;
         let chunked = self.framing == Framing::Chunked;
+        if self.tail.is_some() {
+            self.queue();
+        }
         if length <= FLATTEN {
             if chunked {
                 write_chunk(&mut self.buffer, bytes);
@@ -312,69 +394,103 @@ impl Response {
         if chunked {
             write_chunk_size(&mut self.buffer, length);
         }
-        self.queue_buffer();
-        let bytes = PyBackedBytes::from(data.clone());
-        self.outbound.push(Piece::Shared(Box::new(Part { bytes, length })));
+        self.tail = Some(Part { bytes: PyBackedBytes::from(data.clone()), start: 0, end: length });
         if chunked {
+            self.queue();
             self.buffer.extend_from_slice(CRLF);
         }
     }
 
-    fn queue_buffer(&mut self) {
+    /// Lets what is ready wait.
+    fn queue(&mut self) {
         if !self.buffer.is_empty() {
             self.outbound.push(Piece::Owned(std::mem::take(&mut self.buffer)));
         }
+        if let Some(part) = self.tail.take() {
+            self.outbound.push(Piece::Shared(Box::new(part)));
+        }
+    }
+
+    fn drop_output(&mut self) {
+        self.buffer.clear();
+        self.tail = None;
+        self.outbound.clear();
     }
 
     /// Sends what the socket takes now.
     fn send_ready(&mut self) -> Sent {
-        let Some(channel) = &self.channel else { return Sent::All };
+        let Some(socket) = &self.socket else { return Sent::All };
         if self.given_away {
-            self.buffer.clear();
-            self.outbound.clear();
+            self.drop_output();
             return Sent::All;
         }
-        if self.broken == Some(Broken::Client) || channel.patience.is_foreign() {
-            self.buffer.clear();
-            self.outbound.clear();
+        if self.broken == Some(Broken::Client) || self.common.slot.is_disabled() {
+            self.drop_output();
             return Sent::Failed(Errno::EPIPE);
         }
         // Interim responses do not answer the request.
-        let free = if self.head_sent { channel.socket.answer() } else { !channel.socket.is_timed_out() };
+        let free = if self.head_sent { socket.answer() } else { !socket.is_timed_out() };
         if !free {
             return self.lose_to_watchdog();
         }
-        if self.outbound.is_empty() {
-            // The common case: one small response, one send.
-            while !self.buffer.is_empty() {
-                match channel.socket.send(&self.buffer) {
-                    Ok(sent) if sent == self.buffer.len() => {
-                        self.sent += sent as u64;
-                        self.buffer.clear();
-                    }
-                    Ok(sent) => {
-                        self.sent += sent as u64;
-                        self.buffer.drain(..sent);
-                        break;
-                    }
-                    Err(Errno::EINTR) => {}
-                    Err(Errno::EAGAIN) => break,
-                    Err(errno) => return self.lose_client(errno),
+        if !self.outbound.is_empty() {
+            self.queue();
+            let Some(socket) = &self.socket else { return Sent::All };
+            return match self.outbound.flush(socket) {
+                Sent::Failed(errno) => self.lose_client(errno),
+                sent => sent,
+            };
+        }
+        // The common case: one send takes it all, and nothing has to be allocated.
+        loop {
+            let result = match &self.tail {
+                None if self.buffer.is_empty() => return Sent::All,
+                None => socket.send(&self.buffer),
+                Some(part) => socket.send_pieces(&[IoSlice::new(&self.buffer), IoSlice::new(part.as_ref())]),
+            };
+            match result {
+                Ok(sent) => {
+                    return if self.has_gone(sent) {
+                        Sent::All
+                    } else {
+                        self.queue();
+                        Sent::Blocked { progress: true }
+                    };
                 }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    self.queue();
+                    return Sent::Blocked { progress: false };
+                }
+                Err(errno) => return self.lose_client(errno),
             }
         }
-        self.queue_buffer();
-        let Some(channel) = &self.channel else { return Sent::All };
-        match self.outbound.flush(&channel.socket) {
-            Sent::Failed(errno) => self.lose_client(errno),
-            sent => sent,
+    }
+
+    /// The socket has taken so many bytes of `buffer` and `tail`; whether that was all.
+    fn has_gone(&mut self, sent: usize) -> bool {
+        self.sent += sent as u64;
+        if sent < self.buffer.len() {
+            self.buffer.drain(..sent);
+            return false;
+        }
+        let of_tail = sent - self.buffer.len();
+        self.buffer.clear();
+        match &mut self.tail {
+            Some(part) if of_tail < part.end - part.start => {
+                part.start += of_tail;
+                false
+            }
+            _ => {
+                self.tail = None;
+                true
+            }
         }
     }
 
     fn lose_client(&mut self, errno: Errno) -> Sent {
         self.broken = Some(Broken::Client);
-        self.buffer.clear();
-        self.outbound.clear();
+        self.drop_output();
         Sent::Failed(errno)
     }
 
@@ -408,21 +524,21 @@ impl Response {
         match self.send_ready() {
             Sent::All => Ok(None),
             Sent::Failed(errno) => Err(client_is_gone(errno)),
-            Sent::Blocked { .. } => Ok(self.channel.as_ref().map(|channel| Wait {
-                socket: Arc::clone(&channel.socket),
-                patience: channel.patience.clone(),
+            Sent::Blocked { .. } => Ok(self.socket.clone().map(|socket| Wait {
+                socket,
+                patience: self.patience.take().unwrap_or_else(|| self.common.patience()),
                 sent: self.sent + self.outbound.sent(),
             })),
         }
     }
 
     fn has_waited(&mut self, patience: Patience, waited: Waited) -> PyResult<()> {
-        let Some(channel) = &mut self.channel else { return Ok(()) };
-        channel.patience = patience;
+        let Some(socket) = &self.socket else { return Ok(()) };
+        self.patience = Some(patience);
         if waited == Waited::Ready {
             return Ok(());
         }
-        if channel.socket.is_timed_out() {
+        if socket.is_timed_out() {
             self.lose_to_watchdog();
             return Err(client_is_gone(Errno::ETIMEDOUT));
         }
@@ -440,7 +556,7 @@ impl Response {
         let bytes = data.cast::<PyBytes>().map_err(|_| {
             PyTypeError::new_err(format!("the app gave {} where bytes are wanted", kind(data)))
         })?;
-        if self.channel.is_none() {
+        if self.is_over() {
             return Err(PyRuntimeError::new_err("write() is called after the end of the request"));
         }
         if bytes.as_bytes().is_empty() {
@@ -479,7 +595,7 @@ impl Response {
             Framing::UntilClose => {}
         }
         self.body_bytes += part.length;
-        self.queue_buffer();
+        self.queue();
         self.outbound.push(Piece::File(part));
         if self.framing == Framing::Chunked {
             self.buffer.extend_from_slice(CRLF);

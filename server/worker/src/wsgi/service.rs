@@ -1,11 +1,10 @@
 //! One request through a WSGI app, on the thread that calls [`Service::handle`]: environ, call, response, hooks, log.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use nix::sys::epoll::Epoll;
 use podicorn_http::Reject;
-use podicorn_http::date::DateCache;
 use podicorn_http::response::RequestMethod;
 use podicorn_scoreboard::RequestStart;
 use pyo3::exceptions::{PyException, PyOSError, PyStopIteration, PyValueError};
@@ -20,10 +19,10 @@ use super::errors::Errors;
 use super::file_wrapper::use_sendfile;
 use super::hooks::{RequestHooks, RequestView};
 use super::input::{Failure, Input, Source};
-use super::response::{Broken, Outlook, Question, Response, SharedDate};
+use super::response::{Broken, Common, OnItsWay, Question, Response};
 use super::wait::Patience;
 use crate::access_log::{AccessLog, Record};
-use crate::clock::{Nanos, monotonic, unix};
+use crate::clock::{Nanos, monotonic, unix_at};
 use crate::listener::ServerAddress;
 use crate::options::Options;
 use crate::reactor::conn::Connection;
@@ -39,9 +38,7 @@ pub(crate) struct Service {
     hooks: RequestHooks,
     access_log: Option<AccessLog>,
     slot: Arc<SharedSlot>,
-    date: SharedDate,
-    patience: Patience,
-    giving: Arc<Giving>,
+    common: Arc<Common>,
     span_ids: SpanIds,
     served: AtomicU64,
     in_flight: AtomicU64,
@@ -94,9 +91,12 @@ impl Service {
             environs: EnvironFactory::new(py, addresses, &constants)?,
             hooks: RequestHooks::new(options.hooks),
             access_log,
-            date: Arc::new(Mutex::new(DateCache::new())),
-            patience: Patience::new(Arc::clone(&slot), &options.limits, options.beat, green),
-            giving: Arc::new(Giving { factory: options.client_socket, epoll }),
+            common: Common::new(
+                Patience::new(Arc::clone(&slot), &options.limits, options.beat, green),
+                Giving { factory: options.client_socket, epoll },
+                Arc::clone(&orders.stop),
+                Arc::clone(&slot),
+            ),
             persistent: options.limits.keep_alive.is_some(),
             slot,
             span_ids: SpanIds::new(random_seed(py)?),
@@ -108,30 +108,28 @@ impl Service {
         })
     }
 
-    /// Answers one request. What the socket does not take is left in the connection. The error is one that is no
-    /// `Exception` (`SystemExit`, say): the request is over, and the caller decides whether the worker is.
-    pub(crate) fn handle(&self, py: Python<'_>, connection: &mut Connection) -> PyResult<()> {
-        let begun = monotonic();
+    /// Answers one request, which begins to be served now, at `begun`. What the socket does not take is left in the
+    /// connection. The error is one that is no `Exception` (`SystemExit`, say): the request is over, and the caller decides
+    /// whether the worker is.
+    pub(crate) fn handle(&self, py: Python<'_>, connection: &mut Connection, begun: Nanos) -> PyResult<()> {
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         let ticket = self.slot.begin_request(&self.describe(connection, begun), in_flight as u32);
         self.served.fetch_add(1, Ordering::Relaxed);
 
-        let (input, body_complete, residue) = self.input(py, connection);
+        let (input, on_its_way, residue) = self.input(py, connection);
         let input = Bound::new(py, input)?;
-        let outlook =
-            Outlook { stopping: Arc::clone(&self.orders.stop), slot: Arc::clone(&self.slot), body_complete };
         let head = &connection.head;
         let question = Question {
             version: head.version(),
             method: RequestMethod::of(head.method(&connection.raw)),
             keep_alive: self.persistent && head.keep_alive(),
+            upgrade: head.upgrade(&connection.raw).is_some(),
         };
         let response = Response::new(
+            Arc::clone(&self.common),
             Arc::clone(&connection.socket),
-            self.patience.clone(),
-            Arc::clone(&self.date),
             question,
-            outlook,
+            on_its_way,
             residue,
         );
         let response = Bound::new(py, response)?;
@@ -143,14 +141,18 @@ impl Service {
         }
         let (status, counted) =
             response.try_borrow().map_or((0, false), |ended| (ended.status_sent(), ended.is_timed_out()));
-        if let Err(error) = self.finish(&outcome.environ, connection, &input, &response, &view, begun) {
+        let duration = monotonic().saturating_sub(begun);
+        if let Err(error) = self.finish(&outcome.environ, connection, &input, &response, &view, duration) {
             self.log_exception(py, "Error after a request", &error);
         }
         let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
         if !counted {
             self.slot.count_response(status);
         }
-        self.slot.end_request(ticket, status, monotonic().saturating_sub(begun), in_flight as u32);
+        self.slot.end_request(ticket, status, duration, in_flight as u32);
+        if let Ok(mut ended) = response.try_borrow_mut() {
+            ended.recycle();
+        }
         self.count_towards_replacement(py);
         match error.flatten() {
             Some(error) => Err(error),
@@ -164,7 +166,7 @@ impl Service {
         RequestStart {
             method: connection.head.method(raw),
             path: head.path(raw),
-            start_unix_nanos: unix(),
+            start_unix_nanos: unix_at(begun),
             queued_nanos: begun.saturating_sub(connection.arrived),
             trace_id: trace.trace_id,
             span_id: if trace.trace_id == 0 { 0 } else { self.span_ids.next() },
@@ -172,12 +174,8 @@ impl Service {
         }
     }
 
-    /// The body; where the rest of it is still to come, whether it has ended; and what follows the request.
-    fn input(
-        &self,
-        py: Python<'_>,
-        connection: &mut Connection,
-    ) -> (Input, Option<Arc<AtomicBool>>, Vec<u8>) {
+    /// The body; where the rest of it is still to come, how that stands; and what follows the request.
+    fn input(&self, py: Python<'_>, connection: &mut Connection) -> (Input, Option<OnItsWay>, Vec<u8>) {
         let behind = connection.raw.len() > connection.head.len();
         if connection.body_complete {
             let input = Input::whole(PyBytes::new(py, &connection.body).unbind());
@@ -185,17 +183,17 @@ impl Service {
             let residue = if behind { connection.raw.split_off(connection.head.len()) } else { Vec::new() };
             return (input, None, residue);
         }
-        let complete = Arc::new(AtomicBool::new(false));
+        let on_its_way = OnItsWay::default();
+        on_its_way.continue_due.store(std::mem::take(&mut connection.continue_due), Ordering::Relaxed);
         let source = Source {
             socket: Arc::clone(&connection.socket),
             raw: connection.raw.split_off(connection.head.len()),
             decoder: std::mem::take(&mut connection.decoder),
-            continue_due: std::mem::take(&mut connection.continue_due),
-            patience: self.patience.clone(),
+            patience: self.common.patience(),
             received: 0,
-            complete: Arc::clone(&complete),
+            on_its_way: on_its_way.clone(),
         };
-        (Input::streaming(std::mem::take(&mut connection.body), source), Some(complete), Vec::new())
+        (Input::streaming(std::mem::take(&mut connection.body), source), Some(on_its_way), Vec::new())
     }
 
     /// From environ to the last byte that the app gives.
@@ -231,7 +229,7 @@ impl Service {
         let py = environ.py();
         environ.set_item(intern!(py, "wsgi.input"), input)?;
         environ.set_item(intern!(py, "wsgi.early_hints"), response.getattr(intern!(py, "early_hints"))?)?;
-        let socket = ClientSocket::new(response.clone().unbind(), Arc::clone(&self.giving));
+        let socket = ClientSocket::new(response.clone().unbind());
         environ.set_item(intern!(py, "gunicorn.socket"), Bound::new(py, socket)?)?;
         self.hooks.before(py, view)?;
         let start_response = response.getattr(intern!(py, "start_response"))?;
@@ -310,7 +308,7 @@ impl Service {
         input: &Bound<'_, Input>,
         response: &Bound<'_, Response>,
         view: &RequestView,
-        begun: Nanos,
+        duration: Nanos,
     ) -> PyResult<()> {
         let py = environ.py();
         {
@@ -349,7 +347,7 @@ impl Service {
                     connection,
                     head: answer.head(),
                     body_bytes: answer.body_bytes(),
-                    duration: monotonic().saturating_sub(begun),
+                    duration,
                 },
             );
         }

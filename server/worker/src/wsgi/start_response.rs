@@ -31,18 +31,20 @@ fn each_header(
     headers: &Bound<'_, PyAny>,
     mut take: impl FnMut(&[u8], &[u8]) -> Result<(), InvalidResponse>,
 ) -> PyResult<()> {
-    for pair in headers.try_iter()? {
-        let pair = pair?;
-        let wrong = || PyTypeError::new_err(format!("header {} is not a (name, value) tuple", shown(&pair)));
+    let mut each = |pair: &Bound<'_, PyAny>| {
+        let wrong = || PyTypeError::new_err(format!("header {} is not a (name, value) tuple", shown(pair)));
         let (name, value) = match pair.cast::<PyTuple>() {
             Ok(tuple) if tuple.len() == 2 => (tuple.get_item(0)?, tuple.get_item(1)?),
             Ok(_) => return Err(wrong()),
             Err(_) => pair.extract().map_err(|_| wrong())?,
         };
         take(&header_text(&name, "header name")?, &header_text(&value, "header value")?)
-            .map_err(|error| invalid(&error))?;
+            .map_err(|error| invalid(&error))
+    };
+    if let Ok(list) = headers.cast_exact::<PyList>() {
+        return list.iter().try_for_each(|pair| each(&pair));
     }
-    Ok(())
+    headers.try_iter()?.try_for_each(|pair| each(&pair?))
 }
 
 #[pymethods]
@@ -79,8 +81,14 @@ impl Response {
         this.started = false;
         let status = header_text(status, "status")?;
         this.head.set_status(&status).map_err(|error| invalid(&error))?;
-        let Response { head, started, .. } = &mut *this;
+        let Response { head, started, question, .. } = &mut *this;
         each_header(&headers, |name, value| head.add_header(name, value))?;
+        if head.status() == 101 && !(question.upgrade && head.upgrade()) {
+            // RFC 9110 §7.8, §15.2: the client has to ask for it, and to be told what to.
+            return Err(PyValueError::new_err(
+                "status 101 needs a request of HTTP/1.1 that asks for an upgrade, and an Upgrade header that answers",
+            ));
+        }
         *started = true;
         drop(this);
         Ok(slf.clone())

@@ -51,6 +51,7 @@ async fn metrics_are_openmetrics() {
     let (_pool, router) = api(Access::HealthOnly);
     let answer = get(&router, "/metrics").await;
     assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert_eq!(answer.header("cache-control"), "no-store");
     assert!(answer.text().contains("\npodicorn_workers_target 3\n") && answer.text().ends_with("# EOF\n"));
 }
 

@@ -1,0 +1,165 @@
+"""The rounds: each server in turn, the others frozen, CPU time read before and after."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from bench import proc
+from bench.check import check, request
+from bench.running import Failed, Running, close_all
+from bench.scenarios import Scenario
+from bench.servers import CONTENDERS
+from bench.wrk import Generator
+
+#: Between the thaw and the load: timers that ran out meanwhile are served.
+SETTLE = 0.1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One server in one round of one scenario."""
+
+    scenario: str
+    server: str
+    round: int
+    rate: float
+    requests: int
+    user_us: float
+    system_us: float
+    cpu_us: float
+    p50_us: float
+    p99_us: float
+    #: KiB, of the process that served and of the whole tree, with the other servers' processes around.
+    pss_worker: int
+    pss_tree: int
+    #: CPU seconds per second: of the server's tree and of wrk. The one near 1 is the limit.
+    server_busy: float
+    wrk_busy: float
+    errors: int
+    #: Lines of access log per request; less than 1: some were dropped.
+    log_lines: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the command line asks for, and where things are."""
+
+    scenarios: tuple[Scenario, ...]
+    families: tuple[str, ...]
+    rounds: int
+    seconds: int
+    warm_up: float
+    programs: Path
+    directory: Path
+    #: Lists of cores as taskset reads them.
+    server_cores: str
+    load_cores: str
+    all_cores: str
+    say: Callable[[str], None]
+
+    def contenders(self, scenario: Scenario) -> tuple[str, ...]:
+        """Those of the scenario whose family takes part."""
+        return tuple(name for name in scenario.contenders if CONTENDERS[name].family in self.families)
+
+
+def rotated(names: Sequence[str], turn: int) -> list[str]:
+    """The order of a round: everybody is first once, so that no place in the order is anybody's."""
+    start = turn % len(names)
+    return [*names[start:], *names[:start]]
+
+
+@contextmanager
+def turn(server: Running, say: Callable[[str], None]) -> Iterator[None]:
+    """The server's turn: continued, and stopped again."""
+    before = server.frozen
+    server.thaw()
+    time.sleep(SETTLE)
+    yield
+    server.freeze()
+    if sorted(server.frozen) != sorted(before):
+        say(f"{server.name} had the processes {before} and now {server.frozen}; it said:\n{server.said()}")
+
+
+def measured(server: Running, scenario: Scenario, number: int, plan: Plan, generator: Generator) -> Sample:
+    """Warm up, then one run of wrk between two looks at /proc."""
+    generator.warm_up(scenario, server.port, plan.warm_up)
+    if server.contender.logs:
+        server.take_log()
+    pids = server.tree()
+    before = proc.snapshot(pids)
+    load = generator.run(scenario, server.port, plan.seconds)
+    after = proc.snapshot(server.tree())
+    cpu = proc.used(before, after)
+    if load.requests == 0:
+        raise Failed(f"{server.name} answered nothing in {scenario.name}:\n{server.said()}")
+    per_request = 1e6 / load.requests
+    memory = {pid: proc.pss_kib(pid) for pid in after}
+    return Sample(
+        scenario=scenario.name,
+        server=server.name,
+        round=number,
+        rate=load.rate,
+        requests=load.requests,
+        user_us=cpu.user * per_request,
+        system_us=cpu.system * per_request,
+        cpu_us=cpu.total * per_request,
+        p50_us=load.p50_us,
+        p99_us=load.p99_us,
+        pss_worker=memory[cpu.busiest],
+        pss_tree=sum(memory.values()),
+        server_busy=cpu.total / load.seconds,
+        wrk_busy=load.busy,
+        errors=load.errors,
+        log_lines=server.take_log() / load.requests if server.contender.logs else 0.0,
+    )
+
+
+def run(plan: Plan) -> list[Sample]:
+    """All scenarios. Neighbours that need the same servers share them."""
+    samples: list[Sample] = []
+
+    def needs(scenario: Scenario) -> tuple[str, tuple[str, ...], int, bool]:
+        return scenario.app, plan.contenders(scenario), scenario.workers, scenario.spread
+
+    for (_, names, _, _), group in groupby(plan.scenarios, needs):
+        if names:
+            samples += _group(names, list(group), plan)
+    return samples
+
+
+def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> list[Sample]:
+    first = scenarios[0]
+    generator = Generator(plan.directory, plan.all_cores if first.spread else plan.load_cores)
+    cores = plan.all_cores if first.spread else plan.server_cores
+    samples: list[Sample] = []
+    servers: dict[str, Running] = {}
+    try:
+        for name in names:
+            contender = CONTENDERS[name]
+            servers[name] = Running(
+                contender, first.app, plan.directory, plan.programs, cores=cores, workers=first.workers
+            )
+        for server in servers.values():
+            server.wait_ready(request(first))
+        for server in servers.values():
+            server.settle()
+            for scenario in scenarios:
+                check(server, scenario)
+            server.freeze()
+        for scenario in scenarios:
+            for number in range(plan.rounds):
+                for name in rotated(names, number):
+                    with turn(servers[name], plan.say):
+                        sample = measured(servers[name], scenario, number, plan, generator)
+                    plan.say(
+                        f"{scenario.name:10} round {number + 1}/{plan.rounds}  {name:18} {sample.rate:9.0f} req/s "
+                        f"{sample.cpu_us:8.1f} CPU-us  p99 {sample.p99_us:8.0f} us"
+                        + (f"  {sample.errors} errors" if sample.errors else "")
+                    )
+                    samples.append(sample)
+    finally:
+        close_all(servers.values())
+    return samples

@@ -1,0 +1,170 @@
+"""The result as Markdown: a table for each scenario, the verdicts, a short table for the project's front page."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import median
+
+from bench import targets
+from bench.measure import Sample
+from bench.memory import Memory, Start
+from bench.scenarios import Scenario
+from bench.targets import Spread, Verdict
+
+Label = Callable[[str], str]
+Row = Sequence[str]
+
+
+def table(header: Row, rows: Iterable[Row], right: int = 1) -> str:
+    """A Markdown table; columns from ``right`` on are set to the right."""
+    rule = ["---" if number < right else "---:" for number in range(len(header))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *rows])
+
+
+def duration(microseconds: float) -> str:
+    """A latency with three digits."""
+    if microseconds < 999.5:
+        return f"{three(microseconds)} µs"
+    if microseconds < 999.5e3:
+        return f"{three(microseconds / 1e3)} ms"
+    return f"{three(microseconds / 1e6)} s"
+
+
+def three(value: float) -> str:
+    """Three digits that mean something."""
+    if value >= 99.95:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def mib(kib: float) -> str:
+    """Memory."""
+    return f"{kib / 1024:.1f}"
+
+
+def spread(value: Spread, write: Callable[[float], str]) -> str:
+    """The median, and in brackets the least and the most."""
+    return f"{write(value.median)} ({write(value.least)}–{write(value.most)})"
+
+
+def of(samples: Sequence[Sample], server: str, figure: str) -> Spread:
+    """A figure of one server in the samples of one scenario."""
+    return Spread.of([getattr(sample, figure) for sample in samples if sample.server == server])
+
+
+def scenario_table(scenario: Scenario, samples: Sequence[Sample], label: Label) -> str:
+    """All servers of a scenario, least CPU first."""
+    mine = [sample for sample in samples if sample.scenario == scenario.name]
+    names = sorted({sample.server for sample in mine}, key=lambda name: of(mine, name, "cpu_us").median)
+    ours = targets.OURS.get(scenario.name, "podicorn")
+    base = targets.rounds(mine, scenario.name, ours, "cpu_us")
+    logged = any(sample.log_lines for sample in mine)
+    rows = []
+    for name in names:
+        lines = of(mine, name, "log_lines").median
+        ratio = targets.paired(targets.rounds(mine, scenario.name, name, "cpu_us"), base)
+        errors = sum(sample.errors for sample in mine if sample.server == name)
+        rows.append(
+            (
+                (f"**{label(name)}**" if name.startswith("podicorn") else label(name))
+                + (f" ({errors} errors!)" if errors else ""),
+                spread(of(mine, name, "rate"), lambda value: f"{value:.0f}"),
+                spread(of(mine, name, "cpu_us"), three),
+                f"{three(of(mine, name, 'user_us').median)} + {three(of(mine, name, 'system_us').median)}",
+                three(ratio.median) if ratio else "",
+                spread(of(mine, name, "p50_us"), duration),
+                spread(of(mine, name, "p99_us"), duration),
+                f"{mib(of(mine, name, 'pss_worker').median)} / {mib(of(mine, name, 'pss_tree').median)}",
+                f"{of(mine, name, 'server_busy').median:.0%} / {of(mine, name, 'wrk_busy').median:.0%}",
+                *([f"{lines:.1%}" if lines else ""] if logged else []),
+            )
+        )
+    header = ("", "req/s", "CPU-µs per request", "user + system", "÷ Podicorn", "p50", "p99", "PSS MiB", "busy")
+    if logged:
+        header += ("logged",)
+    return f"### {scenario.title}\n\n" + table(header, rows)
+
+
+def scaling_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], label: Label) -> str:
+    """Requests per second by number of workers."""
+    scenarios = [scenario for scenario in scenarios if any(s.scenario == scenario.name for s in samples)]
+    rows = []
+    for name in dict.fromkeys(name for scenario in scenarios for name in scenario.contenders):
+        cells = []
+        for scenario in scenarios:
+            rates = list(targets.rounds(samples, scenario.name, name, "rate").values())
+            cells.append(spread(Spread.of(rates), lambda value: f"{value:.0f}") if rates else "")
+        if any(cells):
+            rows.append((f"**{label(name)}**" if name.startswith("podicorn") else label(name), *cells))
+    header = ("req/s", *(f"{s.workers} worker{'s' * (s.workers > 1)}" for s in scenarios))
+    return "### Hello, workers on all cores, 64 connections\n\n" + table(header, rows)
+
+
+def memory_table(memory: Sequence[Memory], label: Label) -> str:
+    """PSS by server; a column for each app and number of workers."""
+    columns = list(dict.fromkeys((sample.scenario, sample.workers) for sample in memory))
+    rows = []
+    for name in dict.fromkeys(sample.server for sample in memory):
+        cells = []
+        for scenario, workers in columns:
+            mine = [s for s in memory if (s.server, s.scenario, s.workers) == (name, scenario, workers)]
+            worker, total = (
+                Spread.of([getattr(s, f) for s in mine]) if mine else None for f in ("pss_worker", "pss_tree")
+            )
+            cells.append(f"{mib(worker.median)} / {mib(total.median)}" if worker and total else "")
+        rows.append((f"**{label(name)}**" if name.startswith("podicorn") else label(name), *cells))
+    header = ("PSS MiB: a worker / all", *(f"{app}, {count} worker{'s' * (count > 1)}" for app, count in columns))
+    return "### Memory\n\n" + table(header, rows)
+
+
+def start_table(starts: Sequence[Start], label: Label) -> str:
+    """From fork to ready."""
+    rows = []
+    for name in dict.fromkeys(start.server for start in starts):
+        times = [start.milliseconds for start in starts if start.server == name]
+        rows.append(
+            (f"**{label(name)}**" if name.startswith("podicorn") else label(name), spread(Spread.of(times), three))
+        )
+    return "### A new worker of the Django site\n\n" + table(("", "fork to ready, ms"), rows)
+
+
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """Each figure beside its limit."""
+    rows = [
+        (
+            verdict.what,
+            spread(verdict.value, three) + verdict.unit,
+            f"{'≥' if verdict.above else '<'} {verdict.limit:g}{verdict.unit}",
+            f"{verdict.prototype:g}" if verdict.prototype else "",
+            "pass" if verdict.passed else "**miss**",
+        )
+        for verdict in verdicts
+    ]
+    return table(("", "measured", "needed", "prototype", ""), rows)
+
+
+def short_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], families: Mapping[str, str]) -> str:
+    """CPU-µs per request: a row for each scenario, a column for each package; the least in bold."""
+    rows = []
+    for scenario in scenarios:
+        mine = [sample for sample in samples if sample.scenario == scenario.name]
+        if not mine:
+            continue
+        cells = []
+        for family in families:
+            name = scenario.plain(family)
+            values = [sample.cpu_us for sample in mine if sample.server == name]
+            cells.append(median(values) if values else None)
+        least = min(value for value in cells if value is not None)
+        texts = ["" if value is None else three(value) for value in cells]
+        texts = [f"**{text}**" if value == least else text for text, value in zip(texts, cells, strict=True)]
+        rows.append((scenario.title, *texts))
+    return table(("CPU-µs per request", *families.values()), rows)
+
+
+def between(text: str, name: str, content: str) -> str:
+    """The text with what stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` replaced."""
+    begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+    before, found, rest = text.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"the markers {begin} and {end} are missing")
+    return f"{before}{begin}\n\n{content.strip()}\n\n{end}{after}"

@@ -1,0 +1,153 @@
+"""Collects all that a run measures, and writes it: JSON, Markdown, plots, and the READMEs on request."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+
+from bench import measure, memory, plots, report, scenarios, targets
+from bench.measure import Plan, Sample
+from bench.memory import Memory, Start
+from bench.servers import CONTENDERS, FAMILIES
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parents[1]
+PACKAGES = ("podicorn", "gunicorn", "granian", "bjoern", "fastpysgi", "pyuwsgi", "waitress", "Flask", "Django")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run."""
+
+    machine: dict[str, str]
+    rounds: int
+    seconds: int
+    samples: list[Sample]
+    memory: list[Memory]
+    starts: list[Start]
+
+
+def label(name: str) -> str:
+    """How a contender is called in tables."""
+    return CONTENDERS[name].label
+
+
+def machine() -> dict[str, str]:
+    """What the figures depend on."""
+    with open("/proc/cpuinfo") as file:
+        models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=CHECKOUT, capture_output=True, text=True, check=False
+    )
+    return {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "commit": git.stdout.strip() or "unknown",
+        "cpu": f"{os.cpu_count()} × {models[0] if models else platform.machine()}",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    } | {name: metadata.version(name) for name in PACKAGES}
+
+
+def collect(plan: Plan, *, with_memory: bool) -> Result:
+    """The run itself."""
+    samples = measure.run(plan)
+    found, starts = memory.run(plan) if with_memory else ([], [])
+    return Result(machine(), plan.rounds, plan.seconds, samples, found, starts)
+
+
+def about(result: Result) -> str:
+    """One paragraph: where and when."""
+    facts = result.machine
+    versions = ", ".join(f"{name} {facts[name]}" for name in PACKAGES[1:])
+    return (
+        f"{facts['date']}, commit {facts['commit']}, CPython {facts['python']}, {facts['cpu']}, "
+        f"Linux {facts['kernel']}; {versions}. {result.rounds} rounds of {result.seconds} s; medians (least–most)."
+    )
+
+
+def verdicts(result: Result) -> list[targets.Verdict]:
+    """Everything that can be said of this run."""
+    single, four = ([m for m in result.memory if m.workers == workers] for workers in (1, 4))
+    return [
+        *targets.judge(result.samples, label),
+        *targets.judge_memory(single, four, label),
+        *targets.judge_starts(result.starts),
+    ]
+
+
+def markdown(result: Result) -> str:
+    """The whole result."""
+    measured = {sample.scenario for sample in result.samples}
+    parts = [about(result), report.verdict_table(verdicts(result))]
+    parts += [
+        report.scenario_table(scenario, result.samples, label)
+        for scenario in scenarios.SCENARIOS
+        if scenario.name in measured
+    ]
+    if any(scenario.name in measured for scenario in scenarios.SCALING):
+        parts.append(report.scaling_table(scenarios.SCALING, result.samples, label))
+    if result.memory:
+        parts.append(report.memory_table(result.memory, label))
+    if result.starts:
+        parts.append(report.start_table(result.starts, label))
+    return "\n\n".join(parts) + "\n"
+
+
+def front_page(result: Result) -> str:
+    """The short table for the project's README."""
+    facts = result.machine
+    return "\n\n".join(
+        (
+            report.short_table(scenarios.SCENARIOS, result.samples, FAMILIES),
+            f"One worker on one core, {facts['cpu']}, CPython {facts['python']}, {facts['date'][:10]}; less is better. "
+            "Method, requests per second, latencies, memory: [tests/bench](tests/bench/README.md).",
+        )
+    )
+
+
+def raw(result: Result) -> str:
+    """JSON, with a measurement on each line."""
+
+    def lines(rows: Sequence[Sample | Memory | Start]) -> str:
+        return (
+            "[" + ",".join(f"\n  {json.dumps({k: rounded(v) for k, v in vars(row).items()})}" for row in rows) + "\n ]"
+        )
+
+    parts = {
+        "machine": json.dumps(result.machine),
+        "rounds": str(result.rounds),
+        "seconds": str(result.seconds),
+        "samples": lines(result.samples),
+        "memory": lines(result.memory),
+        "starts": lines(result.starts),
+    }
+    return "{" + ",".join(f'\n "{name}": {text}' for name, text in parts.items()) + "\n}\n"
+
+
+def rounded(value: float | str) -> float | str:
+    """No more digits than mean something."""
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def write(result: Result, output: Path, *, into_checkout: bool) -> None:
+    """Files, and the Markdown to the standard output."""
+    text = markdown(result)
+    pictures: list[str] = []
+    for directory in [output, *([HERE / "results"] if into_checkout else [])]:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "result.json").write_text(raw(result))
+        pictures = plots.draw(result, directory)
+    (output / "result.md").write_text(text)
+    if into_checkout:
+        shown = "\n".join(f"![{name}](results/{name})" for name in pictures)
+        for page, name, content in (
+            (HERE / "README.md", "result", f"{text}\n{shown}"),
+            (CHECKOUT / "README.md", "bench", front_page(result)),
+        ):
+            page.write_text(report.between(page.read_text(), name, content))
+    print(f"\n{text}\nresult.md, result.json and the plots are in {output}")

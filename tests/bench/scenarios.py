@@ -1,0 +1,140 @@
+"""What is measured: the requests, the answers that are right, and who takes part."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+#: One worker each, as a keep-alive server with one thread.
+PEERS = ("gunicorn", "granian", "bjoern", "fastpysgi", "pyuwsgi", "waitress")
+EVERYONE = ("podicorn", *PEERS)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One row of the result: a request, sent by so many connections, to these servers."""
+
+    name: str
+    title: str
+    app: str
+    expected: bytes
+    content_type: str
+    contenders: tuple[str, ...] = EVERYONE
+    method: str = "GET"
+    path: str = "/"
+    body_byte: str = "x"
+    body_size: int = 0
+    connections: int = 32
+    keep_alive: bool = True
+    workers: int = 1
+    #: Server and load generator share all cores, instead of one each.
+    spread: bool = False
+    load_threads: int = 1
+    quick: bool = False
+
+    @property
+    def body(self) -> bytes:
+        """The request's body."""
+        return self.body_byte.encode() * self.body_size
+
+    def plain(self, family: str) -> str | None:
+        """The configuration that stands for a package: that made for this scenario, else its first here."""
+        mine = [name for name in self.contenders if name.partition("-")[0] == family]
+        return next((name for name in mine if name == f"{family}-{self.name}"), mine[0] if mine else None)
+
+
+def django_page() -> bytes:
+    """The page as it must be, written without Django."""
+    first = date(2026, 1, 1)
+    rows = "".join(f"<li>note &lt;{day}&gt; ({first + timedelta(days=day)})</li>\n" for day in range(99, 79, -1))
+    return f"<!doctype html>\n<title>Notes</title>\n<ul>\n{rows}</ul>\n".encode()
+
+
+HELLO = {"app": "plain:hello", "expected": b"Hello, World!", "content_type": "text/plain"}
+
+SCENARIOS = (
+    Scenario("hello", "Hello, 32 connections", contenders=(*EVERYONE, "podicorn-preload"), quick=True, **HELLO),
+    Scenario("hello-256", "Hello, 256 connections", connections=256, **HELLO),
+    Scenario("hello-1", "Hello, one connection", connections=1, **HELLO),
+    Scenario(
+        "close",
+        "Hello, a connection per request",
+        keep_alive=False,
+        contenders=("podicorn-sync", "gunicorn-sync", "granian", "bjoern", "fastpysgi", "pyuwsgi-close", "waitress"),
+        quick=True,
+        **HELLO,
+    ),
+    Scenario("10k", "10 KiB", "plain:ten_kib", b"x" * 10240, "text/plain", quick=True),
+    Scenario("100k", "100 KiB", "plain:hundred_kib", b"x" * 102400, "text/plain"),
+    Scenario(
+        "echo",
+        "POST echo, 1 KiB",
+        "plain:echo",
+        b"x" * 1024,
+        "application/octet-stream",
+        method="POST",
+        body_size=1024,
+        quick=True,
+    ),
+    Scenario(
+        "upload",
+        "Upload, 1 MiB",
+        "plain:upload",
+        b"1048576",
+        "text/plain",
+        method="POST",
+        body_size=1 << 20,
+    ),
+    Scenario("flask", "Flask hello", "flask_hello:app", b"Hello, World!", "text/html; charset=utf-8", quick=True),
+    Scenario(
+        "django", "Django page with a query", "django_page.wsgi:application", django_page(), "text/html; charset=utf-8"
+    ),
+    Scenario(
+        "threads",
+        "Hello, 4 threads",
+        contenders=(
+            "podicorn",
+            "podicorn-threads",
+            "gunicorn-threads",
+            "granian-threads",
+            "pyuwsgi-threads",
+            "waitress-threads",
+        ),
+        **HELLO,
+    ),
+    Scenario(
+        "log",
+        "Hello, access log",
+        contenders=(
+            "podicorn",
+            "podicorn-log",
+            "gunicorn",
+            "gunicorn-log",
+            "granian",
+            "granian-log",
+            "pyuwsgi",
+            "pyuwsgi-log",
+        ),
+        **HELLO,
+    ),
+)
+
+#: How the throughput grows with the workers. Waitress has one process only.
+WORKERS = (1, 2, 4, 8)
+SCALING = tuple(
+    Scenario(
+        f"scaling-{workers}",
+        f"Hello, {workers} worker{'s' * (workers > 1)} on all cores",
+        contenders=tuple(name for name in EVERYONE if name != "waitress"),
+        connections=64,
+        workers=workers,
+        load_threads=2,
+        spread=True,
+        **HELLO,
+    )
+    for workers in WORKERS
+)
+ALL = SCENARIOS + SCALING
+
+
+def by_name() -> dict[str, Scenario]:
+    """All of them."""
+    return {scenario.name: scenario for scenario in ALL}

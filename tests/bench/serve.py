@@ -1,0 +1,37 @@
+"""Runs a peer whose command line does not know workers: ``serve.py bjoern|fastpysgi PORT WORKERS MODULE:APP``."""
+
+import importlib
+import os
+import signal
+import sys
+
+
+def run_bjoern(app, port: int, workers: int) -> None:
+    """One process per worker, each with a listener of its own: bjoern's way to use several cores."""
+    import bjoern
+
+    for _ in range(workers - 1):
+        if os.fork() == 0:
+            break
+    bjoern.run(app, "127.0.0.1", port, reuse_port=workers > 1, listen_backlog=2048)
+
+
+def run_fastpysgi(app, port: int, workers: int) -> None:
+    """fastpysgi forks by itself."""
+    import fastpysgi
+
+    fastpysgi.run(app, "127.0.0.1", port, workers=workers)
+
+
+def main() -> None:
+    """See the module's text."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    name, port, workers, target = sys.argv[1:]
+    sys.path.insert(0, os.getcwd())
+    module, _, attribute = target.partition(":")
+    app = getattr(importlib.import_module(module), attribute)
+    {"bjoern": run_bjoern, "fastpysgi": run_fastpysgi}[name](app, int(port), int(workers))
+
+
+if __name__ == "__main__":
+    main()

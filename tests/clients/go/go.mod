@@ -1,0 +1,3 @@
+module podicorn.test/client
+
+go 1.19

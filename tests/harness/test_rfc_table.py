@@ -1,0 +1,168 @@
+"""server/http/RFC9112.md: every requirement has a test that exists, or a reason, and none is missing."""
+
+import ast
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / "server" / "http" / "RFC9112.md"
+
+LEVEL = re.compile(r"(?:(\d+) )?(MUST NOT|MUST|SHOULD NOT|SHOULD|RECOMMENDED|ought)")
+REASON = re.compile(r"\b(App|Does not apply|Deviates)\b(?:: | by itself: )(\S.*)")
+RUST_TEST = re.compile(r"#\[test\]\s+(?:#\[[^\]]*\]\s+)*fn (\w+)\(")
+
+
+@dataclass
+class Part:
+    """What the table says of one RFC. Rows are lists of cells."""
+
+    own: list[list[str]] = field(default_factory=list)
+    others: list[list[str]] = field(default_factory=list)
+    count: list[list[str]] = field(default_factory=list)
+
+
+def read(text: str) -> dict[str, Part]:
+    parts: dict[str, Part] = {}
+    rows: list[list[str]] | None = None
+    for line in text.splitlines():
+        if line.startswith("## "):
+            rfc, rows = line.removeprefix("## "), None
+            if rfc.startswith("RFC "):
+                parts[rfc] = Part()
+        elif line.startswith("### "):
+            part = parts[rfc]
+            rows = {"Of an origin server": part.own, "Of others": part.others, "Count": part.count}[line[4:]]
+        elif line.startswith("|"):
+            assert rows is not None, f"a table outside of any part: {line}"
+            cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+            if cells[0] not in ("§", "Chapter") and not line.startswith("|---"):
+                rows.append(cells)
+    return parts
+
+
+def levels(text: str) -> Counter[str]:
+    """``2 MUST, SHOULD NOT`` as numbers."""
+    found: Counter[str] = Counter()
+    for piece in text.split(", "):
+        match = LEVEL.fullmatch(piece)
+        assert match, f"that is no level: {piece!r} in {text!r}"
+        found[match[2]] += int(match[1] or 1)
+    return found
+
+
+def known_tests() -> set[str]:
+    names = set()
+    for file in (ROOT / "server" / "http" / "tests").glob("*.rs"):
+        names |= {f"{file.stem}::{name}" for name in RUST_TEST.findall(file.read_text())}
+    for file in (ROOT / "tests" / "blackbox").glob("test_*.py"):
+        names |= {
+            f"{file.name}::{node.name}"
+            for node in ast.parse(file.read_text()).body
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        }
+    return names
+
+
+def faults(parts: dict[str, Part], known: set[str]) -> list[str]:
+    """All that is wrong, in words."""
+    found = []
+    for rfc, part in parts.items():
+        sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for row in part.own:
+            where = f"{rfc} §{' | '.join(row)}"
+            if len(row) != 4:
+                found.append(f"not four cells: {where}")
+                continue
+            section, _, level, shown = row
+            tests = [name for name in re.findall(r"`([^`]*)`", shown) if "::" in name]
+            found += [f"no test {name}: {where}" for name in tests if name not in known]
+            reason = REASON.search(shown)
+            if level != "MAY" and not tests and not reason:
+                found.append(f"neither test nor reason: {where}")
+            if reason and reason[1] == "Deviates" and not tests:
+                found.append(f"no test shows the deviation: {where}")
+            if level not in ("MAY", "-"):
+                sums[section.split()[0]] += levels(level)
+        for row in part.others:
+            if len(row) != 4 or not all(row):
+                found.append(f"not four cells: {rfc} §{' | '.join(row)}")
+                continue
+            sums[row[0]] += levels(row[1])
+        counts = {
+            section: levels(level)
+            for chapter, text in part.count
+            if chapter != "all"
+            for section, _, level in [entry.partition(": ") for entry in text.split("; ")]
+        }
+        found += [
+            f"{rfc} §{section}: the rows have {dict(sums[section])}, the text has {dict(counts.get(section, {}))}"
+            for section in sorted(counts.keys() | sums.keys())
+            if sums[section] != counts.get(section)
+        ]
+        all_rows = [levels(text) for chapter, text in part.count if chapter == "all"]
+        if all_rows != [sum(counts.values(), Counter())]:
+            found.append(f"{rfc}: the chapters add up to {dict(sum(counts.values(), Counter()))}, not to {all_rows}")
+    return found
+
+
+def test_the_table_has_no_gap():
+    parts = read(TABLE.read_text())
+    # How often the words stand in the texts, but for the paragraphs that define them.
+    assert [levels(parts[rfc].count[-1][1]) for rfc in parts] == [
+        Counter({"MUST": 64, "MUST NOT": 21, "SHOULD": 24, "SHOULD NOT": 5, "RECOMMENDED": 1, "ought": 12}),
+        Counter({"MUST": 128, "MUST NOT": 76, "SHOULD": 92, "SHOULD NOT": 31, "RECOMMENDED": 1, "ought": 75}),
+    ]
+    assert list(parts) == ["RFC 9112", "RFC 9110"]
+    assert faults(parts, known_tests()) == []
+
+
+def test_the_tests_that_are_made_for_it_stand_in_it():
+    named = TABLE.read_text()
+    assert [name for name in known_tests() if name.startswith("test_rfc.py::") and f"`{name}`" not in named] == []
+
+
+GOOD = """\
+## RFC 1
+### Of an origin server
+| § | Requirement | Level | Shown by |
+|---|---|---|---|
+| 2 | a | 2 MUST | `file::test` |
+| 2 (1) | b | SHOULD | App: it decides |
+### Of others
+| § | Level | Who | What about |
+|---|---|---|---|
+| 2 | MUST NOT | client | c |
+### Count
+| Chapter | In the text |
+|---|---|
+| 2 | 2: 2 MUST, MUST NOT, SHOULD |
+| all | 2 MUST, MUST NOT, SHOULD |
+"""
+
+
+def test_a_good_table_has_no_faults():
+    assert faults(read(GOOD), {"file::test"}) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("file::test", "file::gone", "no test file::gone"),
+        ("`file::test`", "the engine", "neither test nor reason"),
+        ("App: it decides", "App", "neither test nor reason"),
+        ("App: it decides", "Deviates: as we like", "no test shows the deviation"),
+        ("| 2 | a | 2 MUST | `file::test` |\n", "", "the rows have"),
+        ("| a | 2 MUST |", "| a | MUST |", "the rows have"),
+        ("| client | c |", "| client |", "not four cells"),
+        ("| 2 | 2: 2 MUST,", "| 2 | 3: SHOULD; 2: 2 MUST,", "the rows have"),
+        ("| all | 2 MUST,", "| all | 3 MUST,", "add up to"),
+    ],
+)
+def test_each_fault_is_found(old, new, fault):
+    assert GOOD.count(old) == 1
+    found = faults(read(GOOD.replace(old, new)), {"file::test"})
+    assert any(fault in text for text in found), found
