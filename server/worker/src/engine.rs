@@ -247,6 +247,8 @@ pub(crate) struct Engine {
     wakeup_fd: Mutex<Option<RawFd>>,
     /// When a guest lets its host go on; 0: no request of this turn has begun.
     pub(crate) slice_until: AtomicU64,
+    /// Between `poll` and `settle`.
+    pub(crate) in_turn: AtomicBool,
 }
 
 impl Engine {
@@ -457,6 +459,7 @@ impl Engine {
             back_in_child,
             wakeup_fd: Mutex::new(None),
             slice_until: AtomicU64::new(0),
+            in_turn: AtomicBool::new(false),
         })
     }
 

@@ -73,6 +73,7 @@ impl Engine {
         // A child that the app forks must be able to close it.
         drop(epoll);
         self.slice_until.store(0, Ordering::Relaxed);
+        self.in_turn.store(true, Ordering::Relaxed);
         py.check_signals()?;
         self.dispatch(py, &events[..found]);
         Ok(self.core.with(|reactor| reactor.waiting()).unwrap_or(0))
@@ -95,6 +96,7 @@ impl Engine {
     /// What is to be done when all greenlets of a turn have been started; true when the worker is to end. A child that the
     /// app has forked comes by here too, in the copy of a turn, and its end is not the engine's affair.
     pub(crate) fn settle_turn(&self, py: Python<'_>) -> bool {
+        self.in_turn.store(false, Ordering::Relaxed);
         if self.core.is_disabled() {
             return false;
         }
@@ -130,7 +132,10 @@ impl Engine {
         if !self.core.is_disabled() {
             let now = monotonic();
             self.core.answered(ready.token, ready.connection, now);
-            self.set_alarm(now);
+            // A turn does it once, in the end.
+            if !self.in_turn.load(Ordering::Relaxed) {
+                self.set_alarm(now);
+            }
         }
     }
 
