@@ -28,7 +28,7 @@ use crate::reactor::table::Token;
 use crate::reactor::wake::Wake;
 use crate::reactor::{EVENTS, Notice, Reactor, Ready};
 use crate::slot::{SharedSlot, Slot};
-use crate::wsgi::service::{Orders, Service};
+use crate::wsgi::service::{Orders, Service, Shared};
 use crate::{gthread, sync};
 
 /// What is not Python's: reachable from signal handlers, from other threads and from the after-fork hook.
@@ -446,9 +446,8 @@ impl Engine {
         let threads = options.limits.threads;
         Ok(Self {
             service: {
-                let orders = core.orders.clone();
-                let slot = Arc::clone(&core.slot);
-                Service::new(py, slot, orders, &addresses, options, epoll, app, error_log)?
+                let shared = Shared { slot: Arc::clone(&core.slot), orders: core.orders.clone(), epoll };
+                Service::new(py, shared, &addresses, options, app, error_log)?
             },
             core,
             parent: getppid(),

@@ -55,10 +55,11 @@ impl RequestHooks {
         py: Python<'_>,
         view: &RequestView,
         environ: &Bound<'_, PyDict>,
-        response: &Response,
+        response: &Bound<'_, Response>,
     ) -> PyResult<()> {
         if let Some(hook) = &self.hooks.post_request {
-            hook.bind(py).call1((self.worker(py), view.object(py)?, environ, answer(py, response)?))?;
+            let answer = answer(py, &*response.try_borrow()?)?;
+            hook.bind(py).call1((self.worker(py), view.object(py)?, environ, answer))?;
         }
         Ok(())
     }

@@ -58,6 +58,13 @@ pub(crate) struct Orders {
     pub(crate) quit: Arc<AtomicBool>,
 }
 
+/// What a service and its reactor have in common.
+pub(crate) struct Shared {
+    pub(crate) slot: Arc<SharedSlot>,
+    pub(crate) orders: Orders,
+    pub(crate) epoll: Weak<Epoll>,
+}
+
 /// What a request looks like once it is over.
 struct Outcome<'py> {
     environ: Bound<'py, PyDict>,
@@ -67,14 +74,13 @@ struct Outcome<'py> {
 impl Service {
     pub(crate) fn new(
         py: Python<'_>,
-        slot: Arc<SharedSlot>,
-        orders: Orders,
+        shared: Shared,
         addresses: &[ServerAddress],
         options: Options,
-        epoll: Weak<Epoll>,
         app: Py<PyAny>,
         error_log: Py<PyAny>,
     ) -> PyResult<Self> {
+        let Shared { slot, orders, epoll } = shared;
         let errors = Bound::new(py, Errors::new(error_log.clone_ref(py)))?.into_any();
         use_sendfile(options.sendfile);
         let constants = Constants {
@@ -311,7 +317,7 @@ impl Service {
         duration: Nanos,
     ) -> PyResult<()> {
         let py = environ.py();
-        {
+        let dropped_body = {
             let mut answer = response.try_borrow_mut()?;
             connection.outbound = answer.end();
             connection.given_away = answer.is_given_away();
@@ -325,18 +331,19 @@ impl Service {
             } else if failed {
                 connection.body_complete = false;
             }
-        }
+            answer.dropped_body().then(|| answer.head().status())
+        };
         connection.persists &= connection.body_complete;
-        let answer = response.try_borrow()?;
-        if answer.dropped_body() {
+        // Logs and hooks may run code of the app's, with nothing borrowed.
+        if let Some(status) = dropped_body {
             let text = format!(
-                "WSGI app sent body bytes on a no-body response (method={} status={}); dropping per RFC 9110.",
+                "WSGI app sent body bytes on a no-body response (method={} status={status}); dropping per RFC 9110.",
                 String::from_utf8_lossy(connection.head.method(&connection.raw)),
-                answer.head().status()
             );
             self.log(py, "warning", &text);
         }
         if let Some(log) = &self.access_log
+            && let answer = response.try_borrow()?
             && answer.is_head_sent()
             && environ.contains(intern!(py, "RAW_URI"))?
         {
@@ -351,7 +358,7 @@ impl Service {
                 },
             );
         }
-        if let Err(error) = self.hooks.after(py, view, environ, &answer) {
+        if let Err(error) = self.hooks.after(py, view, environ, response) {
             self.log_exception(py, "Exception in post_request hook", &error);
         }
         Ok(())
