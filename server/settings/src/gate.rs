@@ -40,7 +40,7 @@ fn differs(default: DefaultValue, value: &Value, source: &Source) -> bool {
 fn worker_type(merged: &Layer) -> Result<(), SettingsError> {
     let class = merged.text("worker_class").unwrap_or_default();
     if WorkerClass::named(class).is_none() {
-        return Err(refusal(merged, "worker_class", WorkerClass::refusal(class)));
+        return Err(refusal(merged, "worker_class", WorkerClass::refusal()));
     }
     Ok(())
 }
