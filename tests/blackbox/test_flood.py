@@ -24,7 +24,9 @@ def resident(pid: int) -> int:
     return int((processes.status_field(pid, "VmRSS") or "0 kB").split()[0])
 
 
-@pytest.mark.parametrize("kind", [*params("sync"), pytest.param(("-k", "gthread", "--threads", "2"), id="gthread-2")])
+@pytest.mark.parametrize(
+    "kind", [*params("sync", "gevent"), pytest.param(("-k", "gthread", "--threads", "2"), id="gthread-2")]
+)
 @pytest.mark.parametrize(
     "beginning",
     [

@@ -13,6 +13,8 @@ ALL = {
 
 #: Types whose requests are greenlets: many at a time, as long as none of them keeps the thread.
 GREEN = ("gevent", "eventlet")
+#: Types that keep connections.
+KEEPING = ("gthread-1", "gthread-4", *GREEN)
 
 
 def params(*names: str) -> list[object]:
@@ -21,5 +23,5 @@ def params(*names: str) -> list[object]:
 
 
 every_type = pytest.mark.parametrize("kind", params())
-keeping_types = pytest.mark.parametrize("kind", params("gthread-1", "gthread-4", *GREEN))
+keeping_types = pytest.mark.parametrize("kind", params(*KEEPING))
 green_types = pytest.mark.parametrize("kind", params(*GREEN))
