@@ -15,6 +15,8 @@ ALL = {
 GREEN = ("gevent", "eventlet")
 #: Those that call a WSGI app.
 WSGI = ("sync", "gthread-1", "gthread-4", *GREEN)
+#: Types that keep connections.
+KEEPING = ("gthread-1", "gthread-4", *GREEN, "asgi")
 
 
 def params(*names: str) -> list[object]:
@@ -24,5 +26,5 @@ def params(*names: str) -> list[object]:
 
 every_type = pytest.mark.parametrize("kind", params())
 wsgi_types = pytest.mark.parametrize("kind", params(*WSGI))
-keeping_types = pytest.mark.parametrize("kind", params("gthread-1", "gthread-4", *GREEN, "asgi"))
+keeping_types = pytest.mark.parametrize("kind", params(*KEEPING))
 green_types = pytest.mark.parametrize("kind", params(*GREEN))

@@ -33,9 +33,14 @@ def renew() -> None:
     hub = eventlet.hubs.get_hub()
     if isinstance(hub, eventlet.hubs.epolls.Hub):
         _renew_epoll(hub)
-    else:
-        eventlet.hubs.use_hub()
-        eventlet.hubs.get_hub()
+        return
+    if type(hub).__module__ == "eventlet.hubs.asyncio":
+        from asyncio import _set_running_loop
+
+        # The hub has said in this child that its loop runs; another one is to.
+        _set_running_loop(None)
+    eventlet.hubs.use_hub()
+    eventlet.hubs.get_hub()
 
 
 def _renew_epoll(hub: Any) -> None:
