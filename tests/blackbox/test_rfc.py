@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from podtest import http
 from podtest.server import Server
-from podtest.types import WSGI, params, wsgi_types
+from podtest.types import KEEPING, WSGI, params, wsgi_types
 from podtest.waiting import wait_until
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -36,7 +36,7 @@ def server(request):
     yield from running(*request.param)
 
 
-@pytest.fixture(scope="module", params=params("gthread-1", "gthread-4"))
+@pytest.fixture(scope="module", params=params(*(name for name in KEEPING if name in WSGI)))
 def keeping(request):
     """One for each worker type that keeps connections."""
     yield from running(*request.param)

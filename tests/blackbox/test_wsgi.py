@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from podtest import http
 from podtest.server import APPS, Server
-from podtest.types import WSGI, params, wsgi_types
+from podtest.types import KEEPING, WSGI, params, wsgi_types
 from podtest.waiting import wait_until
 
 pytestmark = pytest.mark.parity
@@ -33,7 +33,7 @@ def strict(request):
     yield from running("validated", *request.param)
 
 
-@pytest.fixture(scope="module", params=params("gthread-1", "gthread-4"))
+@pytest.fixture(scope="module", params=params(*(name for name in KEEPING if name in WSGI)))
 def strict_keeping(request):
     """That, on the worker types that keep connections."""
     yield from running("validated", *request.param)
@@ -65,7 +65,7 @@ def test_required_keys(server):
     assert types["REMOTE_PORT"] == "str" and values["REMOTE_PORT"].isdigit()
     assert values["wsgi.version"] == "(1, 0)"
     assert values["wsgi.url_scheme"] == "http"
-    assert values["wsgi.multithread"] == str("gthread" in server.command)
+    assert values["wsgi.multithread"] == str("-k" in server.command)
     assert values["wsgi.multiprocess"] == "False"
     assert values["wsgi.run_once"] == "False"
     assert values["wsgi.input_terminated"] == "True"
