@@ -48,7 +48,7 @@ fn differs(default: DefaultValue, value: &Value, source: &Source) -> bool {
 
 fn worker_type(merged: &Layer) -> Result<WorkerClass, SettingsError> {
     let class = merged.text("worker_class").unwrap_or_default();
-    WorkerClass::named(class).ok_or_else(|| refusal(merged, "worker_class", WorkerClass::refusal(class)))
+    WorkerClass::named(class).ok_or_else(|| refusal(merged, "worker_class", WorkerClass::refusal()))
 }
 
 fn refusal(merged: &Layer, name: &'static str, instead: String) -> SettingsError {

@@ -374,9 +374,16 @@ fn what_only_the_engine_keeps_is_told_of_types_without_it() {
 #[test]
 fn what_is_not_supported_is_refused_with_an_alternative() {
     for (args, file, says) in [
-        (&["app", "-k", "gevent"][..], json!({}), "worker_class = 'gevent' (command line --worker-class)"),
-        (&["app", "-k", "gevent"], json!({}), "this version has sync, gthread"),
-        (&["app", "-k", "two words"], json!({}), "package.module.Class"),
+        (
+            &["app", "-k", "two words"][..],
+            json!({}),
+            "worker_class = 'two words' (command line --worker-class)",
+        ),
+        (
+            &["app", "-k", "two words"],
+            json!({}),
+            "name one of sync, gthread, gevent, eventlet, asgi, tornado, or",
+        ),
         (&["app", "--daemon"], json!({}), "foreground"),
         (&["app", "--paste", "x.ini"], json!({}), "paste.deploy.loadapp"),
         (&["app", "--protocol", "uwsgi"], json!({}), "proxy_pass"),

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use podicorn_scoreboard::{Map, RequestStart, SlotWriter, State, Ticket};
+use podicorn_scoreboard::{Load, Map, RequestStart, SlotWriter, State, Ticket};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -153,6 +153,11 @@ impl SharedSlot {
     /// To be watched for nudges of other workers.
     pub(crate) fn nudged(&self) -> BorrowedFd<'_> {
         self.nudge.as_fd()
+    }
+
+    /// What the other workers that serve have to do; the least of it, by `weigh`.
+    pub(crate) fn least_of_others(&self, weigh: impl Fn(Load) -> u64) -> Option<u64> {
+        self.with(None, |writer| writer.others().map(weigh).min())
     }
 
     /// A response, the app's or one that the engine gave in its place.
