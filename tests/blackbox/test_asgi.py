@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 
 import pytest
 from podtest import http, processes
@@ -149,6 +150,13 @@ def test_each_request_has_its_own_copy_of_the_state(server):
     assert server.get("/state/one").json() == {"made": ["by the lifespan", "one"]}
     # A shallow copy, as the specification has it: what is inside is shared.
     assert server.get("/state/two").json() == {"made": ["by the lifespan", "one", "two"]}
+
+
+def test_eager_tasks_take_a_newer_python(serve):
+    """What they do there is in test_pythons.py."""
+    server = serve(*ASGI, "--asgi-eager")
+    assert server.get("/context/a").json() == {"before": "", "after": "a", "task": True}
+    assert ("asgi_eager has no effect" in server.err.text) is (sys.version_info < (3, 12))
 
 
 @pytest.mark.parametrize("options", [(), ("--asgi-loop", "asyncio")], ids=["uvloop", "asyncio"])

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from podtest import http
 from podtest.server import TESTS, Server
+from podtest.waiting import wait_until
 
 OLDEST = (3, 10)
 
@@ -68,6 +70,29 @@ def test_builds_and_serves(version, python, tmp_path):
         assert identity["prefix"] == str(environment)
         assert server.post("/echo", b"body").body == b"body"
         assert server.stop() == 0
+    # Without uvloop here. Eager tasks are what differs between versions.
+    with Server(
+        "probe:app", "-k", "asgi", "--asgi-eager", executable=[str(environment / "bin" / "podicorn")]
+    ) as server:
+        server.wait_ready()
+        assert server.get("/loop").text == "asyncio.unix_events"
+        with server.connect() as client:
+            client.send(
+                b"".join(http.head("GET", f"/{name}") for name in ("context/a", "context/b", "raise-after", "pid"))
+            )
+            assert client.read_response().json() == {"before": "", "after": "a", "task": True}
+            assert client.read_response().json() == {"before": "", "after": "b", "task": True}
+            assert client.read_response().body == b"all is well\n"
+            assert client.read_response().status == 200
+        assert server.post("/echo", b"body").body == b"body"
+        gone = server.connect()
+        gone.send(http.head("GET", "/ignores-disconnect"))
+        wait_until(lambda: server.admin.workers()[0]["inFlight"] == 1, "the request")
+        gone.close()
+        server.out.wait_for("cancelled after")
+        assert server.stop() == 0
+        assert "the app raised behind its response" in server.err.text
+        assert ("no effect" in server.err.text) is (version < (3, 12))
 
 
 def test_another_interpreter_by_flag(tmp_path):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 
 from podicorn.failure import BOOT_ERROR, Failure, trimmed
 
@@ -114,6 +115,8 @@ class AsgiWorker:
         self._lifespan: Lifespan | None = None
         if (cfg.threads or 1) > 1:
             log.warning("the asgi worker has no use for threads: worker_connections bounds what it does at a time")
+        if cfg.asgi_eager and sys.version_info < (3, 12):
+            log.warning("asgi_eager has no effect: it takes CPython 3.12")
         self._uses_uvloop = False
         self._loop = self._new_loop(cfg.asgi_loop or "auto")
         self._loop.set_exception_handler(self._on_loop_error)

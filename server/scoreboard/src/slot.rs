@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::ScoreboardError;
 use crate::histogram::{BUCKETS, bucket};
-use crate::layout::{State, field};
+use crate::layout::{self, State, field};
 use crate::map::Map;
 use crate::ring::{self, RequestStart, RingEntry, Ticket};
 
@@ -62,6 +62,14 @@ pub struct SlotReading {
     pub counters: Counters,
 }
 
+/// What a worker says of how much it has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that are with the app or wait for it.
+    pub requests: u32,
+    pub connections: u32,
+}
+
 /// The arbiter's side.
 #[derive(Debug, Clone, Copy)]
 pub struct SlotReader<'m> {
@@ -81,10 +89,16 @@ impl<'m> SlotReader<'m> {
             self.map.set(self.base + word, 0);
         }
         self.map.set(self.base + field::CLAIM, Claim { epoch, pid: 0 }.word());
+        self.map.note_slots((self.base - layout::HEADER) / layout::SLOT + 1);
     }
 
     pub fn claim(&self) -> Claim {
         Claim::from_word(self.map.get(self.base + field::CLAIM))
+    }
+
+    /// The worker is dead: nobody is to take what it last said for the state of a living one.
+    pub fn vacate(&self) {
+        self.map.set(self.base + field::CLAIM, 0);
     }
 
     /// Takes an unclaimed offer back; the pid of the worker that was faster otherwise.
@@ -198,6 +212,19 @@ impl SlotWriter {
         self.map.draining()
     }
 
+    /// What the other workers that serve have to do. As little to be trusted as anything in the map.
+    pub fn others(&self) -> impl Iterator<Item = Load> + '_ {
+        let small = |word: usize| u32::try_from(self.map.get(word)).unwrap_or(0);
+        (0..self.map.slots())
+            .map(|slot| layout::HEADER + layout::SLOT * slot)
+            .filter(|base| *base != self.base && self.map.get(base + field::CLAIM) as u32 != 0)
+            .filter(|base| self.map.get(base + field::STATE) == State::Ready as u64)
+            .map(move |base| Load {
+                requests: small(base + field::IN_FLIGHT).saturating_add(small(base + field::PARKED)),
+                connections: small(base + field::CONNECTIONS),
+            })
+    }
+
     /// Whether there is no other worker.
     pub fn is_alone(&self) -> bool {
         self.map.is_alone()
@@ -232,6 +259,11 @@ impl SlotWriter {
     pub fn begin_request(&self, start: &RequestStart<'_>) -> Ticket {
         self.add(field::QUEUE + bucket(start.queued_nanos), 1);
         self.add(field::QUEUE + BUCKETS, start.queued_nanos);
+        self.begin_unqueued_request(start)
+    }
+
+    /// A request begins whose time in the queue nobody knows.
+    pub fn begin_unqueued_request(&self, start: &RequestStart<'_>) -> Ticket {
         ring::begin(&self.map, self.base, start)
     }
 
@@ -318,6 +350,52 @@ mod tests {
         assert_eq!(reading.counters.timed_out, 1);
         assert_eq!(reading.counters.latency[5], 1);
         assert_eq!(reading.counters.queue[2], 1);
+    }
+
+    #[test]
+    fn a_wait_that_nobody_knows_is_not_counted() {
+        let (map, fd) = pair();
+        map.reader(0).unwrap().offer(1);
+        let writer = Map::attach(fd).unwrap().claim(0, 1, 42).unwrap();
+        let start = RequestStart {
+            method: b"GET",
+            path: b"/x",
+            start_unix_nanos: 1,
+            queued_nanos: 0,
+            trace_id: 0,
+            span_id: 0,
+            parent_id: 0,
+        };
+        let ticket = writer.begin_unqueued_request(&start);
+        writer.end_request(ticket, 200, 5);
+        let counters = map.reader(0).unwrap().read().counters;
+        assert_eq!((counters.queue.iter().sum::<u64>(), counters.latency.iter().sum::<u64>()), (0, 1));
+        assert_eq!(map.reader(0).unwrap().requests(1)[0].path, "/x");
+    }
+
+    #[test]
+    fn workers_see_what_the_others_have_to_do() {
+        let (map, fd) = pair();
+        let worker = |slot: u32, state| {
+            map.reader(slot).unwrap().offer(1);
+            let mut writer = Map::attach(fd.try_clone().unwrap()).unwrap().claim(slot, 1, 40 + slot).unwrap();
+            writer.set_state(state);
+            writer
+        };
+        let first = worker(0, State::Ready);
+        let second = worker(2, State::Ready);
+        let leaving = worker(3, State::Draining);
+        map.reader(4).unwrap().offer(1);
+        leaving.set_in_flight(9);
+        second.set_in_flight(2);
+        second.set_parked(1);
+        second.set_connections(5);
+        assert_eq!(first.others().collect::<Vec<_>>(), [Load { requests: 3, connections: 5 }]);
+        assert_eq!(second.others().collect::<Vec<_>>(), [Load::default()]);
+        second.map.set(layout::header::SLOTS, u64::MAX);
+        assert_eq!(first.others().count(), 1);
+        map.reader(2).unwrap().vacate();
+        assert_eq!(first.others().count(), 0);
     }
 
     #[test]

@@ -11,6 +11,10 @@
 //!
 //! A worker that is alone takes no turns: its listeners stay where they are. With enough to do it, too, takes one connection
 //! for each request that it has answered: what waits in the kernel's queue can still go to a worker that is yet to come.
+//!
+//! Where the epoll is watched by another loop's epoll, the kernel wakes all workers for each arrival, and the one that
+//! runs first would get it. There a worker that has more to do than another steps back for a moment, so that the idlest
+//! gets it; if the connection is still there afterwards the idlest must be stuck, and it takes it.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -18,6 +22,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use podicorn_http::response::write_error;
+use podicorn_scoreboard::Load;
 
 use super::conn::{Connection, Phase};
 use super::socket::Socket;
@@ -38,6 +43,15 @@ enum Mode {
     UntilEmpty,
     Closed,
 }
+
+/// How long to leave a connection to a worker that has less to do.
+const STEP_BACK: Nanos = 5 * MILLISECOND;
+/// Within this time after it has stepped back, a worker takes what is still there.
+const REMEMBER: Nanos = 4 * STEP_BACK;
+/// What a request weighs, in connections.
+const REQUEST: u64 = 4;
+/// A difference that is not worth stepping back: that of one connection with its request.
+const SLACK: u64 = REQUEST + 1;
 
 /// How often the log hears of such a shortage.
 const COMPLAIN_EVERY: Nanos = 10 * SECOND;
@@ -68,6 +82,10 @@ pub(crate) struct Acceptor {
     declined: bool,
     /// A request was answered since a connection was last taken in spite of having enough to do.
     credit: bool,
+    /// All workers are woken at once.
+    crowd: bool,
+    /// When this worker has last left a connection to an idler one.
+    stepped_back_at: Option<Nanos>,
 }
 
 impl Acceptor {
@@ -77,6 +95,7 @@ impl Acceptor {
         listeners: Vec<Listener>,
         trusted: TrustedPeers,
         most: usize,
+        crowd: bool,
     ) -> Self {
         let listeners = listeners
             .into_iter()
@@ -93,6 +112,8 @@ impl Acceptor {
             turn: 0,
             declined: false,
             credit: true,
+            crowd,
+            stepped_back_at: None,
         }
     }
 
@@ -245,6 +266,9 @@ impl Reactor {
             if busy && !self.keeps_listening() && !self.take_in_spite_of_work(now) {
                 return;
             }
+            if self.acceptor.crowd && self.steps_back(now) {
+                return;
+            }
             if self.table.len() >= self.acceptor.most && !self.evict(now) {
                 return;
             }
@@ -297,6 +321,29 @@ impl Reactor {
         self.acceptor.credit = false;
         self.welcome_connections(now);
         false
+    }
+
+    /// Whether to leave a connection to a worker that has less to do.
+    fn steps_back(&mut self, now: Nanos) -> bool {
+        if self.acceptor.mode != Mode::Open {
+            return false;
+        }
+        if let Some(before) = self.acceptor.stepped_back_at.take()
+            && now < before + REMEMBER
+        {
+            return false;
+        }
+        let weigh = |load: Load| u64::from(load.requests) * REQUEST + u64::from(load.connections);
+        let (requests, connections) = ((self.running + self.ready.len()) as u32, self.table.len() as u32);
+        let mine = weigh(Load { requests, connections });
+        // Most of the time this one has nothing to do, and there is nobody to ask.
+        if mine <= SLACK || self.slot.least_of_others(weigh).is_none_or(|least| mine <= least + SLACK) {
+            return false;
+        }
+        self.acceptor.stepped_back_at = Some(now);
+        self.acceptor.paused_until = Some(now + STEP_BACK);
+        self.welcome_connections(now);
+        true
     }
 
     /// The connection to give up for a new one: what ends anyway, then who is idle, then who has proved to be slow in taking
