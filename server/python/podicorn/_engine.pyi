@@ -87,7 +87,7 @@ class Engine:
         """Ends a turn; true when the worker is to end."""
 
     def close(self) -> None:
-        """Lets go of everything. Requests that still run come to nothing."""
+        """Ends what another loop was serving: lets go of everything. Requests that still run come to nothing."""
 
     def reopen_logs(self) -> None:
         """Opens the access log's file again."""
@@ -100,9 +100,6 @@ class Engine:
 
     def attach(self, event_loop: AbstractEventLoop, *, state: dict[str, Any], finished: Callable[[], object]) -> None:
         """Serves an ASGI app in this loop, which calls `turn`; `finished` is called when the worker is to end."""
-
-    def close(self) -> None:
-        """Ends what was attached to a loop."""
 
     def wakeup_fileno(self) -> int:
         """For `signal.set_wakeup_fd`."""
