@@ -68,6 +68,8 @@ pub struct Load {
     /// Requests that are with the app or wait for it.
     pub requests: u32,
     pub connections: u32,
+    /// Connections that it has ever taken.
+    pub accepted: u64,
 }
 
 /// The arbiter's side.
@@ -222,6 +224,7 @@ impl SlotWriter {
             .map(move |base| Load {
                 requests: small(base + field::IN_FLIGHT).saturating_add(small(base + field::PARKED)),
                 connections: small(base + field::CONNECTIONS),
+                accepted: self.map.get(base + field::ACCEPTED),
             })
     }
 
@@ -390,7 +393,8 @@ mod tests {
         second.set_in_flight(2);
         second.set_parked(1);
         second.set_connections(5);
-        assert_eq!(first.others().collect::<Vec<_>>(), [Load { requests: 3, connections: 5 }]);
+        second.add_accepted();
+        assert_eq!(first.others().collect::<Vec<_>>(), [Load { requests: 3, connections: 5, accepted: 1 }]);
         assert_eq!(second.others().collect::<Vec<_>>(), [Load::default()]);
         second.map.set(layout::header::SLOTS, u64::MAX);
         assert_eq!(first.others().count(), 1);

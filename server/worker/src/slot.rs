@@ -155,9 +155,14 @@ impl SharedSlot {
         self.nudge.as_fd()
     }
 
-    /// What the other workers that serve have to do; the least of it, by `weigh`.
-    pub(crate) fn least_of_others(&self, weigh: impl Fn(Load) -> u64) -> Option<u64> {
-        self.with(None, |writer| writer.others().map(weigh).min())
+    /// Of the other workers that serve: the least that one has to do, by `weigh`, and how many connections all have ever
+    /// taken. `None`: there are none.
+    pub(crate) fn others(&self, weigh: impl Fn(Load) -> u64) -> Option<(u64, u64)> {
+        let all = |least: Option<(u64, u64)>, other: Load| {
+            let (least, accepted) = least.unwrap_or((u64::MAX, 0));
+            Some((least.min(weigh(other)), accepted.wrapping_add(other.accepted)))
+        };
+        self.with(None, |writer| writer.others().fold(None, all))
     }
 
     /// A response, the app's or one that the engine gave in its place.

@@ -14,7 +14,7 @@
 //!
 //! Where the epoll is watched by another loop's epoll, the kernel wakes all workers for each arrival, and the one that
 //! runs first would get it. There a worker that has more to do than another steps back for a moment, so that the idlest
-//! gets it; if the connection is still there afterwards the idlest must be stuck, and it takes it.
+//! gets it; if nobody has taken any afterwards the idlest must be stuck, and it takes it.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -45,13 +45,13 @@ enum Mode {
 }
 
 /// How long to leave a connection to a worker that has less to do.
-const STEP_BACK: Nanos = 5 * MILLISECOND;
-/// Within this time after it has stepped back, a worker takes what is still there.
+const STEP_BACK: Nanos = MILLISECOND;
+/// A step back that is longer ago than this is forgotten.
 const REMEMBER: Nanos = 4 * STEP_BACK;
 /// What a request weighs, in connections.
 const REQUEST: u64 = 4;
-/// A difference that is not worth stepping back: that of one connection with its request.
-const SLACK: u64 = REQUEST + 1;
+/// A difference that is not worth stepping back: less than a connection with its request.
+const SLACK: u64 = REQUEST;
 
 /// How often the log hears of such a shortage.
 const COMPLAIN_EVERY: Nanos = 10 * SECOND;
@@ -84,8 +84,8 @@ pub(crate) struct Acceptor {
     credit: bool,
     /// All workers are woken at once.
     crowd: bool,
-    /// When this worker has last left a connection to an idler one.
-    stepped_back_at: Option<Nanos>,
+    /// When this worker has last left a connection to an idler one, and how many others had taken by then.
+    stepped_back: Option<(Nanos, u64)>,
 }
 
 impl Acceptor {
@@ -113,7 +113,7 @@ impl Acceptor {
             declined: false,
             credit: true,
             crowd,
-            stepped_back_at: None,
+            stepped_back: None,
         }
     }
 
@@ -332,19 +332,21 @@ impl Reactor {
         if self.acceptor.mode != Mode::Open {
             return false;
         }
-        if let Some(before) = self.acceptor.stepped_back_at.take()
-            && now < before + REMEMBER
-        {
-            return false;
-        }
         let weigh = |load: Load| u64::from(load.requests) * REQUEST + u64::from(load.connections);
         let (requests, connections) = ((self.running + self.ready.len()) as u32, self.table.len() as u32);
-        let mine = weigh(Load { requests, connections });
-        // Most of the time this one has nothing to do, and there is nobody to ask.
-        if mine <= SLACK || self.slot.least_of_others(weigh).is_none_or(|least| mine <= least + SLACK) {
+        let mine = weigh(Load { requests, connections, accepted: 0 });
+        let before = self.acceptor.stepped_back.take();
+        // Most of the time this one has nothing to do, and need not ask.
+        if mine <= SLACK {
             return false;
         }
-        self.acceptor.stepped_back_at = Some(now);
+        let Some((least, taken)) = self.slot.others(weigh) else { return false };
+        // If nobody has taken one since, the idlest must be stuck.
+        let in_vain = before.is_some_and(|(at, then)| now < at + REMEMBER && taken == then);
+        if mine <= least.saturating_add(SLACK) || in_vain {
+            return false;
+        }
+        self.acceptor.stepped_back = Some((now, taken));
         self.acceptor.paused_until = Some(now + STEP_BACK);
         self.welcome_connections(now);
         true
