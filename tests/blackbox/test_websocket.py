@@ -12,7 +12,8 @@ from podtest.server import settle
 from podtest.waiting import wait_until
 from podtest.websocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, frame
 
-SOCKETS = ("sockets:app", "-k", "asgi")
+#: No Pings but where a test is about them: on a busy machine they would come in between.
+SOCKETS = ("sockets:app", "-k", "asgi", "--ws-ping-interval", "600")
 #: Takes `websocket.connect` and accepts; the bare message; as steps.
 ACCEPT = ("accept",)
 ANSWER = ("send", {"type": "websocket.accept"})
@@ -415,6 +416,16 @@ def test_a_client_that_takes_a_long_message_is_not_given_up(serve):
                 size += len(client.connection.socket.recv(256 * 1024))
         while size < 20 * MIB + 10:
             size += len(client.connection.socket.recv(MIB))
+
+
+@pytest.mark.parametrize("how", [PINGS, ("--ws-ping-interval", "0", "--stall-timeout", "1")], ids=["pings", "no pings"])
+def test_a_client_that_takes_nothing_is_given_up(serve, loop, how):
+    server = serve(*SOCKETS, *how, *loop)
+    with websocket.connect(server.address, f"/push?name=it&count=100&size={MIB}"):
+        found = seen(server)
+    assert found[-2].startswith("BrokenPipeError: ")
+    assert len(found) < 100
+    assert "ERROR" not in server.err.text
 
 
 def test_pings_can_be_switched_off(serve):

@@ -32,7 +32,8 @@ LIMIT = 100_000
 @pytest.fixture(scope="module")
 def server():
     """One for all: nothing here changes its state. Messages may have up to 100 kB."""
-    with Server("sockets:app", "-k", "asgi", "--websocket-max-message-size", str(LIMIT)) as made:
+    options = ("--websocket-max-message-size", str(LIMIT), "--ws-ping-interval", "600")
+    with Server("sockets:app", "-k", "asgi", *options) as made:
         made.wait_ready()
         yield made
         assert "panicked" not in made.err.text, made.err.text
