@@ -124,6 +124,11 @@ impl Map {
         self.get(header::WORKERS) == 1
     }
 
+    /// How many workers there are, as the arbiter says; the same holds for it.
+    pub(crate) fn workers(&self) -> u64 {
+        self.get(header::WORKERS)
+    }
+
     /// The arbiter's view of a slot.
     pub fn reader(&self, slot: u32) -> Result<SlotReader<'_>, ScoreboardError> {
         Ok(SlotReader::new(self, slot_base(slot)?))

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::ScoreboardError;
 use crate::histogram::{BUCKETS, bucket};
-use crate::layout::{State, field};
+use crate::layout::{HEADER, MAX_SLOTS, SLOT, State, field};
 use crate::map::Map;
 use crate::ring::{self, RequestStart, RingEntry, Ticket};
 
@@ -137,6 +137,8 @@ pub struct SlotWriter {
     state: State,
     beats: u64,
     recycle: bool,
+    /// Where the slots of other workers begin.
+    peers: Vec<usize>,
 }
 
 impl SlotWriter {
@@ -155,7 +157,8 @@ impl SlotWriter {
                 Ordering::Acquire,
             )
             .map_err(|_| ScoreboardError::Lost { slot, epoch })?;
-        let mut writer = Self { map, base, state: State::Booting, beats: 0, recycle: false };
+        let mut writer =
+            Self { map, base, state: State::Booting, beats: 0, recycle: false, peers: Vec::new() };
         writer.set_state(State::Booting);
         Ok(writer)
     }
@@ -201,6 +204,27 @@ impl SlotWriter {
     /// Whether there is no other worker.
     pub fn is_alone(&self) -> bool {
         self.map.is_alone()
+    }
+
+    /// Looks up who else serves. Slots are given from the first on, so only as many are looked at as may be in use: reading
+    /// a page that nobody has touched would make it.
+    pub fn find_peers(&mut self) {
+        let workers = usize::try_from(self.map.workers()).unwrap_or(usize::MAX);
+        let most = workers.saturating_mul(2).saturating_add(8).min(MAX_SLOTS as usize);
+        let bases = (0..most).map(|slot| HEADER + SLOT * slot);
+        let own = self.base;
+        self.peers = bases.filter(|base| *base != own && self.serves(*base)).collect();
+    }
+
+    fn serves(&self, base: usize) -> bool {
+        self.map.get(base + field::STATE) == State::Ready as u64
+    }
+
+    /// The fewest connections that one of the peers has that were last looked up and still serve. Their own code may have
+    /// written the numbers: nothing but the order in which workers accept may hang on it.
+    pub fn least_connections(&self) -> Option<u32> {
+        let serving = self.peers.iter().filter(|base| self.serves(**base));
+        serving.map(|base| self.map.get(base + field::CONNECTIONS) as u32).min()
     }
 
     pub fn set_in_flight(&self, requests: u32) {
@@ -318,6 +342,27 @@ mod tests {
         assert_eq!(reading.counters.timed_out, 1);
         assert_eq!(reading.counters.latency[5], 1);
         assert_eq!(reading.counters.queue[2], 1);
+    }
+
+    #[test]
+    fn the_least_connections_of_those_that_serve() {
+        let (map, fd) = pair();
+        map.set_workers(4);
+        let mut writers: Vec<_> = (0..4)
+            .map(|slot| {
+                map.reader(slot).unwrap().offer(1);
+                Map::attach(fd.try_clone().unwrap()).unwrap().claim(slot, 1, 42 + slot).unwrap()
+            })
+            .collect();
+        for (writer, connections) in writers.iter_mut().zip([1, 7, 5, 9]) {
+            writer.set_connections(connections);
+            writer.set_state(State::Ready);
+        }
+        assert_eq!(writers[0].least_connections(), None, "nobody was looked up");
+        writers[0].find_peers();
+        assert_eq!(writers[0].least_connections(), Some(5));
+        writers[2].set_state(State::Draining);
+        assert_eq!(writers[0].least_connections(), Some(7));
     }
 
     #[test]

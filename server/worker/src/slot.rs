@@ -85,6 +85,16 @@ impl SharedSlot {
         self.with(false, |writer| writer.is_alone())
     }
 
+    /// Looks up who else serves.
+    pub(crate) fn find_peers(&self) {
+        self.with((), SlotWriter::find_peers);
+    }
+
+    /// The fewest connections of those.
+    pub(crate) fn least_connections(&self) -> Option<u32> {
+        self.with(None, |writer| writer.least_connections())
+    }
+
     /// The worker has served its `max_requests`.
     pub(crate) fn ask_for_replacement(&self) {
         self.with((), SlotWriter::set_recycle);

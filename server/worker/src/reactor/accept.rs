@@ -9,6 +9,9 @@
 //! there when the worker has next answered a request, the others must be busy too, and it takes it: clients that keep
 //! their connections and always have a next request must not lock new ones out.
 //!
+//! In a foreign loop all workers are woken for each connection, because nobody waits in their epolls themselves. There the
+//! scoreboard decides: a worker that has more connections than another leaves the new one to it, for a moment.
+//!
 //! A worker that is alone takes no turns: its listeners stay where they are. With enough to do it, too, takes one connection
 //! for each request that it has answered: what waits in the kernel's queue can still go to a worker that is yet to come.
 
@@ -29,6 +32,12 @@ use crate::trust::TrustedPeers;
 
 /// How long to leave the listeners alone after the kernel had no descriptor or memory left.
 const PAUSE: Nanos = 100 * MILLISECOND;
+
+/// How long a worker in a foreign loop leaves connections to those that have fewer. They are awake too, unless their loop is
+/// blocked.
+const COURTESY: Nanos = 2 * MILLISECOND;
+/// Connections that such a worker takes in a turn.
+const BATCH: usize = 16;
 
 /// Whether connections are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +75,10 @@ pub(crate) struct Acceptor {
     turn: usize,
     /// A connection was left to other workers.
     declined: bool,
+    /// Another loop waits for this reactor.
+    pub(super) in_foreign_loop: bool,
+    /// Since when connections have been left to other workers.
+    left_at: Option<Nanos>,
     /// A request was answered since a connection was last taken in spite of having enough to do.
     credit: bool,
 }
@@ -92,6 +105,8 @@ impl Acceptor {
             complain_again_at: 0,
             turn: 0,
             declined: false,
+            in_foreign_loop: false,
+            left_at: None,
             credit: true,
         }
     }
@@ -101,7 +116,9 @@ impl Acceptor {
         match self.mode {
             Mode::UntilEmpty if connections < self.most => Some(self.paused_until.unwrap_or(0)),
             Mode::UntilEmpty | Mode::Closed => None,
-            Mode::Open => self.paused_until,
+            // More than was taken in one turn.
+            Mode::Open if self.in_foreign_loop && self.candidate().is_some() => Some(0),
+            Mode::Open => self.paused_until.or(self.left_at.map(|left| left + COURTESY)),
         }
     }
 
@@ -138,8 +155,10 @@ impl Acceptor {
         if watched.armed || watched.done {
             return;
         }
-        let event =
-            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, FIRST_LISTENER + number as u64);
+        let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
+        // What is left to others must not wake this worker again and again.
+        flags.set(EpollFlags::EPOLLET, self.in_foreign_loop);
+        let event = EpollEvent::new(flags, FIRST_LISTENER + number as u64);
         // Out of memory or watches: tried again with the next turn.
         watched.armed = self.epoll.add(&watched.listener, event).is_ok();
     }
@@ -195,6 +214,7 @@ impl Acceptor {
     fn found_empty(&mut self, number: usize) {
         self.listeners[number].arrivals = false;
         self.declined = false;
+        self.left_at = None;
         if self.mode == Mode::UntilEmpty {
             self.finished_with(number);
         }
@@ -228,7 +248,7 @@ impl Reactor {
         self.inline && self.slot.is_alone()
     }
 
-    /// Accepts at most one connection.
+    /// Accepts at most one connection; in a foreign loop a batch.
     pub(super) fn accept(&mut self, now: Nanos) {
         if self.acceptor.paused_until.is_some_and(|until| until <= now) {
             self.acceptor.paused_until = None;
@@ -237,7 +257,14 @@ impl Reactor {
         if self.acceptor.paused_until.is_some() {
             return;
         }
+        if self.acceptor.left_at.is_some_and(|left| left + COURTESY <= now) {
+            self.acceptor.note_nudge();
+        }
+        let mut batch = 0;
         while let Some(number) = self.acceptor.candidate() {
+            if self.acceptor.in_foreign_loop && (batch == BATCH || self.leaves_to_others(now)) {
+                return;
+            }
             let busy = self.is_busy() && self.acceptor.mode == Mode::Open;
             if busy && self.keeps_listening() && !self.acceptor.credit {
                 return;
@@ -253,7 +280,9 @@ impl Reactor {
                     self.acceptor.turn = number + 1;
                     self.acceptor.declined &= busy;
                     self.acceptor.credit &= !busy;
-                    if self.keeps_listening() {
+                    if self.acceptor.in_foreign_loop {
+                        batch += 1;
+                    } else if self.keeps_listening() {
                         self.acceptor.listeners[number].arrivals = false;
                     } else {
                         self.acceptor.disarm(number);
@@ -262,7 +291,10 @@ impl Reactor {
                     let token = self.table.insert(Box::new(Connection::new(socket, peer, number, trusted)));
                     self.slot.accepted(self.table.len() as u32);
                     self.read(token, now);
-                    return self.welcome_connections(now);
+                    self.welcome_connections(now);
+                    if !self.acceptor.in_foreign_loop {
+                        return;
+                    }
                 }
                 Err(Errno::EAGAIN) => self.acceptor.found_empty(number),
                 // The client has given up: there may be others behind it.
@@ -284,6 +316,25 @@ impl Reactor {
                 }
             }
         }
+    }
+
+    /// A connection waits, in a foreign loop, and another worker has fewer.
+    fn leaves_to_others(&mut self, now: Nanos) -> bool {
+        let acceptor = &mut self.acceptor;
+        if acceptor.mode != Mode::Open || acceptor.left_at.is_some_and(|left| left + COURTESY <= now) {
+            acceptor.left_at = None;
+            return false;
+        }
+        let own = self.table.len();
+        let fair = |least: u32| least as usize + 1 + least as usize / 8;
+        if self.slot.least_connections().is_none_or(|least| own <= fair(least)) {
+            return false;
+        }
+        acceptor.left_at.get_or_insert(now);
+        for watched in &mut acceptor.listeners {
+            watched.arrivals = false;
+        }
+        true
     }
 
     /// A connection waits while this worker has enough to do: the first time it is left to others.
@@ -330,5 +381,8 @@ impl Reactor {
     /// See [`Acceptor::requeue`].
     pub(crate) fn requeue_listeners(&mut self) {
         self.acceptor.requeue();
+        if self.acceptor.in_foreign_loop {
+            self.slot.find_peers();
+        }
     }
 }

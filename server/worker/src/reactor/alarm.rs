@@ -54,6 +54,8 @@ impl Reactor {
             let event = EpollEvent::new(flags, ALARM);
             self.epoll.add(&alarm, event).map_err(EngineError::system("epoll_ctl"))?;
             self.alarm = Some(alarm);
+            self.acceptor.in_foreign_loop = true;
+            self.slot.find_peers();
         }
         Ok(())
     }
