@@ -88,12 +88,14 @@ impl Core {
         }
     }
 
-    pub(crate) fn answered(&self, token: Token, connection: Box<Connection>, now: Nanos) {
+    /// Gives a connection back whose request has been answered; true: the reactor [wants a turn](Reactor::wants_turn).
+    pub(crate) fn answered(&self, token: Token, connection: Box<Connection>, now: Nanos) -> bool {
         let mut connection = Some(connection);
-        self.with(|reactor| {
+        let wants_turn = self.with(|reactor| {
             if let Some(connection) = connection.take() {
                 reactor.answered(token, connection, now);
             }
+            reactor.wants_turn()
         });
         if let Some(connection) = connection {
             // The engine has ended meanwhile.
@@ -102,6 +104,7 @@ impl Core {
             // It may have been what the worker still waited for.
             self.wake.ring();
         }
+        wants_turn == Some(true)
     }
 
     /// Waits for events and dispatches them until Python is due, by `until` at the latest. Call it without the GIL, which

@@ -307,11 +307,13 @@ impl Exchange {
     pub(super) fn part(&mut self, py: Python<'_>, connection: Box<Connection>) {
         let asgi = Arc::clone(&self.asgi);
         asgi.registry(py).part(self.token, self.number);
-        asgi.core.answered(self.token, connection, monotonic());
+        let wants_turn = asgi.core.answered(self.token, connection, monotonic());
         asgi.recycle(self.response.take_parts());
         let receivers = std::mem::take(&mut self.receivers);
         wake(py, receivers);
-        asgi.schedule(py);
+        if wants_turn {
+            asgi.schedule(py);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use podicorn_http::target::percent_decode;
 use podicorn_http::websocket::subprotocols;
 use podicorn_http::{Scheme, Version};
@@ -25,6 +26,9 @@ const NAMES: usize = 512;
 /// Longer names are not worth remembering.
 const NAME_BYTES: usize = 64;
 
+/// Names in lower case, by names as sent.
+type Names = HashMap<Box<[u8]>, Py<PyBytes>, RandomState>;
+
 /// Makes scopes.
 pub(super) struct ScopeFactory {
     template: Py<PyDict>,
@@ -37,7 +41,7 @@ pub(super) struct ScopeFactory {
     /// Without a slash at its end.
     root_path: String,
     /// Names in lower case, by names as sent.
-    names: Mutex<HashMap<Box<[u8]>, Py<PyBytes>>>,
+    names: Mutex<Names>,
 }
 
 /// The value of `server`.
@@ -207,25 +211,26 @@ impl ScopeFactory {
     }
 
     fn headers<'py>(&self, py: Python<'py>, connection: &Connection) -> PyResult<Bound<'py, PyList>> {
-        let list = PyList::empty(py);
-        for (_, name, value) in connection.head.fields(&connection.raw) {
-            list.append(PyTuple::new(py, [self.name(py, name), PyBytes::new(py, value)])?)?;
-        }
-        Ok(list)
-    }
-
-    fn name<'py>(&self, py: Python<'py>, name: &[u8]) -> Bound<'py, PyBytes> {
         // Making bytes calls no Python, but who waits must not keep the GIL all the same.
         let mut names = self.names.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = names.get(name) {
-            return known.bind(py).clone();
-        }
-        let lower = PyBytes::new(py, &name.to_ascii_lowercase());
-        if names.len() < NAMES && name.len() <= NAME_BYTES {
-            names.insert(name.into(), lower.clone().unbind());
-        }
-        lower
+        let fields = connection.head.fields(&connection.raw);
+        let pairs = fields.map(|(_, name, value)| [lower(py, &mut names, name), PyBytes::new(py, value)]);
+        let pairs = pairs.map(|pair| PyTuple::new(py, pair)).collect::<PyResult<Vec<_>>>();
+        drop(names);
+        PyList::new(py, pairs?)
     }
+}
+
+/// A name in lower case.
+fn lower<'py>(py: Python<'py>, names: &mut Names, name: &[u8]) -> Bound<'py, PyBytes> {
+    if let Some(known) = names.get(name) {
+        return known.bind(py).clone();
+    }
+    let lower = PyBytes::new(py, &name.to_ascii_lowercase());
+    if names.len() < NAMES && name.len() <= NAME_BYTES {
+        names.insert(name.into(), lower.clone().unbind());
+    }
+    lower
 }
 
 /// Whether trailers may be sent to this client (RFC 9110 §6.5.1, §10.1.4).

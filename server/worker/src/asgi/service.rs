@@ -267,7 +267,8 @@ impl Asgi {
                 this.service.log_exception(py, "Error before a request", &error);
                 this.service.close_account(py, &mut account, 0, false);
                 connection.abandon();
-                return this.core.answered(token, connection, begun);
+                this.core.answered(token, connection, begun);
+                return;
             }
         };
         let last = connection.body_complete;
