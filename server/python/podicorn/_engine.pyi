@@ -40,7 +40,7 @@ class Slot:
         """The worker goes on until it is told to stop."""
 
 class Entry:
-    """A request in the scoreboard, from `Slot.begin` on. Forgotten without an end it counts as one without a response."""
+    """A request in the scoreboard, from `Slot.begin` on. Forgotten without an end it counts as without a response."""
 
     def end(self, status: int) -> None:
         """It is over; 0: without a response. Only the first call counts."""

@@ -18,6 +18,7 @@ class ClientSocket(socket.socket):
         self.setblocking(True)
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        """As `socket.recv`."""
         if not self._residue:
             return super().recv(bufsize, flags)
         taken = self._residue[:bufsize]
@@ -26,6 +27,7 @@ class ClientSocket(socket.socket):
         return taken
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """As `socket.recv_into`."""
         if not self._residue:
             return super().recv_into(buffer, nbytes, flags)
         view = memoryview(buffer).cast("B")

@@ -43,7 +43,7 @@ class Started:
     """What a `start` request has set up; workers are forked from it."""
 
     def __init__(
-        self, kind: WorkerType, log: Logger, server: ArbiterView, memfd: int, doorbell: int, nudge: int
+        self, kind: WorkerType, log: Logger, server: ArbiterView, *, memfd: int, doorbell: int, nudge: int
     ) -> None:
         self.kind = kind
         self.log = log
@@ -154,7 +154,7 @@ class ForkServer:
             self._hooks.require("on_reload" if request.get("reload") else "on_starting", server)
         if cfg.preload_app:
             self._preload(server)
-        self._started = Started(kind, log, server, memfd, doorbell, nudge)
+        self._started = Started(kind, log, server, memfd=memfd, doorbell=doorbell, nudge=nudge)
         return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": _other_threads()}
 
     def _preload(self, server: ArbiterView) -> None:

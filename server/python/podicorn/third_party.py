@@ -204,7 +204,7 @@ class ThirdPartyProcess(WorkerProcess):
 
 
 def _forget_signals() -> None:
-    """In a child that the app has forked, which is no worker: the handlers of the class or of its loop are not for it."""
+    """In a child that the app has forked, which is no worker: handlers of the class or of its loop are not for it."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGABRT, signal.SIGUSR1, signal.SIGWINCH):
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)

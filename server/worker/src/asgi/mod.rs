@@ -1,6 +1,6 @@
 //! The ASGI binding (ASGI 3, spec 2.5), inside the event loop of somebody else.
 //!
-//! - The loop watches the reactor's descriptor and calls [`service::Asgi::turn`]. No thread takes part but the loop's.
+//! - The loop watches the reactor's descriptor and calls `Engine.turn`. No thread takes part but the loop's.
 //! - A request is a task of the loop, whose coroutine is a [`call::Call`]: it drives the app's own coroutine and sees how it
 //!   ends, without a Python frame or a callback.
 //! - `receive` and `send` are methods of the request's [`exchange::Exchange`]. The connection stays with the reactor
