@@ -49,7 +49,7 @@ def test_what_a_lifespan_raises_is_shown_with_its_stack(serve):
 def test_a_startup_that_fails_is_a_boot_failure(serve, mode):
     server = serve("lifespans:fails", "-k", "asgi", "--asgi-lifespan", mode, ready=False)
     assert server.wait_exit() == 3
-    assert "ASGI lifespan startup failed: the database is down" in server.err.text
+    server.err.wait_for("ASGI lifespan startup failed: .*the database is down")
 
 
 @pytest.mark.parity

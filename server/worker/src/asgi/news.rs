@@ -86,6 +86,8 @@ impl Exchange {
     /// What the reactor tells of a request that has lost its connection.
     pub(super) fn over(&mut self, py: Python<'_>, status: u16, asked: Asked) {
         self.client = Client::Gone;
+        // The watchdog may have come when the response had begun.
+        let status = if status == GATEWAY_TIMEOUT && self.sent { 0 } else { status };
         if status != 0 {
             self.response.replace(status);
         }

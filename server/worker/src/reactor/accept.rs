@@ -272,7 +272,8 @@ impl Reactor {
             if busy && !self.keeps_listening() && !self.take_in_spite_of_work(now) {
                 return;
             }
-            if self.table.len() >= self.acceptor.most && !self.evict(now) {
+            // Who has to go is found before, and goes when there is somebody to make room for.
+            if self.table.len() >= self.acceptor.most && self.evictable(now).is_none() {
                 return;
             }
             match Socket::accept(self.acceptor.listeners[number].listener.as_fd()) {
@@ -286,6 +287,9 @@ impl Reactor {
                         self.acceptor.listeners[number].arrivals = false;
                     } else {
                         self.acceptor.disarm(number);
+                    }
+                    if self.table.len() >= self.acceptor.most {
+                        self.evict(now);
                     }
                     let trusted = self.acceptor.trusted.trusts(&peer);
                     let token = self.table.insert(Box::new(Connection::new(socket, peer, number, trusted)));
@@ -363,11 +367,9 @@ impl Reactor {
     }
 
     /// Makes room for one connection.
-    fn evict(&mut self, now: Nanos) -> bool {
-        let Some(token) = self.evictable(now).and_then(|index| self.table.token_at(index)) else {
-            return false;
-        };
-        let Some(connection) = self.table.get(token) else { return false };
+    fn evict(&mut self, now: Nanos) {
+        let Some(token) = self.evictable(now).and_then(|index| self.table.token_at(index)) else { return };
+        let Some(connection) = self.table.get(token) else { return };
         if matches!(connection.phase, Phase::Head | Phase::Body) && !connection.is_silent() {
             let mut answer = Vec::new();
             write_error(&mut answer, 408, "", SERVER, self.date.at(unix() / SECOND), false);
@@ -375,7 +377,6 @@ impl Reactor {
             self.slot.count_response(408);
         }
         self.close(token);
-        true
     }
 
     /// See [`Acceptor::requeue`].

@@ -69,7 +69,7 @@ pub(crate) enum Event {
     /// The client has finished sending, so it may have gone. It still gets what the app gives.
     Left,
     /// The request has lost its connection: the client has gone or was given up, or has been answered in the app's place by
-    /// this status (0: it was not), which is counted already.
+    /// this status (0: it was not), which is counted already. After 504 it may be that the response had begun and was cut.
     Over { status: u16, asked: Box<Asked> },
 }
 
@@ -488,9 +488,10 @@ impl Reactor {
     /// The connection of a running request has been closed.
     pub(super) fn lost(&mut self, token: Token, mut connection: Box<Connection>) {
         connection.outbound.clear();
+        let status = if connection.socket.is_timed_out() { 504 } else { 0 };
         let Connection { peer, head, raw, .. } = *connection;
         self.running = self.running.saturating_sub(1);
         self.acceptor.note_answer();
-        self.tell(token, Event::Over { status: 0, asked: Box::new(Asked { peer, head, raw }) });
+        self.tell(token, Event::Over { status, asked: Box::new(Asked { peer, head, raw }) });
     }
 }

@@ -198,6 +198,8 @@ impl Reactor {
     /// wake-up pipe was written to.
     pub(crate) fn dispatch(&mut self, events: &[EpollEvent], now: Nanos) -> bool {
         let mut woken = false;
+        // Before its client's farewell, which may come at the same time.
+        self.cut_overdue(now);
         for event in events {
             match Token::from_word(event.data()) {
                 Some(token) => self.client_event(token, event.events(), now),
@@ -211,7 +213,6 @@ impl Reactor {
             }
         }
         self.read_on(now);
-        self.cut_overdue(now);
         self.settle_in();
         self.accept(now);
         self.resume_paused(now);
