@@ -18,7 +18,7 @@ PORT ?= 8000
 ADMIN_PORT ?= 9099
 WORKERS ?= 2
 # Processes that run the black-box suites; they wait more than they compute.
-JOBS ?= $(shell nproc)
+JOBS ?= $(shell expr 3 '*' $$(nproc))
 PYTEST ?= $(VENV)/bin/python -m pytest
 
 .PHONY: help

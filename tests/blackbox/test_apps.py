@@ -13,12 +13,12 @@ import pytest
 from podtest import http
 from podtest.load import Load
 from podtest.server import APPS, Server
-from podtest.types import params
+from podtest.types import GREEN, params
 
 pytestmark = pytest.mark.parity
 
-#: sync, and threads: gthread with one thread runs an app as sync does.
-TYPES = params("sync", "gthread-4")
+#: sync, threads and greenlets: gthread with one thread runs an app as sync does.
+TYPES = params("sync", "gthread-4", *GREEN)
 
 
 def running(app: str, *options: str, **more: object) -> Iterator[Server]:
@@ -211,7 +211,7 @@ def test_django_on_one_connection(django):
             content = os.urandom(count * 100_000)
             kept = browser.upload("/upload/", content, csrfmiddlewaretoken=token).json()
             assert browser.open(f"/uploads/{kept['id']}/").body == content
-        needed = 1 if "gthread" in django.command else 5 * 6
+        needed = 1 if "-k" in django.command else 5 * 6
         assert browser.connections == needed
 
 
@@ -303,7 +303,7 @@ def test_flask(flask):
     assert browser.open("/teapot").status == 418
     assert browser.open("/none").status == 404
     assert browser.request("/", "DELETE").status == 405
-    if "gthread" in flask.command:
+    if "-k" in flask.command:
         assert browser.connections == 1
     browser.close()
 

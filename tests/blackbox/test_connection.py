@@ -8,7 +8,7 @@ import time
 import pytest
 from podtest import http, processes
 from podtest.server import settle
-from podtest.types import every_type, keeping_types, params, wsgi_types
+from podtest.types import GREEN, every_type, keeping_types, params, wsgi_types
 from podtest.waiting import wait_until
 
 MIB = 1 << 20
@@ -108,7 +108,7 @@ def test_a_slow_download_of_a_file_holds_no_worker_and_no_memory(serve, tmp_path
         client.close()
 
 
-@pytest.mark.parametrize("kind", params("gthread-1", "gthread-4"))
+@pytest.mark.parametrize("kind", params("gthread-1", "gthread-4", *GREEN))
 def test_a_file_leaves_the_connection_open(serve, big, kind):
     server = serve("plumbing:application", *kind)
     with server.connect() as client:

@@ -25,7 +25,7 @@ def resident(pid: int) -> int:
 
 
 @pytest.mark.parametrize(
-    "kind", [*params("sync", "asgi"), pytest.param(("-k", "gthread", "--threads", "2"), id="gthread-2")]
+    "kind", [*params("sync", "gevent", "asgi"), pytest.param(("-k", "gthread", "--threads", "2"), id="gthread-2")]
 )
 @pytest.mark.parametrize(
     "beginning",

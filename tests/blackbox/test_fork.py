@@ -131,7 +131,8 @@ def test_the_app_may_fork(serve):
 @every_type
 def test_a_child_of_the_app_dies_by_term(serve, gate, kind):
     """Also while it waits in a system call: the worker's handlers, which let those go on, are not for it."""
-    server = serve("socket_types.wsgi_app", *kind, environment=gate.environment)
+    app = "socket_types.fastapi_app:app" if "asgi" in kind else "socket_types.wsgi_app"
+    server = serve(app, *kind, environment=gate.environment)
     child = int(server.get("/fork").text)
     gate.wait(1, "child")
     assert processes.read(child) is not None

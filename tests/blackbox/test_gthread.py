@@ -5,7 +5,7 @@ import signal
 import pytest
 from podtest import http
 from podtest.server import settle
-from podtest.types import keeping_types
+from podtest.types import GREEN, keeping_types
 from podtest.waiting import wait_until
 
 KEPT = {"Connection": "keep-alive"}
@@ -201,7 +201,7 @@ def test_a_stopping_worker_lets_kept_connections_go(serve, gate, kind):
         gate.wait(1, "busy")
         server.send(signal.SIGTERM)
         server.err.wait_for("Shutting down")
-        if kind[-1] in ("4", "asgi"):
+        if kind[-1] in ("4", "asgi", *GREEN):
             # A client that has not seen the end yet may ask once more: it is answered, and told to go.
             asked.send(http.head("GET", "/"))
             assert asked.read_response().header("Connection") == "close"

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import pytest
 from podtest import http
 from podtest.server import Server
-from podtest.types import every_type, params
+from podtest.types import KEEPING, WSGI, params, wsgi_types
 from podtest.waiting import wait_until
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -30,13 +30,13 @@ def running(*options: str):
         assert "panicked" not in made.err.text, made.err.text
 
 
-@pytest.fixture(scope="module", params=params())
+@pytest.fixture(scope="module", params=params(*WSGI))
 def server(request):
     """One for each worker type: nothing here changes its state."""
     yield from running(*request.param)
 
 
-@pytest.fixture(scope="module", params=params("gthread-1", "gthread-4"))
+@pytest.fixture(scope="module", params=params(*(name for name in KEEPING if name in WSGI)))
 def keeping(request):
     """One for each worker type that keeps connections."""
     yield from running(*request.param)
@@ -539,7 +539,7 @@ def test_long_content_that_ends_too_early_is_an_error_to_the_app(server):
     assert server.get("/").status == 200
 
 
-@every_type
+@wsgi_types
 def test_a_client_that_leaves_is_noticed(serve, kind):
     """Before its request, and between requests where connections are kept: nothing is held for it."""
     server = serve("answers", *kind, "--keep-alive", "600", "--head-timeout", "600")

@@ -62,7 +62,7 @@ class Attack:
         return text
 
 
-ATTACKED = [*params("sync"), pytest.param(("-k", "gthread", "--threads", "2"), id="gthread-2")]
+ATTACKED = [*params("sync", "gevent"), pytest.param(("-k", "gthread", "--threads", "2"), id="gthread-2")]
 
 
 def serve_beside(server, attack: Attack, filled: int) -> None:

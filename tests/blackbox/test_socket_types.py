@@ -151,6 +151,15 @@ def test_a_worker_alone_gets_term_and_is_replaced(serve, gate, line):
 
 
 @concurrent_types
+def test_it_serves_on_while_it_drains(serve, line):
+    server = serve(*line, "--drain-delay", "3")
+    server.send(signal.SIGTERM)
+    wait_until(lambda: server.admin.status("/readyz") == 503, "readyz 503")
+    assert server.get("/").status == 200
+    assert server.wait_exit() == 0
+
+
+@concurrent_types
 def test_the_graceful_timeout_ends_it(serve, gate, line):
     server = serve(*line, "--graceful-timeout", "3", environment=gate.environment)
     with server.connect() as client:
@@ -254,6 +263,17 @@ def test_a_hung_worker_is_killed_with_its_stack_in_the_log(serve, config, line):
     server.err.wait_for("wait_for_a_signal_nobody_sends")
     assert server.get("/").status == 200
     assert server.admin.pool()["totals"]["restarts"]["timeout"] == 1
+
+
+@every_socket_type
+def test_stacks_are_shown(serve, line):
+    server = serve(*line, "--timeout", "0")
+    with server.connect() as client:
+        client.send(http.head("GET", "/hang"))
+        wait_until(
+            lambda: "wait_for_a_signal_nobody_sends" in server.admin.get("/workers/0/stack").text,
+            lambda: f"the place in {server.admin.get('/workers/0/stack').text}",
+        )
 
 
 @every_socket_type

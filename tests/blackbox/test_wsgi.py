@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from podtest import http
 from podtest.server import APPS, Server
-from podtest.types import every_type, params
+from podtest.types import KEEPING, WSGI, params, wsgi_types
 from podtest.waiting import wait_until
 
 pytestmark = pytest.mark.parity
@@ -21,19 +21,19 @@ def running(app, *options):
         assert "panicked" not in made.err.text, made.err.text
 
 
-@pytest.fixture(scope="module", params=params())
+@pytest.fixture(scope="module", params=params(*WSGI))
 def server(request):
     """One server for each worker type: nothing here changes its state."""
     yield from running("probe:app", *request.param)
 
 
-@pytest.fixture(scope="module", params=params())
+@pytest.fixture(scope="module", params=params(*WSGI))
 def strict(request):
     """The same app behind wsgiref.validate."""
     yield from running("validated", *request.param)
 
 
-@pytest.fixture(scope="module", params=params("gthread-1", "gthread-4"))
+@pytest.fixture(scope="module", params=params(*(name for name in KEEPING if name in WSGI)))
 def strict_keeping(request):
     """That, on the worker types that keep connections."""
     yield from running("validated", *request.param)
@@ -65,7 +65,7 @@ def test_required_keys(server):
     assert types["REMOTE_PORT"] == "str" and values["REMOTE_PORT"].isdigit()
     assert values["wsgi.version"] == "(1, 0)"
     assert values["wsgi.url_scheme"] == "http"
-    assert values["wsgi.multithread"] == str("gthread" in server.command)
+    assert values["wsgi.multithread"] == str("-k" in server.command)
     assert values["wsgi.multiprocess"] == "False"
     assert values["wsgi.run_once"] == "False"
     assert values["wsgi.input_terminated"] == "True"
@@ -80,7 +80,7 @@ def test_every_cgi_value_is_a_native_string(server):
     assert not wrong
 
 
-@every_type
+@wsgi_types
 def test_multiprocess_says_whether_there_are_several(serve, kind):
     made = serve("probe:app", *kind, "--workers", "2")
     assert environ(made)["values"]["wsgi.multiprocess"] == "True"
@@ -156,7 +156,7 @@ def test_methods(server, method):
     assert environ(server, method=method)["values"]["REQUEST_METHOD"] == method
 
 
-@every_type
+@wsgi_types
 def test_script_name_from_the_environment(serve, kind):
     made = serve("probe:app", *kind, environment={"SCRIPT_NAME": "/shop"})
     values = environ(made, "/shop/environ/x")["values"]
@@ -175,13 +175,13 @@ def test_contradicting_schemes_are_refused(server):
     assert response.status == 400
 
 
-@every_type
+@wsgi_types
 def test_an_untrusted_proxys_scheme_does_not(serve, kind):
     made = serve("probe:app", *kind, "--forwarded-allow-ips", "10.0.0.1")
     assert environ(made, headers={"X-Forwarded-Proto": "https"})["values"]["wsgi.url_scheme"] == "http"
 
 
-@every_type
+@wsgi_types
 def test_a_unix_socket(serve, tmp_path, kind):
     path = str(tmp_path / "s.sock")
     serve("probe:app", *kind, "--bind", f"unix:{path}")
@@ -231,7 +231,7 @@ def test_a_generator_without_length_is_chunked_or_ends_with_the_connection(serve
     assert old.header("Transfer-Encoding") is None
 
 
-@every_type
+@wsgi_types
 def test_pieces_are_sent_as_they_come(serve, gate, kind):
     made = serve("probe:app", *kind, environment=gate.environment)
     with made.connect() as client:
@@ -298,7 +298,7 @@ def test_statuses(server, status):
     assert (response.status, response.reason) == (int(status), "As asked")
 
 
-@every_type
+@wsgi_types
 @pytest.mark.parametrize("label", ["whole", "failing"])
 def test_close_is_called(serve, kind, label):
     made = serve("probe:app", *kind)
@@ -312,7 +312,7 @@ def test_close_is_called(serve, kind, label):
     assert made.out.text.count("closed") == 1
 
 
-@every_type
+@wsgi_types
 def test_close_is_called_when_the_client_has_gone(serve, kind):
     made = serve("probe:app", *kind)
     client = made.connect()

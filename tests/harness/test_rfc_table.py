@@ -1,4 +1,4 @@
-"""server/http/RFC9112.md: every requirement has a test that exists, or a reason, and none is missing."""
+"""server/http/RFC*.md: every requirement has a test that exists, or a reason, and none is missing."""
 
 import ast
 import re
@@ -9,7 +9,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLE = ROOT / "server" / "http" / "RFC9112.md"
+HTTP = ROOT / "server" / "http"
+#: Of each RFC how often the words stand in its text, but for the paragraphs that define them, by the file of its table.
+TABLES = {
+    "RFC9112.md": {
+        "RFC 9112": {"MUST": 64, "MUST NOT": 21, "SHOULD": 24, "SHOULD NOT": 5, "RECOMMENDED": 1, "ought": 12},
+        "RFC 9110": {"MUST": 128, "MUST NOT": 76, "SHOULD": 92, "SHOULD NOT": 31, "RECOMMENDED": 1, "ought": 75},
+    },
+    "RFC6455.md": {
+        "RFC 6455": {"MUST": 112, "MUST NOT": 25, "SHOULD": 23, "SHOULD NOT": 4},
+        "RFC 7692": {"MUST": 31, "MUST NOT": 9, "RECOMMENDED": 2},
+    },
+}
+#: The black-box tests that are made for a table.
+MADE_FOR = {"RFC9112.md": "test_rfc.py::", "RFC6455.md": "test_websocket_rfc.py::"}
 
 LEVEL = re.compile(r"(?:(\d+) )?(MUST NOT|MUST|SHOULD NOT|SHOULD|RECOMMENDED|ought)")
 REASON = re.compile(r"\b(App|Does not apply|Deviates)\b(?:: | by itself: )(\S.*)")
@@ -35,7 +48,8 @@ def read(text: str) -> dict[str, Part]:
                 parts[rfc] = Part()
         elif line.startswith("### "):
             part = parts[rfc]
-            rows = {"Of an origin server": part.own, "Of others": part.others, "Count": part.count}[line[4:]]
+            own = ("Of an origin server", "Of a server")
+            rows = part.own if line[4:] in own else {"Of others": part.others, "Count": part.count}[line[4:]]
         elif line.startswith("|"):
             assert rows is not None, f"a table outside of any part: {line}"
             cells = [cell.strip() for cell in line.strip("|").split(" | ")]
@@ -109,20 +123,19 @@ def faults(parts: dict[str, Part], known: set[str]) -> list[str]:
     return found
 
 
-def test_the_table_has_no_gap():
-    parts = read(TABLE.read_text())
-    # How often the words stand in the texts, but for the paragraphs that define them.
-    assert [levels(parts[rfc].count[-1][1]) for rfc in parts] == [
-        Counter({"MUST": 64, "MUST NOT": 21, "SHOULD": 24, "SHOULD NOT": 5, "RECOMMENDED": 1, "ought": 12}),
-        Counter({"MUST": 128, "MUST NOT": 76, "SHOULD": 92, "SHOULD NOT": 31, "RECOMMENDED": 1, "ought": 75}),
-    ]
-    assert list(parts) == ["RFC 9112", "RFC 9110"]
+@pytest.mark.parametrize("table", TABLES)
+def test_the_table_has_no_gap(table):
+    parts = read((HTTP / table).read_text())
+    assert {rfc: levels(part.count[-1][1]) for rfc, part in parts.items()} == TABLES[table]
     assert faults(parts, known_tests()) == []
 
 
-def test_the_tests_that_are_made_for_it_stand_in_it():
-    named = TABLE.read_text()
-    assert [name for name in known_tests() if name.startswith("test_rfc.py::") and f"`{name}`" not in named] == []
+@pytest.mark.parametrize("table", TABLES)
+def test_the_tests_that_are_made_for_it_stand_in_it(table):
+    named = (HTTP / table).read_text()
+    made = [name for name in known_tests() if name.startswith(MADE_FOR[table])]
+    assert made
+    assert [name for name in made if f"`{name}`" not in named] == []
 
 
 GOOD = """\

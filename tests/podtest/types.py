@@ -7,10 +7,16 @@ ALL = {
     "sync": (),
     "gthread-1": ("-k", "gthread"),
     "gthread-4": ("-k", "gthread", "--threads", "4"),
+    "gevent": ("-k", "gevent"),
+    "eventlet": ("-k", "eventlet"),
     "asgi": ("-k", "asgi"),
 }
+#: Types whose requests are greenlets: many at a time, as long as none of them keeps the thread.
+GREEN = ("gevent", "eventlet")
 #: Those that call a WSGI app.
-WSGI = ("sync", "gthread-1", "gthread-4")
+WSGI = ("sync", "gthread-1", "gthread-4", *GREEN)
+#: Types that keep connections.
+KEEPING = ("gthread-1", "gthread-4", *GREEN, "asgi")
 
 
 def params(*names: str) -> list[object]:
@@ -20,4 +26,5 @@ def params(*names: str) -> list[object]:
 
 every_type = pytest.mark.parametrize("kind", params())
 wsgi_types = pytest.mark.parametrize("kind", params(*WSGI))
-keeping_types = pytest.mark.parametrize("kind", params("gthread-1", "gthread-4", "asgi"))
+keeping_types = pytest.mark.parametrize("kind", params(*KEEPING))
+green_types = pytest.mark.parametrize("kind", params(*GREEN))

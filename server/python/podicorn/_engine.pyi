@@ -19,6 +19,9 @@ def fork_worker(arbiter_pid: int) -> int:
 def set_parent_death_signal(signal: int) -> None:
     """PR_SET_PDEATHSIG. Raises OSError."""
 
+def keep_stack_chunks() -> None:
+    """Keeps the memory of ended greenlets' frames for the next ones, from now on."""
+
 class Slot:
     """A worker's slot of the scoreboard. Takes the descriptors over."""
 
@@ -40,7 +43,7 @@ class Slot:
         """The worker goes on until it is told to stop."""
 
 class Entry:
-    """A request in the scoreboard, from `Slot.begin` on. Forgotten without an end it counts as without a response."""
+    """A request in the scoreboard, from `Slot.begin` on. Dropped without an end it counts as one without a response."""
 
     def end(self, status: int) -> None:
         """It is over; 0: without a response. Only the first call counts."""
@@ -71,6 +74,21 @@ class Engine:
     def quit(self) -> None:
         """`run` returns as soon as it can."""
 
+    def open(self) -> None:
+        """Begins to serve as a guest of another loop, in the main thread."""
+
+    def poll(self) -> int:
+        """One turn that does not wait and answers nothing: how many requests there are to take."""
+
+    def take(self) -> Request | None:
+        """The request that has waited longest."""
+
+    def settle(self) -> bool:
+        """Ends a turn; true when the worker is to end."""
+
+    def close(self) -> None:
+        """Lets go of everything. Requests that still run come to nothing."""
+
     def reopen_logs(self) -> None:
         """Opens the access log's file again."""
 
@@ -92,6 +110,11 @@ class Engine:
     @property
     def requests(self) -> int:
         """How many requests have been given to the app."""
+
+class Request:
+    """A complete request. Called once, in a greenlet of its own, it answers."""
+
+    def __call__(self) -> None: ...
 
 class FileWrapper:
     """`wsgi.file_wrapper` (PEP 3333)."""

@@ -7,7 +7,10 @@ import contextlib
 import os
 import sys
 import threading
-import time
+
+# Before anything is patched: this needs a thread, and not one that a hub would have to run.
+from _thread import start_new_thread
+from time import sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,14 +28,13 @@ def exit_code(error: SystemExit) -> int:
 
 def bound(patience: float, code: int, log: Logger) -> None:
     """Lets Python's normal exit follow, which waits for non-daemon threads, but for `patience` seconds at most."""
-    watchdog = threading.Thread(target=_insist, args=(patience, code, log), name="podicorn-exit", daemon=True)
     # An interpreter that can start no more threads is not going to wait for any, either.
     with contextlib.suppress(RuntimeError):
-        watchdog.start()
+        start_new_thread(_insist, (patience, code, log))
 
 
 def _insist(patience: float, code: int, log: Logger) -> None:
-    time.sleep(patience)
+    sleep(patience)
     left = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
     if left:
         log.warning("Worker (pid: %s) exits without waiting longer for its threads: %s", os.getpid(), ", ".join(left))

@@ -6,9 +6,12 @@ import contextlib
 import json
 import logging
 import os
-import select
 import sys
 import time
+
+# As they are before anything is patched: the log is written from a hub too, which must not wait.
+from os import write as _write
+from select import PIPE_BUF, POLLNVAL, POLLOUT, poll
 
 from podicorn.failure import Failure
 
@@ -87,7 +90,7 @@ class DescriptorHandler(logging.Handler):
 
     PATIENCE_MS = 200
     #: poll(2) says that a pipe is writable when this much fits.
-    PIECE = select.PIPE_BUF
+    PIECE = PIPE_BUF
 
     def __init__(self, fd: int) -> None:
         super().__init__()
@@ -114,13 +117,13 @@ class DescriptorHandler(logging.Handler):
         self._lost, self._torn = 0, False
 
     def _write(self, piece: bytes) -> bool:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
+        room = poll()
+        room.register(self._fd, POLLOUT)
         try:
-            events = poll.poll(0 if self._lost else self.PATIENCE_MS)
-            if not events or events[0][1] & select.POLLNVAL:
+            events = room.poll(0 if self._lost else self.PATIENCE_MS)
+            if not events or events[0][1] & POLLNVAL:
                 return False
-            return os.write(self._fd, piece) == len(piece)
+            return _write(self._fd, piece) == len(piece)
         except OSError:
             return False
 

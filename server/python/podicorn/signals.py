@@ -50,9 +50,16 @@ def disregard_during_import() -> None:
         signal.siginterrupt(number, False)
 
 
-def dump_stacks_to(fd: int) -> None:
-    """From now on the stack signal writes what all threads are doing to the descriptor."""
-    faulthandler.register(STACK_SIGNAL, file=fd, all_threads=True, chain=False)
+def dump_stacks_to(fd: int, then: Callable[[int], None] | None = None) -> None:
+    """From now on the stack signal writes what all threads are doing to the descriptor.
+
+    `then` is called with the descriptor once Python runs signal handlers: never in a process that is stuck in C.
+    """
+    faulthandler.unregister(STACK_SIGNAL)
+    if then is not None:
+        signal.signal(STACK_SIGNAL, lambda number, frame: then(fd))
+        signal.siginterrupt(STACK_SIGNAL, False)
+    faulthandler.register(STACK_SIGNAL, file=fd, all_threads=True, chain=then is not None)
 
 
 #: What `handle_here` has installed.

@@ -192,6 +192,9 @@ class TornadoServer:
     def expect(self, exchange: _Exchange) -> None:
         """A connection waits for its next request."""
         before = self._exchanges.get(exchange.server_conn)
+        if before is not None:
+            # Its response is complete, or its client has gone; the handler may not have noticed.
+            before.end()
         self._exchanges[exchange.server_conn] = exchange
         if self.draining:
             # The last response has said that it is the last; or it had begun before, and the client may send one more.

@@ -7,12 +7,13 @@ import signal
 import sys
 import time
 
-from podicorn import _engine, app, environment, gthread, leaving, signals, titles
+from podicorn import _engine, app, client_socket, environment, green, gthread, leaving, signals, titles
 from podicorn.failure import BOOT_ERROR, UNHANDLED, Failure, first_line, trimmed
 from podicorn.privileges import become
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any, NoReturn
 
@@ -49,6 +50,7 @@ class WorkerProcess:
         self._hooks = hooks
         self._claim = claim
         self._log = worker.log
+        self._green = green.module_of(server.cfg.worker_type)
         self._slot: Any = None
         self._engine: Any = None
         #: The event loop of an asgi worker.
@@ -105,8 +107,10 @@ class WorkerProcess:
 
     def _boot(self) -> None:
         worker, cfg = self._worker, self._worker.cfg
+        if self._green is not None:
+            self._green.renew()
         # The stack pipe first, so that a handler is there when the signals are let in.
-        signals.dump_stacks_to(self._claim.stack_fd)
+        signals.dump_stacks_to(self._claim.stack_fd, green.dumper(cfg.worker_type))
         signals.install_in_worker(term=self._on_term, quick=self._on_quit, abort=self._on_abort, reopen=self._on_usr1)
         titles.set_title(f"worker [{cfg.proc_name}]")
         self._boot_hook("post_fork", self._server, worker)
@@ -166,6 +170,10 @@ class WorkerProcess:
             options["graceful_timeout"] = patience - min(ASGI_MARGIN, patience / 2)
         for name in ("pre_request", "post_request"):
             options[name] = self._hooks.get(name)
+        options["client_socket"] = (self._green or client_socket).ClientSocket
+        if self._green is not None:
+            options["wait"] = self._green.wait
+            options["back_in_child"] = green.back_in_child
         return options
 
     # ---- service ----
@@ -177,6 +185,8 @@ class WorkerProcess:
         cfg = self._worker.cfg
         if self._asgi is not None:
             self._asgi.serve(self._engine)
+        elif self._green is not None:
+            self._green.serve(self._engine)
         elif cfg.worker_type == "gthread":
             gthread.serve(self._engine, cfg.threads or 1)
         else:
@@ -218,7 +228,14 @@ class WorkerProcess:
             raise SystemExit(0)
 
     def _on_quit(self, number: int, frame: FrameType | None) -> None:
-        self._stop_now("worker_int", 0)
+        self._outside_the_hub(lambda: self._stop_now("worker_int", 0))
+
+    def _outside_the_hub(self, act: Callable[[], None]) -> None:
+        """Hooks and logs may wait, and a hub must not."""
+        if self._green is not None and self._green.in_hub():
+            self._green.spawn(act)
+        else:
+            act()
 
     def _on_abort(self, number: int, frame: FrameType | None) -> None:
         self._worker.aborted = True
@@ -240,6 +257,9 @@ class WorkerProcess:
         raise SystemExit(code)
 
     def _on_usr1(self, number: int, frame: FrameType | None) -> None:
+        self._outside_the_hub(self._reopen_logs)
+
+    def _reopen_logs(self) -> None:
         self._log.reopen_files()
         if self._engine is not None:
             self._engine.reopen_logs()

@@ -5,7 +5,7 @@ use crate::histogram::BUCKETS;
 /// `PODICORN` in ASCII: the first word of the map.
 pub const MAGIC: u64 = u64::from_be_bytes(*b"PODICORN");
 /// Raised with every change of this file's numbers.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 /// How many workers the map has room for. Pages that no worker touches cost nothing.
 pub const MAX_SLOTS: u32 = 1024;
@@ -23,6 +23,8 @@ pub mod header {
     pub const DRAINING: usize = 2;
     /// How many workers there are, those that boot and those that leave included.
     pub const WORKERS: usize = 3;
+    /// How many slots, from the first, have ever been offered: workers look no further for each other.
+    pub const SLOTS: usize = 4;
 }
 
 /// Words of a slot, from its start.

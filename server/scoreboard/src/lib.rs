@@ -24,4 +24,4 @@ pub use layout::{MAX_SLOTS, State};
 pub use ledger::{Ledger, Totals};
 pub use map::Map;
 pub use ring::{RequestStart, RingEntry, Ticket};
-pub use slot::{Claim, Counters, SlotReader, SlotReading, SlotWriter};
+pub use slot::{Claim, Counters, Load, SlotReader, SlotReading, SlotWriter};

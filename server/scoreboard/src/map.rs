@@ -113,6 +113,16 @@ impl Map {
         self.get(header::DRAINING) == 1
     }
 
+    /// How many slots are worth a look; whatever the word says, they are in the map.
+    pub(crate) fn slots(&self) -> usize {
+        usize::try_from(self.get(header::SLOTS)).unwrap_or(usize::MAX).min(layout::MAX_SLOTS as usize)
+    }
+
+    /// So many slots are in use.
+    pub(crate) fn note_slots(&self, slots: usize) {
+        self.word(header::SLOTS).fetch_max(slots as u64, Ordering::Release);
+    }
+
     /// Tells the workers how many they are.
     pub fn set_workers(&self, workers: usize) {
         self.set(header::WORKERS, workers as u64);
@@ -122,11 +132,6 @@ impl Map {
     /// workers accept may hang on it.
     pub fn is_alone(&self) -> bool {
         self.get(header::WORKERS) == 1
-    }
-
-    /// How many workers there are, as the arbiter says; the same holds for it.
-    pub(crate) fn workers(&self) -> u64 {
-        self.get(header::WORKERS)
     }
 
     /// The arbiter's view of a slot.

@@ -69,7 +69,8 @@ fn entry_base(slot: usize, index: u64) -> usize {
 
 /// Starts an entry. One writer per slot.
 pub(crate) fn begin(map: &Map, slot: usize, start: &RequestStart<'_>) -> Ticket {
-    let index = map.word(slot + field::RING_HEAD).load(Ordering::Relaxed);
+    // Whatever user code has written there, the numbers below do not overflow.
+    let index = map.word(slot + field::RING_HEAD).load(Ordering::Relaxed) & (u64::MAX >> 2);
     let base = entry_base(slot, index);
     map.word(base + SEQUENCE).store(2 * index + 1, Ordering::Relaxed);
     fence(Ordering::Release);
@@ -216,6 +217,9 @@ mod tests {
             for entry in read(&map, HEADER, usize::MAX) {
                 assert!(entry.path.len() <= PATH_BYTES * 3);
             }
+            let ticket = begin(&map, HEADER, &start(b"/after"));
+            assert!(end(&map, HEADER, ticket, 200, 1));
+            assert_eq!(read(&map, HEADER, 1)[0].path, "/after");
         }
     }
 

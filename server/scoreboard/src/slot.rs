@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::error::ScoreboardError;
 use crate::histogram::{BUCKETS, bucket};
-use crate::layout::{HEADER, MAX_SLOTS, SLOT, State, field};
+use crate::layout::{self, State, field};
 use crate::map::Map;
 use crate::ring::{self, RequestStart, RingEntry, Ticket};
 
@@ -62,6 +62,14 @@ pub struct SlotReading {
     pub counters: Counters,
 }
 
+/// What a worker says of how much it has to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that are with the app or wait for it.
+    pub requests: u32,
+    pub connections: u32,
+}
+
 /// The arbiter's side.
 #[derive(Debug, Clone, Copy)]
 pub struct SlotReader<'m> {
@@ -81,10 +89,16 @@ impl<'m> SlotReader<'m> {
             self.map.set(self.base + word, 0);
         }
         self.map.set(self.base + field::CLAIM, Claim { epoch, pid: 0 }.word());
+        self.map.note_slots((self.base - layout::HEADER) / layout::SLOT + 1);
     }
 
     pub fn claim(&self) -> Claim {
         Claim::from_word(self.map.get(self.base + field::CLAIM))
+    }
+
+    /// The worker is dead: nobody is to take what it last said for the state of a living one.
+    pub fn vacate(&self) {
+        self.map.set(self.base + field::CLAIM, 0);
     }
 
     /// Takes an unclaimed offer back; the pid of the worker that was faster otherwise.
@@ -137,8 +151,6 @@ pub struct SlotWriter {
     state: State,
     beats: u64,
     recycle: bool,
-    /// Where the slots of other workers begin.
-    peers: Vec<usize>,
 }
 
 impl SlotWriter {
@@ -157,8 +169,7 @@ impl SlotWriter {
                 Ordering::Acquire,
             )
             .map_err(|_| ScoreboardError::Lost { slot, epoch })?;
-        let mut writer =
-            Self { map, base, state: State::Booting, beats: 0, recycle: false, peers: Vec::new() };
+        let mut writer = Self { map, base, state: State::Booting, beats: 0, recycle: false };
         writer.set_state(State::Booting);
         Ok(writer)
     }
@@ -201,30 +212,22 @@ impl SlotWriter {
         self.map.draining()
     }
 
+    /// What the other workers that serve have to do. As little to be trusted as anything in the map.
+    pub fn others(&self) -> impl Iterator<Item = Load> + '_ {
+        let small = |word: usize| u32::try_from(self.map.get(word)).unwrap_or(0);
+        (0..self.map.slots())
+            .map(|slot| layout::HEADER + layout::SLOT * slot)
+            .filter(|base| *base != self.base && self.map.get(base + field::CLAIM) as u32 != 0)
+            .filter(|base| self.map.get(base + field::STATE) == State::Ready as u64)
+            .map(move |base| Load {
+                requests: small(base + field::IN_FLIGHT).saturating_add(small(base + field::PARKED)),
+                connections: small(base + field::CONNECTIONS),
+            })
+    }
+
     /// Whether there is no other worker.
     pub fn is_alone(&self) -> bool {
         self.map.is_alone()
-    }
-
-    /// Looks up who else serves. Slots are given from the first on, so only as many are looked at as may be in use: reading
-    /// a page that nobody has touched would make it.
-    pub fn find_peers(&mut self) {
-        let workers = usize::try_from(self.map.workers()).unwrap_or(usize::MAX);
-        let most = workers.saturating_mul(2).saturating_add(8).min(MAX_SLOTS as usize);
-        let bases = (0..most).map(|slot| HEADER + SLOT * slot);
-        let own = self.base;
-        self.peers = bases.filter(|base| *base != own && self.serves(*base)).collect();
-    }
-
-    fn serves(&self, base: usize) -> bool {
-        self.map.get(base + field::STATE) == State::Ready as u64
-    }
-
-    /// The fewest connections that one of the peers has that were last looked up and still serve. Their own code may have
-    /// written the numbers: nothing but the order in which workers accept may hang on it.
-    pub fn least_connections(&self) -> Option<u32> {
-        let serving = self.peers.iter().filter(|base| self.serves(**base));
-        serving.map(|base| self.map.get(base + field::CONNECTIONS) as u32).min()
     }
 
     pub fn set_in_flight(&self, requests: u32) {
@@ -256,6 +259,11 @@ impl SlotWriter {
     pub fn begin_request(&self, start: &RequestStart<'_>) -> Ticket {
         self.add(field::QUEUE + bucket(start.queued_nanos), 1);
         self.add(field::QUEUE + BUCKETS, start.queued_nanos);
+        self.begin_unqueued_request(start)
+    }
+
+    /// A request begins whose time in the queue nobody knows.
+    pub fn begin_unqueued_request(&self, start: &RequestStart<'_>) -> Ticket {
         ring::begin(&self.map, self.base, start)
     }
 
@@ -345,24 +353,49 @@ mod tests {
     }
 
     #[test]
-    fn the_least_connections_of_those_that_serve() {
+    fn a_wait_that_nobody_knows_is_not_counted() {
         let (map, fd) = pair();
-        map.set_workers(4);
-        let mut writers: Vec<_> = (0..4)
-            .map(|slot| {
-                map.reader(slot).unwrap().offer(1);
-                Map::attach(fd.try_clone().unwrap()).unwrap().claim(slot, 1, 42 + slot).unwrap()
-            })
-            .collect();
-        for (writer, connections) in writers.iter_mut().zip([1, 7, 5, 9]) {
-            writer.set_connections(connections);
-            writer.set_state(State::Ready);
-        }
-        assert_eq!(writers[0].least_connections(), None, "nobody was looked up");
-        writers[0].find_peers();
-        assert_eq!(writers[0].least_connections(), Some(5));
-        writers[2].set_state(State::Draining);
-        assert_eq!(writers[0].least_connections(), Some(7));
+        map.reader(0).unwrap().offer(1);
+        let writer = Map::attach(fd).unwrap().claim(0, 1, 42).unwrap();
+        let start = RequestStart {
+            method: b"GET",
+            path: b"/x",
+            start_unix_nanos: 1,
+            queued_nanos: 0,
+            trace_id: 0,
+            span_id: 0,
+            parent_id: 0,
+        };
+        let ticket = writer.begin_unqueued_request(&start);
+        writer.end_request(ticket, 200, 5);
+        let counters = map.reader(0).unwrap().read().counters;
+        assert_eq!((counters.queue.iter().sum::<u64>(), counters.latency.iter().sum::<u64>()), (0, 1));
+        assert_eq!(map.reader(0).unwrap().requests(1)[0].path, "/x");
+    }
+
+    #[test]
+    fn workers_see_what_the_others_have_to_do() {
+        let (map, fd) = pair();
+        let worker = |slot: u32, state| {
+            map.reader(slot).unwrap().offer(1);
+            let mut writer = Map::attach(fd.try_clone().unwrap()).unwrap().claim(slot, 1, 40 + slot).unwrap();
+            writer.set_state(state);
+            writer
+        };
+        let first = worker(0, State::Ready);
+        let second = worker(2, State::Ready);
+        let leaving = worker(3, State::Draining);
+        map.reader(4).unwrap().offer(1);
+        leaving.set_in_flight(9);
+        second.set_in_flight(2);
+        second.set_parked(1);
+        second.set_connections(5);
+        assert_eq!(first.others().collect::<Vec<_>>(), [Load { requests: 3, connections: 5 }]);
+        assert_eq!(second.others().collect::<Vec<_>>(), [Load::default()]);
+        second.map.set(layout::header::SLOTS, u64::MAX);
+        assert_eq!(first.others().count(), 1);
+        map.reader(2).unwrap().vacate();
+        assert_eq!(first.others().count(), 0);
     }
 
     #[test]

@@ -11,6 +11,10 @@ pub enum WorkerClass {
     Sync,
     /// `threads` requests at a time; connections are kept.
     Gthread,
+    /// A greenlet of gevent for each request.
+    Gevent,
+    /// A green thread of eventlet for each request.
+    Eventlet,
     /// An event loop; a task for each request of an ASGI app.
     Asgi,
     /// Tornado's own HTTP server on an `IOLoop`.
@@ -19,42 +23,60 @@ pub enum WorkerClass {
     ThirdParty,
 }
 
-/// The name of a worker type as Gunicorn writes it: alias, class.
-const GUNICORN: &[(&str, &str)] = &[
-    ("sync", "gunicorn.workers.sync.SyncWorker"),
-    ("gthread", "gunicorn.workers.gthread.ThreadWorker"),
-    ("gevent", "gunicorn.workers.ggevent.GeventWorker"),
-    ("gevent_wsgi", "gunicorn.workers.ggevent.GeventPyWSGIWorker"),
-    ("gevent_pywsgi", "gunicorn.workers.ggevent.GeventPyWSGIWorker"),
-    ("eventlet", "gunicorn.workers.geventlet.EventletWorker"),
-    ("tornado", "gunicorn.workers.gtornado.TornadoWorker"),
-    ("asgi", "gunicorn.workers.gasgi.ASGIWorker"),
+/// Gunicorn's types, all of which this version has: alias, class, type.
+const GUNICORN: &[(&str, &str, WorkerClass)] = &[
+    ("sync", "gunicorn.workers.sync.SyncWorker", WorkerClass::Sync),
+    ("gthread", "gunicorn.workers.gthread.ThreadWorker", WorkerClass::Gthread),
+    ("gevent", "gunicorn.workers.ggevent.GeventWorker", WorkerClass::Gevent),
+    ("gevent_wsgi", "gunicorn.workers.ggevent.GeventPyWSGIWorker", WorkerClass::Gevent),
+    ("gevent_pywsgi", "gunicorn.workers.ggevent.GeventPyWSGIWorker", WorkerClass::Gevent),
+    ("eventlet", "gunicorn.workers.geventlet.EventletWorker", WorkerClass::Eventlet),
+    ("asgi", "gunicorn.workers.gasgi.ASGIWorker", WorkerClass::Asgi),
+    ("tornado", "gunicorn.workers.gtornado.TornadoWorker", WorkerClass::Tornado),
 ];
 
 impl WorkerClass {
-    /// Every type of our own, by its alias.
-    const AVAILABLE: &[(&str, Self)] =
-        &[("sync", Self::Sync), ("gthread", Self::Gthread), ("asgi", Self::Asgi), ("tornado", Self::Tornado)];
-
     /// The type that `-k` names: an alias, a dotted class, `module:Class`, `egg:DIST#NAME`, or an entry point's name. What
     /// is none of Gunicorn's own is a class of somebody else; whether there is such a class, only Python can tell.
     pub(crate) fn named(text: &str) -> Option<Self> {
         let alias = alias_of(text);
-        let own = Self::AVAILABLE.iter().find(|(name, _)| *name == alias).map(|(_, class)| *class);
-        own.or_else(|| (!is_gunicorns(alias) && could_be_a_class(text)).then_some(Self::ThirdParty))
+        let own = GUNICORN.iter().find(|(name, ..)| *name == alias).map(|(.., class)| *class);
+        own.or_else(|| could_be_a_class(text).then_some(Self::ThirdParty))
     }
 
-    /// Why `text` is refused and what there is instead.
-    pub(crate) fn refusal(text: &str) -> String {
-        let available: Vec<&str> = Self::AVAILABLE.iter().map(|(name, _)| *name).collect();
-        let available = available.join(", ");
-        if is_gunicorns(alias_of(text)) {
-            format!(
-                "of Gunicorn's worker types this version has {available}; for many requests at a time use -k gthread \
-                 --threads N"
-            )
-        } else {
-            format!("name one of {available}, or a class as package.module.Class")
+    /// What to name instead of something that can be no worker type.
+    pub(crate) fn refusal() -> String {
+        let proper = GUNICORN.iter().filter(|(name, _, class)| *name == class.as_str());
+        let available: Vec<&str> = proper.map(|(name, ..)| *name).collect();
+        format!("name one of {}, or a class as package.module.Class", available.join(", "))
+    }
+
+    /// Settings that have no effect on this type, because the engine would act on them, and it has no part in it.
+    pub(crate) fn without(self) -> &'static [&'static str] {
+        match self {
+            Self::Tornado => &[
+                "worker_connections",
+                "request_timeout",
+                "stall_timeout",
+                "min_body_rate",
+                "body_buffer",
+                "body_budget",
+                "forwarded_allow_ips",
+                "access_log_format",
+                "pre_request",
+                "post_request",
+            ],
+            // What Gunicorn has too, the class may read.
+            Self::ThirdParty => &[
+                "head_timeout",
+                "request_timeout",
+                "stall_timeout",
+                "min_body_rate",
+                "limit_request_body",
+                "body_buffer",
+                "body_budget",
+            ],
+            _ => &[],
         }
     }
 
@@ -63,15 +85,13 @@ impl WorkerClass {
         match self {
             Self::Sync => "sync",
             Self::Gthread => "gthread",
+            Self::Gevent => "gevent",
+            Self::Eventlet => "eventlet",
             Self::Asgi => "asgi",
             Self::Tornado => "tornado",
             Self::ThirdParty => "third-party",
         }
     }
-}
-
-fn is_gunicorns(alias: &str) -> bool {
-    GUNICORN.iter().any(|(name, _)| *name == alias)
 }
 
 /// Whether there is any sense in looking for it.
@@ -90,14 +110,14 @@ fn alias_of(text: &str) -> &str {
         class == name
             || class.rsplit_once('.').is_some_and(|(module, class)| name == format!("{module}:{class}"))
     };
-    GUNICORN.iter().find(|(_, class)| same_class(class)).map_or(name, |(alias, _)| alias)
+    GUNICORN.iter().find(|(_, class, _)| same_class(class)).map_or(name, |(alias, ..)| alias)
 }
 
 impl TryFrom<String> for WorkerClass {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Self::named(&text).ok_or_else(|| Self::refusal(&text))
+        Self::named(&text).ok_or_else(Self::refusal)
     }
 }
 
@@ -132,6 +152,23 @@ mod tests {
     }
 
     #[test]
+    fn every_spelling_of_the_green_types_is_theirs() {
+        for text in [
+            "gevent",
+            "gevent_wsgi",
+            "gevent_pywsgi",
+            "egg:gunicorn#gevent",
+            "gunicorn.workers.ggevent.GeventWorker",
+            "gunicorn.workers.ggevent:GeventPyWSGIWorker",
+        ] {
+            assert_eq!(WorkerClass::named(text), Some(WorkerClass::Gevent), "{text}");
+        }
+        for text in ["eventlet", "egg:gunicorn#eventlet", "gunicorn.workers.geventlet.EventletWorker"] {
+            assert_eq!(WorkerClass::named(text), Some(WorkerClass::Eventlet), "{text}");
+        }
+    }
+
+    #[test]
     fn every_spelling_of_asgi_is_asgi() {
         for text in ["asgi", "egg:gunicorn#asgi", "gunicorn.workers.gasgi.ASGIWorker"] {
             assert_eq!(WorkerClass::named(text), Some(WorkerClass::Asgi), "{text}");
@@ -161,18 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn other_types_are_refused_by_name() {
-        for text in ["gevent", "gunicorn.workers.ggevent.GeventWorker", "eventlet"] {
-            assert_eq!(WorkerClass::named(text), None, "{text}");
-            assert!(WorkerClass::refusal(text).starts_with("of Gunicorn's worker types"), "{text}");
-        }
-    }
-
-    #[test]
     fn what_cannot_be_a_class_is_refused() {
         for text in ["", "two words", ".Class", "egg:", "egg:#name"] {
             assert_eq!(WorkerClass::named(text), None, "{text}");
-            assert!(WorkerClass::refusal(text).contains("package.module.Class"), "{text}");
         }
+        assert_eq!(
+            WorkerClass::refusal(),
+            "name one of sync, gthread, gevent, eventlet, asgi, tornado, or a class as package.module.Class"
+        );
     }
 }

@@ -21,7 +21,16 @@ pub(crate) fn check(merged: &Layer) -> Result<Vec<String>, SettingsError> {
             Status::Unsupported(instead) => return Err(refusal(merged, setting.name, instead.to_owned())),
         }
     }
-    worker_type(merged)?;
+    let class = worker_type(merged)?;
+    for name in class.without() {
+        let (Some(setting), Some(entry)) = (find(name), merged.entries.get(name)) else { continue };
+        if differs(setting.default, &entry.value, &entry.source) {
+            notices.push(format!(
+                "{name} ({}) has no effect on {class} workers: the HTTP engine, which would keep it, has no part in them",
+                entry.source
+            ));
+        }
+    }
     if let Some(level) = merged.text("loglevel").filter(|level| LogLevel::named(level).is_none()) {
         let source = merged.source("loglevel").unwrap_or(&Source::Default);
         notices.push(format!(
@@ -37,12 +46,9 @@ fn differs(default: DefaultValue, value: &Value, source: &Source) -> bool {
     *source != Source::Default && !value.is_null() && *value != value::plain(default)
 }
 
-fn worker_type(merged: &Layer) -> Result<(), SettingsError> {
+fn worker_type(merged: &Layer) -> Result<WorkerClass, SettingsError> {
     let class = merged.text("worker_class").unwrap_or_default();
-    if WorkerClass::named(class).is_none() {
-        return Err(refusal(merged, "worker_class", WorkerClass::refusal(class)));
-    }
-    Ok(())
+    WorkerClass::named(class).ok_or_else(|| refusal(merged, "worker_class", WorkerClass::refusal()))
 }
 
 fn refusal(merged: &Layer, name: &'static str, instead: String) -> SettingsError {

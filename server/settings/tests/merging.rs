@@ -349,11 +349,41 @@ fn a_class_of_somebody_else_keeps_its_name() {
 }
 
 #[test]
+fn what_only_the_engine_keeps_is_told_of_types_without_it() {
+    let args = ["app", "--request-timeout", "5", "--head-timeout", "5", "-k"];
+    let notices = |class| from_args(&[&args[..], &[class]].concat()).notices().join("\n");
+    assert_eq!(notices("gthread"), "");
+    assert!(
+        notices("tornado")
+            .contains("request_timeout (command line --request-timeout) has no effect on tornado")
+    );
+    assert!(!notices("tornado").contains("head_timeout"));
+    assert!(
+        notices("pkg.mod.Class")
+            .contains("head_timeout (command line --head-timeout) has no effect on third-party")
+    );
+    let given = Given {
+        args: &["app", "-k", "tornado"],
+        file: Some(json!({})),
+        python: &["pre_request"],
+        ..Given::default()
+    };
+    assert!(given.merge().unwrap().notices()[0].starts_with("pre_request ("));
+}
+
+#[test]
 fn what_is_not_supported_is_refused_with_an_alternative() {
     for (args, file, says) in [
-        (&["app", "-k", "gevent"][..], json!({}), "worker_class = 'gevent' (command line --worker-class)"),
-        (&["app", "-k", "gevent"], json!({}), "this version has sync, gthread"),
-        (&["app", "-k", "two words"], json!({}), "package.module.Class"),
+        (
+            &["app", "-k", "two words"][..],
+            json!({}),
+            "worker_class = 'two words' (command line --worker-class)",
+        ),
+        (
+            &["app", "-k", "two words"],
+            json!({}),
+            "name one of sync, gthread, gevent, eventlet, asgi, tornado, or",
+        ),
         (&["app", "--daemon"], json!({}), "foreground"),
         (&["app", "--paste", "x.ini"], json!({}), "paste.deploy.loadapp"),
         (&["app", "--protocol", "uwsgi"], json!({}), "proxy_pass"),

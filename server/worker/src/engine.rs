@@ -6,7 +6,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use pyo3::types::{PyDict, PyList};
 use crate::asgi::service::{Asgi, Attachment};
 use crate::clock::{Nanos, monotonic, synchronise};
 use crate::error::EngineError;
+use crate::green::Request;
 use crate::listener::{Listener, ServerAddress};
 use crate::memory::keep_free_memory;
 use crate::options::{Asgi as AsgiOptions, Options};
@@ -28,7 +29,7 @@ use crate::reactor::table::Token;
 use crate::reactor::wake::Wake;
 use crate::reactor::{EVENTS, Notice, Reactor, Ready};
 use crate::slot::{self, SharedSlot, Slot};
-use crate::wsgi::service::{Orders, Service};
+use crate::wsgi::service::{Orders, Service, Shared};
 use crate::{gthread, sync};
 
 /// What is not Python's: reachable from signal handlers, from other threads and from the after-fork hook.
@@ -242,8 +243,8 @@ struct Progress {
 /// starts the access log's thread.
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct Engine {
-    core: Arc<Core>,
-    service: Arc<Service>,
+    pub(crate) core: Arc<Core>,
+    pub(crate) service: Arc<Service>,
     /// In a foreign loop, for an ASGI app.
     asgi: OnceLock<Arc<Asgi>>,
     asgi_options: AsgiOptions,
@@ -257,6 +258,14 @@ pub(crate) struct Engine {
     progress: Mutex<Progress>,
     /// Threads that call the app; 1: the engine's own.
     threads: usize,
+    /// For a request that comes back in a child that the app has forked, where requests are greenlets.
+    back_in_child: Option<Py<PyAny>>,
+    /// What [`Engine::open`] has replaced.
+    wakeup_fd: Mutex<Option<RawFd>>,
+    /// When a guest lets its host go on; 0: no request of this turn has begun.
+    pub(crate) slice_until: AtomicU64,
+    /// Between `poll` and `settle`.
+    pub(crate) in_turn: AtomicBool,
 }
 
 impl Engine {
@@ -264,7 +273,7 @@ impl Engine {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn epoll(&self) -> Result<Arc<Epoll>, EngineError> {
+    pub(crate) fn epoll(&self) -> Result<Arc<Epoll>, EngineError> {
         self.core
             .with(|reactor| reactor.epoll())
             .ok_or(EngineError::Closed("run() has ended, or this process was forked by the app"))
@@ -288,14 +297,7 @@ impl Engine {
         };
         // Python's handlers run here, if a signal has come; one may raise, to end the worker at once.
         py.check_signals()?;
-        let now = monotonic();
-        self.keep_alive(py, now);
-        let dispatched = catch_unwind(AssertUnwindSafe(|| {
-            self.core.with(|reactor| reactor.dispatch(&events[..found], now))
-        }));
-        if dispatched.is_err() {
-            self.tell_panic(py);
-        }
+        self.dispatch(py, &events[..found]);
         sync::serve(py, &self.core, &self.service)?;
         if self.core.is_disabled() {
             return Ok(true);
@@ -303,6 +305,17 @@ impl Engine {
         self.core.with(|reactor| reactor.publish_load());
         self.tell_notices(py);
         Ok(self.is_done(0))
+    }
+
+    /// The heartbeat, and what a wait has brought.
+    pub(crate) fn dispatch(&self, py: Python<'_>, events: &[EpollEvent]) {
+        let now = monotonic();
+        self.keep_alive(py, now);
+        let dispatched =
+            catch_unwind(AssertUnwindSafe(|| self.core.with(|reactor| reactor.dispatch(events, now))));
+        if dispatched.is_err() {
+            self.tell_panic(py);
+        }
     }
 
     /// One turn in which the app is called by other threads; true when the worker is to end.
@@ -357,7 +370,7 @@ impl Engine {
         let at_most = self.next_duty();
         self.core.with(|reactor| {
             reactor.publish_load();
-            reactor.call_at(at_most);
+            reactor.set_alarm(monotonic(), at_most);
         });
         if done {
             asgi.finish(py)?;
@@ -370,7 +383,7 @@ impl Engine {
     }
 
     /// When Python is due at the latest.
-    fn next_duty(&self) -> Nanos {
+    pub(crate) fn next_duty(&self) -> Nanos {
         let progress = self.progress();
         progress.deadline.map_or(progress.next_beat, |deadline| deadline.min(progress.next_beat))
     }
@@ -400,7 +413,7 @@ impl Engine {
     }
 
     /// Begins a stop that was asked for; true when nothing is left to do. `calls`: those that run without a connection, too.
-    fn is_done(&self, calls: usize) -> bool {
+    pub(crate) fn is_done(&self, calls: usize) -> bool {
         if self.core.is_quitting() {
             return true;
         }
@@ -426,7 +439,7 @@ impl Engine {
         progress.done
     }
 
-    fn tell_notices(&self, py: Python<'_>) {
+    pub(crate) fn tell_notices(&self, py: Python<'_>) {
         for notice in self.core.with(Reactor::take_notices).unwrap_or_default() {
             match notice {
                 Notice::Refused { peer, reject } => self.service.tell_refused(py, peer, &reject),
@@ -443,8 +456,12 @@ impl Engine {
         }
     }
 
+    pub(crate) fn back_in_child(&self, py: Python<'_>) -> PyResult<()> {
+        self.back_in_child.as_ref().map_or(Ok(()), |call| call.call0(py).map(|_| ()))
+    }
+
     /// Lets go of everything.
-    fn close(&self, py: Python<'_>) {
+    fn let_go(&self, py: Python<'_>) {
         if let Some(mut reactor) = self.core.lock().take() {
             reactor.close_all();
         }
@@ -489,13 +506,14 @@ impl Engine {
         });
         register(&core);
         let (beat, graceful_timeout) = (options.beat, options.graceful_timeout);
+        let back_in_child = options.green.as_ref().map(|green| green.back_in_child.clone_ref(py));
+        let epoll = core.with(|reactor| Arc::downgrade(&reactor.epoll())).unwrap_or_default();
         let threads = options.limits.threads;
         let asgi_options = options.asgi.clone();
         Ok(Self {
             service: {
-                let orders = core.orders.clone();
-                let slot = Arc::clone(&core.slot);
-                Arc::new(Service::new(py, slot, orders, &addresses, options, app, error_log)?)
+                let shared = Shared { slot: Arc::clone(&core.slot), orders: core.orders.clone(), epoll };
+                Arc::new(Service::new(py, shared, &addresses, options, app, error_log)?)
             },
             asgi: OnceLock::new(),
             asgi_options,
@@ -507,6 +525,10 @@ impl Engine {
             graceful_timeout,
             progress: Mutex::new(Progress { next_beat: 0, deadline: None, done: false }),
             threads,
+            back_in_child,
+            wakeup_fd: Mutex::new(None),
+            slice_until: AtomicU64::new(0),
+            in_turn: AtomicBool::new(false),
         })
     }
 
@@ -534,8 +556,46 @@ impl Engine {
         if let Some(before) = before {
             let _ = set_wakeup_fd(py, before);
         }
-        self.close(py);
+        self.let_go(py);
         outcome
+    }
+
+    /// Begins to serve as a guest of another loop; for what `run` would do, that loop calls `poll` and `settle`. In the
+    /// main thread, as `run`.
+    fn open(&self, py: Python<'_>) {
+        let before = set_wakeup_fd(py, self.core.wake.writing_end()).ok();
+        *self.wakeup_fd.lock().unwrap_or_else(PoisonError::into_inner) = before;
+    }
+
+    /// One turn that does not wait: how many requests there are to `take`. Call it when `fileno` is readable.
+    fn poll(&self, py: Python<'_>) -> PyResult<usize> {
+        self.poll_once(py)
+    }
+
+    /// The request that has waited longest.
+    fn take(slf: &Bound<'_, Self>) -> Option<Request> {
+        Self::take_request(slf)
+    }
+
+    /// Ends a turn; true when the worker is to end.
+    fn settle(&self, py: Python<'_>) -> bool {
+        self.settle_turn(py)
+    }
+
+    /// Lets go of everything, as `run` does in the end. Requests that still run come to nothing.
+    fn close(&self, py: Python<'_>) {
+        // The calls of an ASGI app are cancelled after this, in good order.
+        if self.asgi.get().is_none() {
+            self.core.orders.quit.store(true, Ordering::Relaxed);
+        }
+        if self.core.is_disabled() {
+            return;
+        }
+        let before = self.wakeup_fd.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(before) = before {
+            let _ = set_wakeup_fd(py, before);
+        }
+        self.let_go(py);
     }
 
     /// Graceful: takes no more connections (all that wait, if the whole server stops), finishes what has begun, then
@@ -596,18 +656,11 @@ impl Engine {
     ) -> PyResult<()> {
         let py = slf.py();
         let this = slf.get();
-        this.core.with(Reactor::use_alarm).transpose()?;
         let turn = slf.getattr("turn")?;
         let attachment = Attachment { event_loop, turn, state, finished };
         let (core, service) = (Arc::clone(&this.core), Arc::clone(&this.service));
         let asgi = Asgi::new(py, core, service, &this.addresses, &this.asgi_options, attachment)?;
         this.asgi.set(Arc::new(asgi)).map_err(|_| EngineError::Closed("it has a loop already").into())
-    }
-
-    /// Ends what a foreign loop has served: closes the connections, writes the log.
-    #[pyo3(name = "close")]
-    fn close_in_loop(&self, py: Python<'_>) {
-        self.close(py);
     }
 
     /// For `signal.set_wakeup_fd`, where the loop has no such descriptor of its own.

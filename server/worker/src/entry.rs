@@ -60,7 +60,7 @@ impl Entry {
             span_id: if trace.trace_id == 0 { 0 } else { ledger.spans.next() },
             parent_id: trace.parent_id,
         };
-        let ticket = slot.begin_request(&start, in_flight);
+        let ticket = slot.begin_unqueued_request(&start, in_flight);
         let running = Mutex::new(Some(Running { ticket, begun }));
         Self { slot: Arc::clone(slot), ledger: Arc::clone(ledger), running }
     }

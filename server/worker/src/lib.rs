@@ -22,12 +22,14 @@ mod engine;
 mod entry;
 mod error;
 mod fork;
+mod green;
 mod gthread;
 mod listener;
 mod memory;
 mod options;
 mod reactor;
 mod slot;
+mod stack_chunks;
 mod sync;
 mod trace;
 mod trust;
@@ -52,6 +54,12 @@ fn set_parent_death_signal(signal: i32) -> PyResult<()> {
         .map_err(error::EngineError::system("prctl(PR_SET_PDEATHSIG)"))?)
 }
 
+/// Makes greenlets cheaper, from now on.
+#[pyfunction]
+fn keep_stack_chunks(py: Python<'_>) {
+    stack_chunks::keep(py);
+}
+
 #[pymodule]
 mod _engine {
     use podicorn_scoreboard::State;
@@ -63,6 +71,8 @@ mod _engine {
     use super::entry::Entry;
     #[pymodule_export]
     use super::error::SlotLost;
+    #[pymodule_export]
+    use super::green::Request;
     #[pymodule_export]
     use super::slot::Slot;
     #[pymodule_export]
@@ -76,7 +86,7 @@ mod _engine {
     #[pymodule_export]
     use super::wsgi::response::Response;
     #[pymodule_export]
-    use super::{fork_worker, set_parent_death_signal};
+    use super::{fork_worker, keep_stack_chunks, set_parent_death_signal};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -44,6 +44,8 @@ pub(crate) struct Limits {
     pub(crate) threads: usize,
     /// Requests that can be with the app at a time.
     pub(crate) at_a_time: usize,
+    /// The epoll is watched by a loop of others, not waited on.
+    pub(crate) guest: bool,
     /// Between Pings to a WebSocket; `None`: there are none.
     pub(crate) ping_interval: Option<Nanos>,
     /// For the answer to one; `None`: it may take for ever.
@@ -82,6 +84,14 @@ pub(crate) struct Asgi {
     pub(crate) deflate: Option<DeflatePolicy>,
 }
 
+/// What a worker type whose requests are greenlets does in its own way.
+pub(crate) struct Green {
+    /// `wait(fd, writing, seconds) -> bool`: lets other greenlets run until the descriptor is ready.
+    pub(crate) wait: Py<PyAny>,
+    /// `back_in_child()`: a request that was running when the app forked has come back in the child.
+    pub(crate) back_in_child: Py<PyAny>,
+}
+
 /// Everything.
 pub(crate) struct Options {
     pub(crate) limits: Limits,
@@ -92,12 +102,16 @@ pub(crate) struct Options {
     pub(crate) beat: Nanos,
     /// `None`: for ever.
     pub(crate) max_requests: Option<u64>,
-    /// What `wsgi.multithread` says: of gthread, whatever the number of threads, as in Gunicorn.
+    /// What `wsgi.multithread` says: true for all types that keep connections, as in Gunicorn.
     pub(crate) multithread: bool,
     pub(crate) multiprocess: bool,
     pub(crate) sendfile: bool,
     pub(crate) access_log: Option<(Target, LogStyle)>,
     pub(crate) hooks: Hooks,
+    /// `None`: requests run on threads, or in an event loop.
+    pub(crate) green: Option<Green>,
+    /// `client_socket(fd, residue)`: makes what an app finds in `gunicorn.socket`.
+    pub(crate) client_socket: Py<PyAny>,
     pub(crate) asgi: Asgi,
 }
 
@@ -176,6 +190,9 @@ impl Options {
         let worker_type = reader.text("worker_type")?;
         let gthread = worker_type.as_deref() == Some("gthread");
         let asgi = worker_type.as_deref() == Some("asgi");
+        let green = green(&reader, worker_type.as_deref())?;
+        // The app is called in a loop that is not the engine's.
+        let guest = asgi || green.is_some();
         let connections = reader.size("worker_connections", 1000)?.max(1);
         let threads = if gthread { reader.size("threads", 1)?.max(1) } else { 1 };
         let limits = Limits {
@@ -185,10 +202,11 @@ impl Options {
             min_rate: reader.count("min_body_rate", 240)?,
             body_buffer: reader.size("body_buffer", 1 << 20)?,
             body_budget: reader.size("body_budget", 32 << 20)?,
-            keep_alive: if gthread || asgi { reader.limit("keepalive", 2.0)? } else { None },
+            keep_alive: if gthread || guest { reader.limit("keepalive", 2.0)? } else { None },
             request_timeout: reader.limit("request_timeout", 0.0)?,
             threads,
-            at_a_time: if asgi { connections } else { threads },
+            at_a_time: if guest { connections } else { threads },
+            guest,
             ping_interval: reader.limit("ws_ping_interval", 20.0)?,
             ping_timeout: reader.limit("ws_ping_timeout", 20.0)?,
         };
@@ -203,7 +221,7 @@ impl Options {
             graceful_timeout: reader.seconds("graceful_timeout", 30.0)?,
             beat: if timeout == 0 { SECOND } else { SECOND.min(timeout / 4) },
             max_requests: max_requests(&reader)?,
-            multithread: gthread,
+            multithread: gthread || green.is_some(),
             multiprocess: reader.get("workers")?.is_some_and(|workers| !workers.eq(1).unwrap_or(false)),
             sendfile: reader.get("sendfile")?.is_none_or(|value| value.is_truthy().unwrap_or(true)),
             access_log: access_log(&reader)?,
@@ -211,6 +229,11 @@ impl Options {
                 worker: reader.hook("worker")?,
                 pre_request: reader.hook("pre_request")?,
                 post_request: reader.hook("post_request")?,
+            },
+            green,
+            client_socket: match reader.hook("client_socket")? {
+                Some(factory) => factory,
+                None => options.py().import("podicorn.client_socket")?.getattr("ClientSocket")?.unbind(),
             },
             asgi: Asgi {
                 root_path: reader.text("root_path")?.unwrap_or_default(),
@@ -228,6 +251,17 @@ impl Options {
             },
         })
     }
+}
+
+fn green(reader: &Reader<'_, '_>, worker_type: Option<&str>) -> PyResult<Option<Green>> {
+    if !matches!(worker_type, Some("gevent" | "eventlet")) {
+        return Ok(None);
+    }
+    let needed = |name| {
+        let reason = "this worker type needs it".to_owned();
+        reader.hook(name)?.ok_or_else(|| PyErr::from(EngineError::Setting { name, reason }))
+    };
+    Ok(Some(Green { wait: needed("wait")?, back_in_child: needed("back_in_child")? }))
 }
 
 fn parser_config(reader: &Reader<'_, '_>) -> PyResult<ParserConfig> {

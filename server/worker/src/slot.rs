@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use podicorn_scoreboard::{Map, RequestStart, SlotWriter, State, Ticket};
+use podicorn_scoreboard::{Load, Map, RequestStart, SlotWriter, State, Ticket};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -85,16 +85,6 @@ impl SharedSlot {
         self.with(false, |writer| writer.is_alone())
     }
 
-    /// Looks up who else serves.
-    pub(crate) fn find_peers(&self) {
-        self.with((), SlotWriter::find_peers);
-    }
-
-    /// The fewest connections of those.
-    pub(crate) fn least_connections(&self) -> Option<u32> {
-        self.with(None, |writer| writer.least_connections())
-    }
-
     /// The worker has served its `max_requests`.
     pub(crate) fn ask_for_replacement(&self) {
         self.with((), SlotWriter::set_recycle);
@@ -127,6 +117,14 @@ impl SharedSlot {
         })
     }
 
+    /// As [`Self::begin_request`], where it is not known how long the request has waited.
+    pub(crate) fn begin_unqueued_request(&self, start: &RequestStart<'_>, in_flight: u32) -> Option<Ticket> {
+        self.with(None, |writer| {
+            writer.set_in_flight(in_flight);
+            Some(writer.begin_unqueued_request(start))
+        })
+    }
+
     /// A request has ended; `status` 0 where no response was sent. Its response is counted apart. `busy_nanos`: how long it held a Python thread.
     pub(crate) fn end_request(&self, ticket: Option<Ticket>, status: u16, busy_nanos: u64, in_flight: u32) {
         self.with((), |writer| {
@@ -155,6 +153,11 @@ impl SharedSlot {
     /// To be watched for nudges of other workers.
     pub(crate) fn nudged(&self) -> BorrowedFd<'_> {
         self.nudge.as_fd()
+    }
+
+    /// What the other workers that serve have to do; the least of it, by `weigh`.
+    pub(crate) fn least_of_others(&self, weigh: impl Fn(Load) -> u64) -> Option<u64> {
+        self.with(None, |writer| writer.others().map(weigh).min())
     }
 
     /// A response, the app's or one that the engine gave in its place.

@@ -13,7 +13,7 @@ use crate::wsgi::service::Service;
 
 /// How long requests are answered before the reactor has a look at what has come meanwhile: with slow requests after each of
 /// them, so that new connections and deadlines do not wait for the whole queue.
-const SLICE: Nanos = MILLISECOND;
+pub(crate) const SLICE: Nanos = MILLISECOND;
 
 /// Answers requests that are complete, for a while. An error is one that ends the worker.
 pub(crate) fn serve(py: Python<'_>, core: &Core, service: &Service) -> PyResult<()> {

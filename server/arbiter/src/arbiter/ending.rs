@@ -39,9 +39,10 @@ impl Arbiter {
 
     /// `graceful_timeout` counts from the signal, `drain_delay` included.
     pub(super) fn stop_workers(&mut self, graceful: bool, began: Instant) {
+        // First, so that it is true once it is told.
+        self.map.set_draining(true);
         tracing::info!("Shutting down: Master");
         self.ending = Ending::Stopping;
-        self.map.set_draining(true);
         let configured = limits(&self.settings);
         let rest = configured.graceful_timeout.saturating_sub(began.elapsed());
         self.tell_pool(Event::Limits(Limits { graceful_timeout: rest, ..configured }));

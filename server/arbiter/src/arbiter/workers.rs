@@ -200,6 +200,9 @@ impl Arbiter {
     fn free(&mut self, slot: u32) {
         self.observe(slot);
         self.ledger.forget(slot);
+        if let Ok(reader) = self.map.reader(slot) {
+            reader.vacate();
+        }
         self.attendants.remove(&slot);
         self.map.set_workers(self.attendants.len());
         self.stack_waiters.remove(&slot);

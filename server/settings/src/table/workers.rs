@@ -18,18 +18,25 @@ pub(super) const SETTINGS: &[Setting] = &[
             "From 1 to 512. TTIN, TTOU and the admin API change the number at run time; it survives a reload. With \
              `WEB_CONCURRENCY` in the environment that is the default. Gunicorn takes a number only.",
         ),
-    setting("worker_class", Kind::Class, "Type of worker: sync, gthread, asgi, tornado, or a class made for Gunicorn.")
+    setting(
+        "worker_class",
+        Kind::Class,
+        "Type of worker: sync, gthread, gevent, eventlet, asgi, tornado, or a class made for Gunicorn.",
+    )
         .flags(&["-k", "--worker-class"])
         .metavar("TYPE")
         .default(DefaultValue::Text("sync"))
         .example("sync")
         .details(
             "**sync** answers one request at a time and closes the connection after it. **gthread** answers `threads` requests \
-             at a time and keeps connections open. **asgi** serves an ASGI app in an event loop. **tornado** serves a `tornado.web.Application`, or a WSGI app, by Tornado's own \
-             server (`pip install podicorn[tornado]`). Gunicorn's other spellings are understood: \
-             `gunicorn.workers.sync.SyncWorker`, `egg:gunicorn#gthread`. Any other name is a class made for Gunicorn, such as \
-             `uvicorn.workers.UvicornWorker`, `egg:DIST#NAME` or an entry point of the group `gunicorn.workers`; a config file \
-             may give the class itself. Such classes need `pip install podicorn[gunicorn]`. \
+             at a time and keeps connections open. **gevent** and **eventlet** run each request as a greenlet, up to \
+             `worker_connections` of them, in an app whose blocking calls they have patched to let others run; they need \
+             `pip install podicorn[gevent]` or `podicorn[eventlet]`. **asgi** serves an ASGI app in an event loop. \
+             **tornado** serves a `tornado.web.Application`, or a WSGI app, by Tornado's own server \
+             (`pip install podicorn[tornado]`). Gunicorn's other spellings are understood: \
+             `gunicorn.workers.sync.SyncWorker`, `egg:gunicorn#gthread`, `gevent_wsgi`, `gevent_pywsgi`. Any other name is a \
+             class made for Gunicorn, such as `uvicorn.workers.UvicornWorker`, `egg:DIST#NAME` or an entry point of the group \
+             `gunicorn.workers`; a config file may give the class itself. Such classes need `pip install podicorn[gunicorn]`. \
              [workers.md](workers.md) says which type to choose and what each one has.",
         ),
     setting("threads", COUNT, "Threads that call the app in each gthread worker; more than 1 turns sync into gthread.")

@@ -152,7 +152,7 @@ impl Exchange {
                 body_bytes: self.response.body_bytes,
             };
             let told = hook_environ(py, peer, asked, raw)
-                .and_then(|environ| service.hooks().after(py, &self.view, &environ, &answer));
+                .and_then(|environ| service.hooks().after(py, &self.view, &environ, || answer.object(py)));
             if let Err(error) = told {
                 service.log_exception(py, "Exception in post_request hook", &error);
             }

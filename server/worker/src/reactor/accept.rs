@@ -9,11 +9,12 @@
 //! there when the worker has next answered a request, the others must be busy too, and it takes it: clients that keep
 //! their connections and always have a next request must not lock new ones out.
 //!
-//! In a foreign loop all workers are woken for each connection, because nobody waits in their epolls themselves. There the
-//! scoreboard decides: a worker that has more connections than another leaves the new one to it, for a moment.
-//!
 //! A worker that is alone takes no turns: its listeners stay where they are. With enough to do it, too, takes one connection
 //! for each request that it has answered: what waits in the kernel's queue can still go to a worker that is yet to come.
+//!
+//! Where the epoll is watched by another loop's epoll, the kernel wakes all workers for each arrival, and the one that
+//! runs first would get it. There a worker that has more to do than another steps back for a moment, so that the idlest
+//! gets it; if the connection is still there afterwards the idlest must be stuck, and it takes it.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use podicorn_http::response::write_error;
+use podicorn_scoreboard::Load;
 
 use super::conn::{Connection, Phase};
 use super::socket::Socket;
@@ -33,12 +35,6 @@ use crate::trust::TrustedPeers;
 /// How long to leave the listeners alone after the kernel had no descriptor or memory left.
 const PAUSE: Nanos = 100 * MILLISECOND;
 
-/// How long a worker in a foreign loop leaves connections to those that have fewer. They are awake too, unless their loop is
-/// blocked.
-const COURTESY: Nanos = 2 * MILLISECOND;
-/// Connections that such a worker takes in a turn.
-const BATCH: usize = 16;
-
 /// Whether connections are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -47,6 +43,15 @@ enum Mode {
     UntilEmpty,
     Closed,
 }
+
+/// How long to leave a connection to a worker that has less to do.
+const STEP_BACK: Nanos = 5 * MILLISECOND;
+/// Within this time after it has stepped back, a worker takes what is still there.
+const REMEMBER: Nanos = 4 * STEP_BACK;
+/// What a request weighs, in connections.
+const REQUEST: u64 = 4;
+/// A difference that is not worth stepping back: that of one connection with its request.
+const SLACK: u64 = REQUEST + 1;
 
 /// How often the log hears of such a shortage.
 const COMPLAIN_EVERY: Nanos = 10 * SECOND;
@@ -75,12 +80,12 @@ pub(crate) struct Acceptor {
     turn: usize,
     /// A connection was left to other workers.
     declined: bool,
-    /// Another loop waits for this reactor.
-    pub(super) in_foreign_loop: bool,
-    /// Since when connections have been left to other workers.
-    left_at: Option<Nanos>,
     /// A request was answered since a connection was last taken in spite of having enough to do.
     credit: bool,
+    /// All workers are woken at once.
+    crowd: bool,
+    /// When this worker has last left a connection to an idler one.
+    stepped_back_at: Option<Nanos>,
 }
 
 impl Acceptor {
@@ -90,6 +95,7 @@ impl Acceptor {
         listeners: Vec<Listener>,
         trusted: TrustedPeers,
         most: usize,
+        crowd: bool,
     ) -> Self {
         let listeners = listeners
             .into_iter()
@@ -105,9 +111,9 @@ impl Acceptor {
             complain_again_at: 0,
             turn: 0,
             declined: false,
-            in_foreign_loop: false,
-            left_at: None,
             credit: true,
+            crowd,
+            stepped_back_at: None,
         }
     }
 
@@ -116,9 +122,7 @@ impl Acceptor {
         match self.mode {
             Mode::UntilEmpty if connections < self.most => Some(self.paused_until.unwrap_or(0)),
             Mode::UntilEmpty | Mode::Closed => None,
-            // More than was taken in one turn.
-            Mode::Open if self.in_foreign_loop && self.candidate().is_some() => Some(0),
-            Mode::Open => self.paused_until.or(self.left_at.map(|left| left + COURTESY)),
+            Mode::Open => self.paused_until,
         }
     }
 
@@ -155,10 +159,8 @@ impl Acceptor {
         if watched.armed || watched.done {
             return;
         }
-        let mut flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE;
-        // What is left to others must not wake this worker again and again.
-        flags.set(EpollFlags::EPOLLET, self.in_foreign_loop);
-        let event = EpollEvent::new(flags, FIRST_LISTENER + number as u64);
+        let event =
+            EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLEXCLUSIVE, FIRST_LISTENER + number as u64);
         // Out of memory or watches: tried again with the next turn.
         watched.armed = self.epoll.add(&watched.listener, event).is_ok();
     }
@@ -214,7 +216,6 @@ impl Acceptor {
     fn found_empty(&mut self, number: usize) {
         self.listeners[number].arrivals = false;
         self.declined = false;
-        self.left_at = None;
         if self.mode == Mode::UntilEmpty {
             self.finished_with(number);
         }
@@ -248,7 +249,7 @@ impl Reactor {
         self.inline && self.slot.is_alone()
     }
 
-    /// Accepts at most one connection; in a foreign loop a batch.
+    /// Accepts at most one connection.
     pub(super) fn accept(&mut self, now: Nanos) {
         if self.acceptor.paused_until.is_some_and(|until| until <= now) {
             self.acceptor.paused_until = None;
@@ -257,19 +258,15 @@ impl Reactor {
         if self.acceptor.paused_until.is_some() {
             return;
         }
-        if self.acceptor.left_at.is_some_and(|left| left + COURTESY <= now) {
-            self.acceptor.note_nudge();
-        }
-        let mut batch = 0;
         while let Some(number) = self.acceptor.candidate() {
-            if self.acceptor.in_foreign_loop && (batch == BATCH || self.leaves_to_others(now)) {
-                return;
-            }
             let busy = self.is_busy() && self.acceptor.mode == Mode::Open;
             if busy && self.keeps_listening() && !self.acceptor.credit {
                 return;
             }
             if busy && !self.keeps_listening() && !self.take_in_spite_of_work(now) {
+                return;
+            }
+            if self.acceptor.crowd && self.steps_back(now) {
                 return;
             }
             // Who has to go is found before, and goes when there is somebody to make room for.
@@ -281,9 +278,7 @@ impl Reactor {
                     self.acceptor.turn = number + 1;
                     self.acceptor.declined &= busy;
                     self.acceptor.credit &= !busy;
-                    if self.acceptor.in_foreign_loop {
-                        batch += 1;
-                    } else if self.keeps_listening() {
+                    if self.keeps_listening() {
                         self.acceptor.listeners[number].arrivals = false;
                     } else {
                         self.acceptor.disarm(number);
@@ -295,10 +290,7 @@ impl Reactor {
                     let token = self.table.insert(Box::new(Connection::new(socket, peer, number, trusted)));
                     self.slot.accepted(self.table.len() as u32);
                     self.read(token, now);
-                    self.welcome_connections(now);
-                    if !self.acceptor.in_foreign_loop {
-                        return;
-                    }
+                    return self.welcome_connections(now);
                 }
                 Err(Errno::EAGAIN) => self.acceptor.found_empty(number),
                 // The client has given up: there may be others behind it.
@@ -322,25 +314,6 @@ impl Reactor {
         }
     }
 
-    /// A connection waits, in a foreign loop, and another worker has fewer.
-    fn leaves_to_others(&mut self, now: Nanos) -> bool {
-        let acceptor = &mut self.acceptor;
-        if acceptor.mode != Mode::Open || acceptor.left_at.is_some_and(|left| left + COURTESY <= now) {
-            acceptor.left_at = None;
-            return false;
-        }
-        let own = self.table.len();
-        let fair = |least: u32| least as usize + 1 + least as usize / 8;
-        if self.slot.least_connections().is_none_or(|least| own <= fair(least)) {
-            return false;
-        }
-        acceptor.left_at.get_or_insert(now);
-        for watched in &mut acceptor.listeners {
-            watched.arrivals = false;
-        }
-        true
-    }
-
     /// A connection waits while this worker has enough to do: the first time it is left to others.
     fn take_in_spite_of_work(&mut self, now: Nanos) -> bool {
         if self.acceptor.declined {
@@ -352,6 +325,29 @@ impl Reactor {
         self.acceptor.credit = false;
         self.welcome_connections(now);
         false
+    }
+
+    /// Whether to leave a connection to a worker that has less to do.
+    fn steps_back(&mut self, now: Nanos) -> bool {
+        if self.acceptor.mode != Mode::Open {
+            return false;
+        }
+        if let Some(before) = self.acceptor.stepped_back_at.take()
+            && now < before + REMEMBER
+        {
+            return false;
+        }
+        let weigh = |load: Load| u64::from(load.requests) * REQUEST + u64::from(load.connections);
+        let (requests, connections) = ((self.running + self.ready.len()) as u32, self.table.len() as u32);
+        let mine = weigh(Load { requests, connections });
+        // Most of the time this one has nothing to do, and there is nobody to ask.
+        if mine <= SLACK || self.slot.least_of_others(weigh).is_none_or(|least| mine <= least + SLACK) {
+            return false;
+        }
+        self.acceptor.stepped_back_at = Some(now);
+        self.acceptor.paused_until = Some(now + STEP_BACK);
+        self.welcome_connections(now);
+        true
     }
 
     /// The connection to give up for a new one: what ends anyway, then who is idle, then who has proved to be slow in taking
@@ -382,8 +378,5 @@ impl Reactor {
     /// See [`Acceptor::requeue`].
     pub(crate) fn requeue_listeners(&mut self) {
         self.acceptor.requeue();
-        if self.acceptor.in_foreign_loop {
-            self.slot.find_peers();
-        }
     }
 }

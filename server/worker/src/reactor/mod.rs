@@ -109,7 +109,7 @@ pub(crate) struct Reactor {
     /// Tokens of those WebSocket connections that have more to read than one turn allows, and a buffer for frames.
     unread: Vec<Token>,
     frames: Vec<u8>,
-    /// Set where another loop waits for this one.
+    /// Where the epoll is watched by a loop of others.
     alarm: Option<Alarm>,
     watchdog: Option<Watchdog>,
     notices: Vec<Notice>,
@@ -138,7 +138,9 @@ impl Reactor {
             .map(|timeout| Watchdog::start(timeout, Arc::clone(&slot), Arc::clone(&wake)))
             .transpose()?;
         let epoll = Arc::new(epoll);
-        let acceptor = Acceptor::new(Arc::clone(&epoll), listeners, trusted, limits.connections);
+        let alarm = limits.guest.then(|| Alarm::new(&epoll)).transpose()?;
+        let acceptor =
+            Acceptor::new(Arc::clone(&epoll), listeners, trusted, limits.connections, limits.guest);
         Ok(Self {
             epoll,
             wake,
@@ -162,7 +164,7 @@ impl Reactor {
             capacity: limits.at_a_time,
             running: 0,
             sleepers: 0,
-            inline: limits.at_a_time <= 1,
+            inline: limits.at_a_time <= 1 && !limits.guest,
             budget: Budget::new(limits.body_budget),
             stall: limits.stall_timeout,
             least: limits.least_per_stall(),
@@ -170,7 +172,7 @@ impl Reactor {
             happenings: Vec::new(),
             unread: Vec::new(),
             frames: Vec::new(),
-            alarm: None,
+            alarm,
             watchdog,
             notices: Vec::new(),
             date: DateCache::new(),
@@ -188,10 +190,22 @@ impl Reactor {
         if self.inline && !self.ready.is_empty() {
             return 0;
         }
-        let due = [Some(at_most), self.timers.next(), self.acceptor.due(self.table.len())];
-        let due = due.into_iter().flatten().min().unwrap_or(at_most);
+        let due = self.due(at_most);
         // Rounded up: waking a little too early would only mean to wait again.
         u16::try_from(due.saturating_sub(now).div_ceil(MILLISECOND)).unwrap_or(u16::MAX)
+    }
+
+    fn due(&self, at_most: Nanos) -> Nanos {
+        let due = [Some(at_most), self.timers.next(), self.acceptor.due(self.table.len())];
+        due.into_iter().flatten().min().unwrap_or(at_most)
+    }
+
+    /// Lets the epoll become ready when something is due, where others watch it; `at_most` as in [`Self::patience`].
+    pub(crate) fn set_alarm(&mut self, now: Nanos, at_most: Nanos) {
+        let due = if self.ready.is_empty() { self.due(at_most) } else { now };
+        if let Some(alarm) = &mut self.alarm {
+            alarm.set(due, now);
+        }
     }
 
     /// Works off what a wait has brought: clients first, then at most one new connection, then deadlines. True: the
@@ -207,8 +221,8 @@ impl Reactor {
                     woken = true;
                     self.wake.drain();
                 }
-                None if event.data() == ALARM => self.ring_off(),
                 None if event.data() == NUDGE => self.acceptor.note_nudge(),
+                None if event.data() == ALARM => {}
                 None => self.acceptor.note_arrival(event.data()),
             }
         }

@@ -51,7 +51,7 @@ fn as_bytes(piece: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyBytes>> {
 
 fn send_each(response: &Bound<'_, Response>, iterable: &Bound<'_, PyAny>) -> PyResult<()> {
     for piece in iterable.try_iter()? {
-        response.try_borrow_mut()?.write(&piece?)?;
+        Response::write(response, &piece?)?;
     }
     response.try_borrow_mut()?.finish()
 }

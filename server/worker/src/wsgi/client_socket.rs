@@ -4,8 +4,9 @@
 //! app's: the engine sends nothing more on it, and closes it when the request is over, as Gunicorn does.
 
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
+use nix::sys::epoll::Epoll;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -15,33 +16,62 @@ use pyo3::types::{PyBytes, PyString};
 use super::response::Response;
 use crate::descriptor::duplicate;
 
+/// What is the same for all sockets that are given away.
+pub(crate) struct Giving {
+    /// `factory(fd, residue) -> socket`.
+    pub(crate) factory: Py<PyAny>,
+    pub(crate) epoll: Weak<Epoll>,
+}
+
+/// How far the making of the real socket has come.
+enum Made {
+    No,
+    /// Python is making it; no lock is held meanwhile.
+    Begun,
+    Yes(Py<PyAny>),
+}
+
 /// Stands for a `socket.socket` until it is used, and hands everything on to it afterwards.
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct ClientSocket {
     response: Py<Response>,
-    made: Mutex<Option<Py<PyAny>>>,
+    made: Mutex<Made>,
 }
 
 impl ClientSocket {
     pub(crate) fn new(response: Py<Response>) -> Self {
-        Self { response, made: Mutex::new(None) }
+        Self { response, made: Mutex::new(Made::No) }
+    }
+
+    fn made(&self, py: Python<'_>) -> MutexGuard<'_, Made> {
+        self.made.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
     }
 
     fn socket<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let mut made = self.made.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        if let Some(socket) = &*made {
-            return Ok(socket.bind(py).clone());
+        {
+            let mut made = self.made(py);
+            match &*made {
+                Made::Yes(socket) => return Ok(socket.bind(py).clone()),
+                Made::Begun => return Err(PyRuntimeError::new_err("gunicorn.socket is just being made")),
+                Made::No => *made = Made::Begun,
+            }
         }
+        let socket = self.make(py);
+        *self.made(py) = socket.as_ref().map_or(Made::No, |socket| Made::Yes(socket.clone().unbind()));
+        socket
+    }
+
+    fn make<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let given = self.response.try_borrow_mut(py)?.give_away();
-        let (socket, residue) = given
+        let given = given
             .ok_or_else(|| PyRuntimeError::new_err("gunicorn.socket is used after the end of the request"))?;
-        let copy = duplicate(socket.as_fd().as_raw_fd())?;
-        let socket = py
-            .import(intern!(py, "podicorn.client_socket"))?
-            .getattr(intern!(py, "ClientSocket"))?
-            .call1((copy.into_raw_fd(), PyBytes::new(py, &residue)))?;
-        *made = Some(socket.clone().unbind());
-        Ok(socket)
+        // What comes from the client is no news to the reactor any more.
+        let giving = given.common.giving();
+        if let Some(epoll) = giving.epoll.upgrade() {
+            let _ = epoll.delete(&*given.socket);
+        }
+        let copy = duplicate(given.socket.as_fd().as_raw_fd())?;
+        giving.factory.bind(py).call1((copy.into_raw_fd(), PyBytes::new(py, &given.residue)))
     }
 }
 

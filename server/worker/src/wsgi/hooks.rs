@@ -50,16 +50,16 @@ impl RequestHooks {
         Ok(())
     }
 
-    /// `post_request(worker, req, environ, resp)`.
-    pub(crate) fn after(
+    /// `post_request(worker, req, environ, resp)`. `answer` makes the last one.
+    pub(crate) fn after<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         view: &RequestView,
-        environ: &Bound<'_, PyDict>,
-        answer: &Answer<'_>,
+        environ: &Bound<'py, PyDict>,
+        answer: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
     ) -> PyResult<()> {
         if let Some(hook) = &self.hooks.post_request {
-            hook.bind(py).call1((self.worker(py), view.object(py)?, environ, answer.object(py)?))?;
+            hook.bind(py).call1((self.worker(py), view.object(py)?, environ, answer()?))?;
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl<'a> Answer<'a> {
     }
 
     /// An object with the attributes of Gunicorn's `Response` that hooks read.
-    fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let attributes = PyDict::new(py);
         attributes.set_item("status", native(py, self.head.status_text()))?;
         attributes.set_item("status_code", self.head.status())?;

@@ -70,6 +70,19 @@ enum Rest {
     Over,
 }
 
+/// What one attempt to read brought.
+enum Step {
+    More,
+    /// The body has ended.
+    End,
+    /// The client has to send more first.
+    Wait {
+        socket: Arc<Socket>,
+        patience: Patience,
+        received: u64,
+    },
+}
+
 /// A binary stream; at its end it gives `b""`.
 #[pyclass(module = "podicorn._engine")]
 pub(crate) struct Input {
@@ -136,10 +149,10 @@ impl Input {
         taken
     }
 
-    /// Reads more from the socket; false at the end of the body.
-    fn fill(&mut self, py: Python<'_>) -> PyResult<bool> {
+    /// Reads more from the socket, without waiting.
+    fn step(&mut self) -> PyResult<Step> {
         let source = match &mut self.rest {
-            Rest::None => return Ok(false),
+            Rest::None => return Ok(Step::End),
             Rest::Failed(failure) => return Err(failure.to_error()),
             Rest::Over => {
                 return Err(PyValueError::new_err("wsgi.input is read after the end of the request"));
@@ -147,80 +160,123 @@ impl Input {
             Rest::Live(source) => source,
         };
         if source.decoder.is_done() {
-            return Ok(false);
+            return Ok(Step::End);
         }
         if self.at > 0 {
             self.pending.drain(..self.at);
             self.at = 0;
         }
-        match source.read(py, &mut self.pending)? {
-            Ok(more) => Ok(more),
-            Err(failure) => {
-                let error = failure.to_error();
-                self.rest = Rest::Failed(failure);
-                Err(error)
-            }
+        source.read(&mut self.pending).map_err(|failure| self.fail(failure))
+    }
+
+    fn fail(&mut self, failure: Failure) -> PyErr {
+        let error = failure.to_error();
+        self.rest = Rest::Failed(failure);
+        error
+    }
+
+    /// Takes in how a wait for the client ended.
+    fn has_waited(&mut self, patience: Patience, waited: Waited) -> PyResult<()> {
+        let Rest::Live(source) = &mut self.rest else { return Ok(()) };
+        source.patience = patience;
+        match waited {
+            Waited::Ready => Ok(()),
+            Waited::Enough => Err(self.fail(Failure::Stalled)),
         }
     }
 
-    /// Up to `size` bytes (`None`: all), ending after the first newline if `line`.
-    fn read_until<'py>(
+    /// Gives up to `size` bytes (`None`: all), ending after the first newline if `line`; `None`: more must be read first.
+    fn give<'py>(
         &mut self,
         py: Python<'py>,
         size: Option<usize>,
         line: bool,
-    ) -> PyResult<Bound<'py, PyBytes>> {
+        searched: &mut usize,
+    ) -> Option<Bound<'py, PyBytes>> {
         let most = size.unwrap_or(usize::MAX);
-        let mut searched = 0;
-        loop {
-            let available = self.available(py);
-            let window = &available[..available.len().min(most)];
-            if line && let Some(newline) = memchr::memchr(b'\n', &window[searched..]) {
-                return Ok(self.take(py, searched + newline + 1));
-            }
-            searched = window.len();
-            if searched == most || !self.fill(py)? {
-                return Ok(self.take(py, searched));
+        let available = self.available(py);
+        let window = &available[..available.len().min(most)];
+        // Somebody else may have read meanwhile.
+        let from = (*searched).min(window.len());
+        if line && let Some(newline) = memchr::memchr(b'\n', &window[from..]) {
+            return Some(self.take(py, from + newline + 1));
+        }
+        *searched = window.len();
+        (*searched == most).then(|| self.take(py, most))
+    }
+}
+
+/// Reads more from the socket; false at the end of the body. Nothing is borrowed while it waits for the client: other
+/// greenlets run.
+fn fill(input: &Bound<'_, Input>) -> PyResult<bool> {
+    loop {
+        // A statement of its own: the borrow ends with it.
+        let step = input.try_borrow_mut()?.step()?;
+        match step {
+            Step::More => return Ok(true),
+            Step::End => return Ok(false),
+            Step::Wait { socket, mut patience, received } => {
+                let waited = patience.wait(input.py(), &socket, Readiness::Readable, || received)?;
+                input.try_borrow_mut()?.has_waited(patience, waited)?;
             }
         }
     }
 }
 
+/// Up to `size` bytes (`None`: all), ending after the first newline if `line`.
+fn read_until<'py>(
+    input: &Bound<'py, Input>,
+    size: Option<usize>,
+    line: bool,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let py = input.py();
+    let mut searched = 0;
+    loop {
+        if let Some(bytes) = input.try_borrow_mut()?.give(py, size, line, &mut searched) {
+            return Ok(bytes);
+        }
+        if !fill(input)? {
+            let mut this = input.try_borrow_mut()?;
+            let length = searched.min(this.available(py).len());
+            return Ok(this.take(py, length));
+        }
+    }
+}
+
 impl Source {
-    /// Appends at least one byte to `out`, or says that the body is complete. The outer error is a signal handler's.
-    fn read(&mut self, py: Python<'_>, out: &mut Vec<u8>) -> PyResult<Result<bool, Failure>> {
+    /// Appends at least one byte to `out`, if it need not wait for one.
+    fn read(&mut self, out: &mut Vec<u8>) -> Result<Step, Failure> {
         let before = out.len();
         if self.patience.is_foreign() {
-            return Ok(Err(Failure::Gone));
+            return Err(Failure::Gone);
         }
         if self.on_its_way.continue_due.swap(false, Ordering::Relaxed) {
             let _ = self.socket.send(CONTINUE);
         }
         loop {
-            match self.decoder.decode(&self.raw, out, usize::MAX) {
-                Ok(progress) => {
-                    self.raw.drain(..progress.consumed);
-                    if progress.done {
-                        self.on_its_way.complete.store(true, Ordering::Relaxed);
-                    }
-                    if out.len() > before || progress.done {
-                        return Ok(Ok(out.len() > before));
-                    }
-                }
-                Err(reject) => return Ok(Err(Failure::Refused(reject))),
+            let progress = self.decoder.decode(&self.raw, out, usize::MAX).map_err(Failure::Refused)?;
+            self.raw.drain(..progress.consumed);
+            if progress.done {
+                self.on_its_way.complete.store(true, Ordering::Relaxed);
+            }
+            if out.len() > before {
+                return Ok(Step::More);
+            }
+            if progress.done {
+                return Ok(Step::End);
             }
             match self.socket.receive(&mut self.raw, READ_BYTES) {
-                Ok(0) => return Ok(Err(Failure::Gone)),
+                Ok(0) => return Err(Failure::Gone),
                 Ok(received) => self.received += received as u64,
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
-                    let received = self.received;
-                    match self.patience.wait(py, &self.socket, Readiness::Readable, || received)? {
-                        Waited::Ready => {}
-                        Waited::Enough => return Ok(Err(Failure::Stalled)),
-                    }
+                    return Ok(Step::Wait {
+                        socket: Arc::clone(&self.socket),
+                        patience: self.patience.clone(),
+                        received: self.received,
+                    });
                 }
-                Err(_) => return Ok(Err(Failure::Gone)),
+                Err(_) => return Err(Failure::Gone),
             }
         }
     }
@@ -235,34 +291,37 @@ fn limit(size: Option<isize>) -> Option<usize> {
 #[pymethods]
 impl Input {
     #[pyo3(signature = (size = None))]
-    fn read<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        self.read_until(py, limit(size), false)
+    fn read<'py>(slf: &Bound<'py, Self>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+        read_until(slf, limit(size), false)
     }
 
     /// What is there, after at most one wait.
     #[pyo3(signature = (size = None))]
-    fn read1<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+    fn read1<'py>(slf: &Bound<'py, Self>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+        let py = slf.py();
         let most = limit(size).unwrap_or(usize::MAX);
-        if most > 0 && self.available(py).is_empty() {
-            self.fill(py)?;
+        let empty = slf.try_borrow()?.available(py).is_empty();
+        if most > 0 && empty {
+            fill(slf)?;
         }
-        let length = self.available(py).len().min(most);
-        Ok(self.take(py, length))
+        let mut this = slf.try_borrow_mut()?;
+        let length = this.available(py).len().min(most);
+        Ok(this.take(py, length))
     }
 
     #[pyo3(signature = (size = None))]
-    fn readline<'py>(&mut self, py: Python<'py>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
-        self.read_until(py, limit(size), true)
+    fn readline<'py>(slf: &Bound<'py, Self>, size: Option<isize>) -> PyResult<Bound<'py, PyBytes>> {
+        read_until(slf, limit(size), true)
     }
 
     /// All lines; with a hint no more than are needed to exceed that many bytes.
     #[pyo3(signature = (hint = None))]
-    fn readlines<'py>(&mut self, py: Python<'py>, hint: Option<isize>) -> PyResult<Bound<'py, PyList>> {
-        let lines = PyList::empty(py);
+    fn readlines<'py>(slf: &Bound<'py, Self>, hint: Option<isize>) -> PyResult<Bound<'py, PyList>> {
+        let lines = PyList::empty(slf.py());
         let hint = limit(hint).filter(|hint| *hint > 0);
         let mut total = 0;
         while hint.is_none_or(|hint| total < hint) {
-            let line = self.read_until(py, None, true)?;
+            let line = read_until(slf, None, true)?;
             if line.as_bytes().is_empty() {
                 break;
             }
@@ -276,8 +335,8 @@ impl Input {
         this
     }
 
-    fn __next__<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let line = self.read_until(py, None, true)?;
+    fn __next__<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let line = read_until(slf, None, true)?;
         Ok((!line.as_bytes().is_empty()).then_some(line))
     }
 

@@ -19,6 +19,7 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+use super::client_socket::Giving;
 use super::wait::{Patience, Waited};
 use crate::clock::{SECOND, unix};
 use crate::reactor::SERVER;
@@ -39,6 +40,7 @@ const KEPT_BUFFER: usize = 16 * 1024;
 pub(crate) struct Common {
     date: Mutex<DateCache>,
     patience: Patience,
+    giving: Giving,
     /// The worker stops.
     stopping: Arc<AtomicBool>,
     /// Knows whether the whole server does.
@@ -54,9 +56,18 @@ struct Parts {
 }
 
 impl Common {
-    pub(crate) fn new(patience: Patience, stopping: Arc<AtomicBool>, slot: Arc<SharedSlot>) -> Arc<Self> {
+    pub(crate) fn new(
+        patience: Patience,
+        giving: Giving,
+        stopping: Arc<AtomicBool>,
+        slot: Arc<SharedSlot>,
+    ) -> Arc<Self> {
         let (date, spare) = (Mutex::new(DateCache::new()), Mutex::default());
-        Arc::new(Self { date, patience, stopping, slot, spare })
+        Arc::new(Self { date, patience, giving, stopping, slot, spare })
+    }
+
+    pub(super) fn giving(&self) -> &Giving {
+        &self.giving
     }
 
     pub(crate) fn patience(&self) -> Patience {
@@ -92,6 +103,21 @@ pub(crate) struct OnItsWay {
     pub(crate) continue_due: Arc<AtomicBool>,
 }
 
+/// A connection that is the app's from now on.
+pub(super) struct Given {
+    pub(super) socket: Arc<Socket>,
+    pub(super) residue: Vec<u8>,
+    pub(super) common: Arc<Common>,
+}
+
+/// What a wait for the client needs, apart from the response.
+struct Wait {
+    socket: Arc<Socket>,
+    patience: Patience,
+    /// Bytes that the socket has taken so far.
+    sent: u64,
+}
+
 /// Why the client gets nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
@@ -108,7 +134,7 @@ pub(crate) struct Response {
     common: Arc<Common>,
     /// `None` once the request is over.
     socket: Option<Arc<Socket>>,
-    /// Made with the first wait.
+    /// Made with the first wait, and away during each.
     patience: Option<Patience>,
     pub(super) question: Question,
     /// Where the body is read while the app runs.
@@ -242,18 +268,23 @@ impl Response {
     }
 
     /// Gives the connection to the app; `None`: the request is over.
-    pub(super) fn give_away(&mut self) -> Option<(Arc<Socket>, Vec<u8>)> {
+    pub(super) fn give_away(&mut self) -> Option<Given> {
         let socket = Arc::clone(self.socket.as_ref()?);
         if !socket.give_away() {
             return None;
         }
         self.given_away = true;
-        Some((socket, self.take_residue()))
+        Some(Given { socket, residue: self.take_residue(), common: Arc::clone(&self.common) })
     }
 
     /// Whether the request is over.
     pub(super) fn is_over(&self) -> bool {
         self.socket.is_none()
+    }
+
+    /// Whether it is too late for early hints, or the client would not know what they are.
+    pub(super) fn ignores_hints(&self) -> bool {
+        self.is_over() || self.head_sent || self.question.version < Version::HTTP_11
     }
 
     /// Ends the response's life for Python: later calls by the app fail. What is not sent yet comes back.
@@ -476,36 +507,52 @@ impl Response {
     }
 
     /// Sends everything, waiting for the client where it is slow: PEP 3333 wants each piece on its way before the app is
-    /// asked for the next one.
-    pub(super) fn send_all(&mut self, py: Python<'_>) -> PyResult<()> {
+    /// asked for the next one. Nothing is borrowed during a wait, in which other greenlets run.
+    pub(super) fn send_all(slf: &Bound<'_, Self>) -> PyResult<()> {
         loop {
-            match self.send_ready() {
-                Sent::All => return Ok(()),
-                Sent::Failed(errno) => return Err(client_is_gone(errno)),
-                Sent::Blocked { .. } => {
-                    let Some(socket) = self.socket.clone() else { return Ok(()) };
-                    let sent = self.sent + self.outbound.sent();
-                    let delivered = || sent.wrapping_sub(socket.undelivered());
-                    let patience = self.patience.get_or_insert_with(|| self.common.patience());
-                    let waited = patience.wait(py, &socket, Readiness::Writable, delivered)?;
-                    if waited == Waited::Enough && socket.is_timed_out() {
-                        self.lose_to_watchdog();
-                        return Err(client_is_gone(Errno::ETIMEDOUT));
-                    }
-                    if waited == Waited::Enough {
-                        self.lose_client(Errno::ETIMEDOUT);
-                        return Err(PyTimeoutError::new_err((
-                            Errno::ETIMEDOUT as i32,
-                            "the client stopped reading the response",
-                        )));
-                    }
-                }
-            }
+            let Some(Wait { socket, mut patience, sent }) = slf.try_borrow_mut()?.send_or_wait()? else {
+                return Ok(());
+            };
+            let delivered = || sent.wrapping_sub(socket.undelivered());
+            let waited = patience.wait(slf.py(), &socket, Readiness::Writable, delivered)?;
+            slf.try_borrow_mut()?.has_waited(patience, waited)?;
         }
     }
 
+    /// What to wait for before more can be sent; `None`: all is sent.
+    fn send_or_wait(&mut self) -> PyResult<Option<Wait>> {
+        match self.send_ready() {
+            Sent::All => Ok(None),
+            Sent::Failed(errno) => Err(client_is_gone(errno)),
+            Sent::Blocked { .. } => Ok(self.socket.clone().map(|socket| Wait {
+                socket,
+                patience: self.patience.take().unwrap_or_else(|| self.common.patience()),
+                sent: self.sent + self.outbound.sent(),
+            })),
+        }
+    }
+
+    fn has_waited(&mut self, patience: Patience, waited: Waited) -> PyResult<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        self.patience = Some(patience);
+        if waited == Waited::Ready {
+            return Ok(());
+        }
+        if socket.is_timed_out() {
+            self.lose_to_watchdog();
+            return Err(client_is_gone(Errno::ETIMEDOUT));
+        }
+        self.lose_client(Errno::ETIMEDOUT);
+        Err(PyTimeoutError::new_err((Errno::ETIMEDOUT as i32, "the client stopped reading the response")))
+    }
+
     /// One piece from the app's iterable or `write()`: sent before the app is asked for more.
-    pub(crate) fn write(&mut self, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    pub(crate) fn write(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        if slf.try_borrow_mut()?.take_piece(data)? { Self::send_all(slf) } else { Ok(()) }
+    }
+
+    /// Puts a piece behind what waits already; false: it is empty.
+    fn take_piece(&mut self, data: &Bound<'_, PyAny>) -> PyResult<bool> {
         let bytes = data.cast::<PyBytes>().map_err(|_| {
             PyTypeError::new_err(format!("the app gave {} where bytes are wanted", kind(data)))
         })?;
@@ -513,13 +560,13 @@ impl Response {
             return Err(PyRuntimeError::new_err("write() is called after the end of the request"));
         }
         if bytes.as_bytes().is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         if !self.head_sent {
             self.begin(None)?;
         }
         self.add(bytes);
-        self.send_all(data.py())
+        Ok(true)
     }
 
     /// All pieces of a body at once; their length is known, and the worker need not wait for the client.

@@ -3,9 +3,10 @@
 pub(crate) mod account;
 
 use std::fmt::Display;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
+use nix::sys::epoll::Epoll;
 use podicorn_http::Reject;
 use podicorn_http::response::RequestMethod;
 use podicorn_scoreboard::RequestStart;
@@ -15,7 +16,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::body::send_body;
-use super::client_socket::ClientSocket;
+use super::client_socket::{ClientSocket, Giving};
 use super::environ::{Constants, EnvironError, EnvironFactory};
 use super::errors::Errors;
 use super::file_wrapper::use_sendfile;
@@ -60,6 +61,13 @@ pub(crate) struct Orders {
     pub(crate) quit: Arc<AtomicBool>,
 }
 
+/// What a service and its reactor have in common.
+pub(crate) struct Shared {
+    pub(crate) slot: Arc<SharedSlot>,
+    pub(crate) orders: Orders,
+    pub(crate) epoll: Weak<Epoll>,
+}
+
 /// What a request looks like once it is over.
 struct Outcome<'py> {
     environ: Bound<'py, PyDict>,
@@ -69,13 +77,13 @@ struct Outcome<'py> {
 impl Service {
     pub(crate) fn new(
         py: Python<'_>,
-        slot: Arc<SharedSlot>,
-        orders: Orders,
+        shared: Shared,
         addresses: &[ServerAddress],
         options: Options,
         app: Py<PyAny>,
         error_log: Py<PyAny>,
     ) -> PyResult<Self> {
+        let Shared { slot, orders, epoll } = shared;
         let errors = Bound::new(py, Errors::new(error_log.clone_ref(py)))?.into_any();
         use_sendfile(options.sendfile);
         let constants = Constants {
@@ -83,6 +91,7 @@ impl Service {
             multiprocess: options.multiprocess,
             errors: &errors,
         };
+        let green = options.green.as_ref().map(|green| green.wait.clone_ref(py));
         let access_log =
             options.access_log.map(|(target, style)| AccessLog::start(target, style)).transpose()?;
         Ok(Self {
@@ -92,7 +101,8 @@ impl Service {
             hooks: RequestHooks::new(options.hooks),
             access_log,
             common: Common::new(
-                Patience::new(Arc::clone(&slot), &options.limits, options.beat),
+                Patience::new(Arc::clone(&slot), &options.limits, options.beat, green),
+                Giving { factory: options.client_socket, epoll },
                 Arc::clone(&orders.stop),
                 Arc::clone(&slot),
             ),
@@ -310,7 +320,7 @@ impl Service {
         duration: Nanos,
     ) -> PyResult<()> {
         let py = environ.py();
-        {
+        let dropped_body = {
             let mut answer = response.try_borrow_mut()?;
             connection.outbound = answer.end();
             connection.given_away = answer.is_given_away();
@@ -324,18 +334,19 @@ impl Service {
             } else if failed {
                 connection.body_complete = false;
             }
-        }
+            answer.dropped_body().then(|| answer.head().status())
+        };
         connection.persists &= connection.body_complete;
-        let answer = response.try_borrow()?;
-        if answer.dropped_body() {
+        // Logs and hooks may run code of the app's, with nothing borrowed.
+        if let Some(status) = dropped_body {
             let text = format!(
-                "WSGI app sent body bytes on a no-body response (method={} status={}); dropping per RFC 9110.",
+                "WSGI app sent body bytes on a no-body response (method={} status={status}); dropping per RFC 9110.",
                 String::from_utf8_lossy(connection.head.method(&connection.raw)),
-                answer.head().status()
             );
             self.log(py, "warning", &text);
         }
         if let Some(log) = &self.access_log
+            && let answer = response.try_borrow()?
             && answer.is_head_sent()
             && environ.contains(intern!(py, "RAW_URI"))?
         {
@@ -349,7 +360,8 @@ impl Service {
                 duration,
             });
         }
-        if let Err(error) = self.hooks.after(py, view, environ, &Answer::of(&answer)) {
+        let answer = || Answer::of(&*response.try_borrow()?).object(py);
+        if let Err(error) = self.hooks.after(py, view, environ, answer) {
             self.log_exception(py, "Exception in post_request hook", &error);
         }
         Ok(())

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use podicorn_http::Version;
 use podicorn_http::response::{InvalidResponse, write_early_hints};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -58,6 +57,14 @@ impl Response {
         headers: &Bound<'py, PyAny>,
         exc_info: Option<&Bound<'py, PyTuple>>,
     ) -> PyResult<Bound<'py, Self>> {
+        // The code of an iterable that is no list must find the response free.
+        let headers = match headers.cast_exact::<PyList>() {
+            Ok(list) => list.clone(),
+            Err(_) => headers
+                .try_iter()?
+                .collect::<PyResult<Vec<_>>>()
+                .and_then(|pairs| PyList::new(slf.py(), pairs))?,
+        };
         let mut this = slf.try_borrow_mut()?;
         if this.is_over() {
             return Err(PyRuntimeError::new_err("start_response is called after the end of the request"));
@@ -75,7 +82,7 @@ impl Response {
         let status = header_text(status, "status")?;
         this.head.set_status(&status).map_err(|error| invalid(&error))?;
         let Response { head, started, question, .. } = &mut *this;
-        each_header(headers, |name, value| head.add_header(name, value))?;
+        each_header(&headers, |name, value| head.add_header(name, value))?;
         if head.status() == 101 && !(question.upgrade && head.upgrade()) {
             // RFC 9110 §7.8, §15.2: the client has to ask for it, and to be told what to.
             return Err(PyValueError::new_err(
@@ -89,20 +96,24 @@ impl Response {
 
     /// The `write()` callable (PEP 3333).
     #[pyo3(signature = (data, /))]
-    fn __call__(&mut self, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.write(data)?;
+    fn __call__(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        Self::write(slf, data)?;
         // Even an empty string sends the head here, as in Gunicorn: the app asks for output now.
-        if !self.head_sent {
-            self.begin(None)?;
-            self.send_all(data.py())?;
-        }
-        Ok(())
+        let begun = {
+            let mut this = slf.try_borrow_mut()?;
+            let begins = !this.head_sent;
+            if begins {
+                this.begin(None)?;
+            }
+            begins
+        };
+        if begun { Self::send_all(slf) } else { Ok(()) }
     }
 
     /// `wsgi.early_hints`: sends a 103 response with these headers; ignored for HTTP/1.0 and after the head.
     #[pyo3(signature = (headers, /))]
-    fn early_hints(&mut self, py: Python<'_>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
-        if self.is_over() || self.head_sent || self.question.version < Version::HTTP_11 {
+    fn early_hints(slf: &Bound<'_, Self>, headers: &Bound<'_, PyAny>) -> PyResult<()> {
+        if slf.try_borrow()?.ignores_hints() {
             return Ok(());
         }
         let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
@@ -115,7 +126,13 @@ impl Response {
             pairs.push((bytes(&name, "header name")?, bytes(&value, "header value")?));
         }
         let fields = pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
-        write_early_hints(&mut self.buffer, fields).map_err(|error| invalid(&error))?;
-        self.send_all(py)
+        {
+            let mut this = slf.try_borrow_mut()?;
+            if this.ignores_hints() {
+                return Ok(());
+            }
+            write_early_hints(&mut this.buffer, fields).map_err(|error| invalid(&error))?;
+        }
+        Self::send_all(slf)
     }
 }

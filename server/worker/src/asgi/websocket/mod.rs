@@ -121,12 +121,13 @@ impl Session {
 
     /// The next event of `receive`, if it is there.
     fn next_event<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let event = PyDict::new(py);
-        let kind = intern!(py, "type");
+        let event = |kind: &Bound<'py, PyString>| {
+            let event = PyDict::new(py);
+            event.set_item(intern!(py, "type"), kind).map(|()| event)
+        };
         if !self.greeted {
             self.greeted = true;
-            event.set_item(kind, intern!(py, "websocket.connect"))?;
-            return Ok(Some(event.into_any()));
+            return Ok(Some(event(intern!(py, "websocket.connect"))?.into_any()));
         }
         let mut received = self.inbox.pop_front();
         if received.is_none() && self.end.is_none() && self.stage == Stage::Open {
@@ -142,7 +143,7 @@ impl Session {
             };
         }
         if let Some(Received { kind: what, data }) = received {
-            event.set_item(kind, intern!(py, "websocket.receive"))?;
+            let event = event(intern!(py, "websocket.receive"))?;
             match what {
                 Kind::Text => event.set_item(intern!(py, "text"), PyString::from_bytes(py, &data)?)?,
                 Kind::Binary => event.set_item(intern!(py, "bytes"), PyBytes::new(py, &data))?,
@@ -150,7 +151,7 @@ impl Session {
             return Ok(Some(event.into_any()));
         }
         let Some((code, reason)) = &self.end else { return Ok(None) };
-        event.set_item(kind, intern!(py, "websocket.disconnect"))?;
+        let event = event(intern!(py, "websocket.disconnect"))?;
         event.set_item(intern!(py, "code"), *code)?;
         event.set_item(intern!(py, "reason"), reason)?;
         Ok(Some(event.into_any()))

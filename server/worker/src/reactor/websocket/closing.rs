@@ -105,7 +105,7 @@ impl Reactor {
         // It is refused only where a Close is out already.
         let _ = socket.codec.ping(&mut frame, &(now as u32).to_be_bytes());
         // An idle connection keeps no compressor.
-        if connection.outbound.is_empty() && mark == socket.mark {
+        if !std::mem::take(&mut socket.active) {
             socket.codec.release();
         }
         socket.mark = mark;

@@ -55,6 +55,7 @@ impl Reactor {
     ) -> Option<Sent> {
         let connection = self.websocket(token)?;
         let socket = connection.websocket.as_mut().filter(|socket| !socket.parted)?;
+        socket.active = true;
         let shared = shared.filter(|_| {
             socket.codec.send_head(&mut parcel.buffer, message.kind(), message.len()) == Ok(true)
         });
