@@ -307,8 +307,13 @@ def test_the_scoreboard_knows_requests(serve, gate):
         assert recent == [("GET", "/nothing", 404), ("GET", "/boom", 500), ("GET", "/", 200)]
         gate.open()
         client.read_response()
-    totals = server.admin.pool()["totals"]["requests"]
-    assert (totals["2xx"], totals["4xx"], totals["5xx"]) == (2, 1, 1)
+
+    def totals() -> tuple[int, int, int]:
+        counted = server.admin.pool()["totals"]["requests"]
+        return counted["2xx"], counted["4xx"], counted["5xx"]
+
+    # The entry ends a moment after the response.
+    wait_until(lambda: totals() == (2, 1, 1), lambda: f"four requests in the totals: {totals()}")
     metrics = server.admin.metrics()
     assert metrics.value("podicorn_requests_total", code_class="2xx") == 2
     # When its first byte came, only Tornado knows.

@@ -3,7 +3,7 @@
 
 mod websocket_client;
 
-use podicorn_http::websocket::{CloseCode, Connection, SendError, Violation, may_send};
+use podicorn_http::websocket::{CloseCode, Compressor, Connection, SendError, Violation, may_send};
 use websocket_client::*;
 
 const VALID: &[u16] =
@@ -119,8 +119,8 @@ fn nothing_is_sent_after_a_close() {
     let _ = receive(&mut answered, &frame(FIN | CLOSE, b""));
     for mut connection in [closing(), failed, answered] {
         let mut out = Vec::new();
-        assert_eq!(connection.send_text(&mut out, "a"), Err(SendError::Closed));
-        assert_eq!(connection.send_binary(&mut out, b"a"), Err(SendError::Closed));
+        assert_eq!(connection.send_text(&mut out, "a", &mut Compressor::new()), Err(SendError::Closed));
+        assert_eq!(connection.send_binary(&mut out, b"a", &mut Compressor::new()), Err(SendError::Closed));
         assert_eq!(connection.ping(&mut out, b""), Err(SendError::Closed));
         assert_eq!(connection.pong(&mut out, b""), Err(SendError::Closed));
         assert_eq!(connection.close(&mut out, CloseCode::NORMAL, ""), Err(SendError::Closed));

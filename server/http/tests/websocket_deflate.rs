@@ -4,7 +4,9 @@
 mod websocket_client;
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
-use podicorn_http::websocket::{CloseCode, Connection, DeflateConfig, DeflatePolicy, Handshake, Violation};
+use podicorn_http::websocket::{
+    CloseCode, Compressor, Connection, DeflateConfig, DeflatePolicy, Handshake, Violation,
+};
 use podicorn_http::{ParserConfig, parse_head};
 use websocket_client::*;
 
@@ -195,8 +197,8 @@ fn windows_of_every_size() {
         let input = frame(FIN | RSV1 | BINARY, &deflated(&mut stream, &data));
         assert!(receive(&mut connection, &input).events == [Told::Binary(data.clone())], "{bits} bits");
         let mut out = Vec::new();
-        connection.send_binary(&mut out, &data).unwrap();
-        connection.send_binary(&mut out, &data).unwrap();
+        connection.send_binary(&mut out, &data, &mut Compressor::new()).unwrap();
+        connection.send_binary(&mut out, &data, &mut Compressor::new()).unwrap();
         let read = inflated(&mut Decompress::new_with_window_bits(false, bits), &out);
         assert!(read == [(true, data.clone()), (true, data.clone())], "{bits} bits");
     }
@@ -311,7 +313,7 @@ fn messages_are_sent_compressed() {
     for number in 0..50 {
         let text = text(number);
         let mut out = b"".to_vec();
-        connection.send_text(&mut out, &text).unwrap();
+        connection.send_text(&mut out, &text, &mut Compressor::new()).unwrap();
         sizes.push(out.len());
         assert_eq!(inflated(&mut stream, &out), [(true, text.into_bytes())]);
     }
@@ -319,7 +321,7 @@ fn messages_are_sent_compressed() {
     for len in [200, 0xffff, 0x1_0000, 300_000] {
         let data: Vec<u8> = (0..len).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let mut out = Vec::new();
-        connection.send_binary(&mut out, &data).unwrap();
+        connection.send_binary(&mut out, &data, &mut Compressor::new()).unwrap();
         assert!(inflated(&mut stream, &out) == [(true, data)], "{len} bytes that do not compress");
     }
 }
@@ -328,8 +330,8 @@ fn messages_are_sent_compressed() {
 fn short_messages_are_sent_as_they_are() {
     let mut connection = compressing(&agreed(""));
     let mut out = Vec::new();
-    connection.send_text(&mut out, "").unwrap();
-    connection.send_text(&mut out, "Hello").unwrap();
+    connection.send_text(&mut out, "", &mut Compressor::new()).unwrap();
+    connection.send_text(&mut out, "Hello", &mut Compressor::new()).unwrap();
     connection.ping(&mut out, &[b'a'; 125]).unwrap();
     connection.close(&mut out, CloseCode::NORMAL, &"r".repeat(123)).unwrap();
     let close = close_payload(1000, "r".repeat(123).as_bytes());
@@ -349,7 +351,7 @@ fn the_servers_context_is_not_kept_where_that_is_agreed() {
     for number in 0..5 {
         let text = text(number);
         let mut out = Vec::new();
-        connection.send_text(&mut out, &text).unwrap();
+        connection.send_text(&mut out, &text, &mut Compressor::new()).unwrap();
         sizes.push(out.len());
         assert_eq!(inflated(&mut Decompress::new(false), &out), [(true, text.into_bytes())]);
     }
@@ -357,14 +359,36 @@ fn the_servers_context_is_not_kept_where_that_is_agreed() {
 }
 
 #[test]
-fn memory_can_be_given_back_between_messages() {
-    let mut connection = compressing(&agreed(""));
-    let mut stream = Decompress::new(false);
-    for number in 0..10 {
-        let mut out = Vec::new();
-        let text = text(number);
-        connection.send_text(&mut out, &text).unwrap();
-        assert_eq!(inflated(&mut stream, &out), [(true, text.into_bytes())]);
-        connection.release();
+fn connections_share_a_compressor() {
+    let configs = ["", "", "; server_max_window_bits=9", "; server_no_context_takeover"].map(agreed);
+    let mut compressor = Compressor::new();
+    let mut ends = configs.map(|config| (compressing(&config), Decompress::new(false)));
+    for number in 0..30 {
+        for (place, (connection, stream)) in ends.iter_mut().enumerate() {
+            let text = format!("{place} {}", text(number));
+            let mut out = Vec::new();
+            connection.send_text(&mut out, &text, &mut compressor).unwrap();
+            if place == 3 {
+                *stream = Decompress::new(false);
+            }
+            assert_eq!(inflated(stream, &out), [(true, text.into_bytes())]);
+        }
+    }
+}
+
+#[test]
+fn messages_of_every_length_refer_to_those_before() {
+    let mut compressor = Compressor::new();
+    for parameters in ["", "; server_max_window_bits=9"] {
+        let mut connection = compressing(&agreed(parameters));
+        let mut stream = Decompress::new(false);
+        for len in [64, 65, 500, 1023, 1024, 1025, 5000, 100, 20_000, 64, 1_000, 200, 300, 400, 500] {
+            let data: Vec<u8> = (0..len).map(|i: u32| (i * i / 7 % 251) as u8).collect();
+            let mut out = Vec::new();
+            connection.send_binary(&mut out, &data, &mut compressor).unwrap();
+            // What is not compressed does not count as sent before.
+            connection.send_binary(&mut out, b"short", &mut compressor).unwrap();
+            assert_eq!(inflated(&mut stream, &out), [(true, data), (false, b"short".to_vec())]);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 mod websocket_client;
 
-use podicorn_http::websocket::{CloseCode, Kind, SendError};
+use podicorn_http::websocket::{CloseCode, Compressor, Kind, SendError};
 use websocket_client::*;
 
 #[test]
@@ -10,11 +10,11 @@ fn messages_are_sent_as_one_frame() {
     for len in [0, 1, 125, 126, 127, 0xffff, 0x1_0000, 200_000] {
         let data = vec![0xff; len];
         let mut out = b"before".to_vec();
-        plain().send_binary(&mut out, &data).unwrap();
+        plain().send_binary(&mut out, &data, &mut Compressor::new()).unwrap();
         assert!(out == [b"before", &server_frame(FIN | BINARY, &data)[..]].concat(), "{len} bytes");
         let text = "a".repeat(len);
         let mut out = Vec::new();
-        plain().send_text(&mut out, &text).unwrap();
+        plain().send_text(&mut out, &text, &mut Compressor::new()).unwrap();
         assert!(out == server_frame(FIN | TEXT, text.as_bytes()), "{len} bytes");
     }
 }
@@ -23,14 +23,14 @@ fn messages_are_sent_as_one_frame() {
 fn the_examples_of_the_rfc() {
     // RFC 6455 §5.7: unmasked text, Ping, and binary messages of 256 bytes and 64 KiB.
     let mut out = Vec::new();
-    plain().send_text(&mut out, "Hello").unwrap();
+    plain().send_text(&mut out, "Hello", &mut Compressor::new()).unwrap();
     plain().ping(&mut out, b"Hello").unwrap();
     assert_eq!(out, b"\x81\x05Hello\x89\x05Hello");
     out.clear();
-    plain().send_binary(&mut out, &[1; 256]).unwrap();
+    plain().send_binary(&mut out, &[1; 256], &mut Compressor::new()).unwrap();
     assert_eq!(out[..5], *b"\x82\x7e\x01\x00\x01");
     out.clear();
-    plain().send_binary(&mut out, &vec![1; 65536]).unwrap();
+    plain().send_binary(&mut out, &vec![1; 65536], &mut Compressor::new()).unwrap();
     assert_eq!(out[..11], *b"\x82\x7f\0\0\0\0\0\x01\0\0\x01");
 }
 

@@ -101,9 +101,6 @@ class Engine:
     def attach(self, event_loop: AbstractEventLoop, *, state: dict[str, Any], finished: Callable[[], object]) -> None:
         """Serves an ASGI app in this loop, which calls `turn`; `finished` is called when the worker is to end."""
 
-    def close(self) -> None:
-        """Ends what was attached to a loop."""
-
     def wakeup_fileno(self) -> int:
         """For `signal.set_wakeup_fd`."""
 

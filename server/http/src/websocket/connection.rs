@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::close::{self, CloseCode};
-use super::deflate::{Deflater, Inflater};
+use super::deflate::{Compressor, Deflater, Inflater};
 use super::extension::DeflateConfig;
 use super::frame::{self, Expected, FrameHead, Kind, MAX_CONTROL, MAX_HEAD, Opcode};
 use super::message::Assembler;
@@ -197,13 +197,23 @@ impl Connection {
     }
 
     /// Appends a text message as one frame.
-    pub fn send_text(&mut self, out: &mut Vec<u8>, text: &str) -> Result<(), SendError> {
-        self.send(out, Kind::Text, text.as_bytes())
+    pub fn send_text(
+        &mut self,
+        out: &mut Vec<u8>,
+        text: &str,
+        compressor: &mut Compressor,
+    ) -> Result<(), SendError> {
+        self.send(out, Kind::Text, text.as_bytes(), compressor)
     }
 
     /// Appends a binary message as one frame.
-    pub fn send_binary(&mut self, out: &mut Vec<u8>, data: &[u8]) -> Result<(), SendError> {
-        self.send(out, Kind::Binary, data)
+    pub fn send_binary(
+        &mut self,
+        out: &mut Vec<u8>,
+        data: &[u8],
+        compressor: &mut Compressor,
+    ) -> Result<(), SendError> {
+        self.send(out, Kind::Binary, data, compressor)
     }
 
     /// Appends the head of a message of `len` bytes, which the caller sends behind it from where they are; false, and
@@ -218,13 +228,19 @@ impl Connection {
         Ok(true)
     }
 
-    fn send(&mut self, out: &mut Vec<u8>, kind: Kind, data: &[u8]) -> Result<(), SendError> {
+    fn send(
+        &mut self,
+        out: &mut Vec<u8>,
+        kind: Kind,
+        data: &[u8],
+        compressor: &mut Compressor,
+    ) -> Result<(), SendError> {
         self.check_open()?;
         if let Some(deflater) = &mut self.deflater {
             // The length is known only afterwards, so room is left for the longest head.
             let start = out.len();
             out.extend_from_slice(&[0; MAX_HEAD]);
-            if deflater.deflate(data, out) {
+            if deflater.deflate(data, out, compressor) {
                 let len = out.len() - start - MAX_HEAD;
                 let (head, size) = frame::head(Opcode::Message(kind), true, len);
                 out.copy_within(start + MAX_HEAD.., start + size);
@@ -269,14 +285,6 @@ impl Connection {
 
     fn check_open(&self) -> Result<(), SendError> {
         if self.close_sent { Err(SendError::Closed) } else { Ok(()) }
-    }
-
-    /// Gives memory back that an idle connection does not need: that of the compressor, whose next message begins
-    /// with an empty window.
-    pub fn release(&mut self) {
-        if let Some(deflater) = &mut self.deflater {
-            deflater.release();
-        }
     }
 }
 

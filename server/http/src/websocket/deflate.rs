@@ -9,6 +9,9 @@ use super::violation::Violation;
 const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
 /// zlib has no smaller window; a larger one than the peer uses does no harm when decompressing.
 const SMALLEST_WINDOW: u8 = 9;
+const LARGEST_WINDOW: u8 = 15;
+/// Bytes of earlier messages that a message may refer to.
+const HISTORY: usize = 1024;
 /// Room to decompress into, at least.
 const ROOM: usize = 4096;
 /// Below this the frame gets no smaller worth the work. Any message may go uncompressed (RFC 7692 §6).
@@ -85,33 +88,59 @@ impl Inflater {
     }
 }
 
-/// Compressor of the messages of one connection. Has no memory before the first message worth it.
+/// What compresses the messages of all connections of a thread: a stream takes more than 200 KiB.
+///
+/// No connection has one of its own. What is kept for each is the end of what it has sent, from which the next message
+/// begins: 1 KiB of it makes messages of the usual kind as small as all that the window could hold.
+#[derive(Debug, Default)]
+pub struct Compressor {
+    /// By the size of the window.
+    streams: [Option<Compress>; (LARGEST_WINDOW - SMALLEST_WINDOW + 1) as usize],
+}
+
+impl Compressor {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn stream(&mut self, window_bits: u8, level: Compression) -> &mut Compress {
+        let bits = window_bits.clamp(SMALLEST_WINDOW, LARGEST_WINDOW);
+        let stream = &mut self.streams[usize::from(bits - SMALLEST_WINDOW)];
+        stream.get_or_insert_with(|| Compress::new_with_window_bits(level, false, bits))
+    }
+}
+
+/// The server's half of permessage-deflate on one connection.
 #[derive(Debug)]
 pub(super) struct Deflater {
-    stream: Option<Compress>,
     window_bits: u8,
     keep_context: bool,
     level: Compression,
+    /// The end of what the peer has in its window.
+    history: Vec<u8>,
 }
 
 impl Deflater {
     pub(super) fn new(config: &DeflateConfig) -> Self {
         Self {
-            stream: None,
-            window_bits: config.server_max_window_bits.max(SMALLEST_WINDOW),
+            window_bits: config.server_max_window_bits,
             keep_context: !config.server_no_context_takeover,
             level: Compression::new(config.level),
+            history: Vec::new(),
         }
     }
 
     /// Appends the compressed form of a message; false, and nothing appended: send it as it is.
-    pub(super) fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>) -> bool {
+    pub(super) fn deflate(&mut self, message: &[u8], out: &mut Vec<u8>, compressor: &mut Compressor) -> bool {
         if message.len() < WORTH_COMPRESSING {
             return false;
         }
         let start = out.len();
-        let (bits, level) = (self.window_bits, self.level);
-        let stream = self.stream.get_or_insert_with(|| Compress::new_with_window_bits(level, false, bits));
+        let stream = compressor.stream(self.window_bits, self.level);
+        stream.reset();
+        if !self.history.is_empty() && stream.set_dictionary(&self.history).is_err() {
+            return false;
+        }
         out.reserve(message.len() / 2 + ROOM);
         let mut input = message;
         loop {
@@ -128,20 +157,20 @@ impl Deflater {
             out.reserve(ROOM);
         }
         if !(input.is_empty() && out[start..].ends_with(&TAIL)) {
-            // The peer never sees what this stream has in its window; the next begins with an empty one.
             out.truncate(start);
-            self.release();
             return false;
         }
         out.truncate(out.len() - TAIL.len());
-        if !self.keep_context {
-            stream.reset();
+        if self.keep_context {
+            self.remember(message);
         }
         true
     }
 
-    /// Gives the memory back. The next message begins with an empty window, which is always allowed.
-    pub(super) fn release(&mut self) {
-        self.stream = None;
+    fn remember(&mut self, message: &[u8]) {
+        let new = &message[message.len().saturating_sub(HISTORY)..];
+        let kept = self.history.len().min(HISTORY - new.len());
+        self.history.drain(..self.history.len() - kept);
+        self.history.extend_from_slice(new);
     }
 }

@@ -16,6 +16,7 @@
 //!   what is larger than the limit with 1009: a frame as soon as its length is known, a compressed message as soon
 //!   as its content has outgrown the limit. `RFC6455.md` beside this crate lists each requirement with its test.
 //! * **No verdict depends on how the bytes were split**, and text is refused at the first byte that cannot be right.
+//! * Compressing takes one [`Compressor`] for all connections.
 //! * A message that arrives whole in one frame is handed on from the caller's buffer, without a copy.
 
 mod close;
@@ -30,6 +31,7 @@ mod violation;
 
 pub use close::{CloseCode, may_send};
 pub use connection::{Connection, Event, Received, SendError};
+pub use deflate::Compressor;
 pub use extension::{DeflateConfig, DeflatePolicy};
 pub use frame::Kind;
 pub use handshake::{Handshake, Refusal, add_field, is_upgrade, subprotocols};

@@ -133,7 +133,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         .default(DefaultValue::Flag(true))
         .ours()
         .details(
-            "permessage-deflate is agreed on with clients that offer it. It takes CPU time, and some 270 KiB for each connection \
-             while it is in use.",
+            "permessage-deflate is agreed on with clients that offer it. It takes CPU time, and some 20 KiB for each connection that \
+             uses it.",
         ),
 ];

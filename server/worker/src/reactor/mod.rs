@@ -31,7 +31,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use podicorn_http::Reject;
 use podicorn_http::date::DateCache;
 use podicorn_http::response::write_error;
-use podicorn_http::websocket::Violation;
+use podicorn_http::websocket::{Compressor, Violation};
 
 use self::accept::Acceptor;
 use self::alarm::Alarm;
@@ -109,6 +109,7 @@ pub(crate) struct Reactor {
     /// Tokens of those WebSocket connections that have more to read than one turn allows, and a buffer for frames.
     unread: Vec<Token>,
     frames: Vec<u8>,
+    compressor: Compressor,
     /// Where the epoll is watched by a loop of others.
     alarm: Option<Alarm>,
     watchdog: Option<Watchdog>,
@@ -172,6 +173,7 @@ impl Reactor {
             happenings: Vec::new(),
             unread: Vec::new(),
             frames: Vec::new(),
+            compressor: Compressor::new(),
             alarm,
             watchdog,
             notices: Vec::new(),

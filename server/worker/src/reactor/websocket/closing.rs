@@ -45,7 +45,6 @@ impl Reactor {
         let mut frame = Vec::new();
         // It is refused only where a Close is out already.
         let _ = socket.codec.close(&mut frame, code, reason);
-        socket.codec.release();
         socket.inbox.clear();
         socket.waiting_bytes = 0;
         connection.outbound.push(Piece::Owned(frame));
@@ -104,10 +103,6 @@ impl Reactor {
         let mut frame = Vec::new();
         // It is refused only where a Close is out already.
         let _ = socket.codec.ping(&mut frame, &(now as u32).to_be_bytes());
-        // An idle connection keeps no compressor.
-        if !std::mem::take(&mut socket.active) {
-            socket.codec.release();
-        }
         socket.mark = mark;
         connection.outbound.push(Piece::Owned(frame));
         let client = Arc::clone(&connection.socket);

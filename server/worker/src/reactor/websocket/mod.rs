@@ -109,8 +109,6 @@ pub(super) struct WebSocket {
     held_back: bool,
     /// The app has ended it, or knows that it is over.
     parted: bool,
-    /// The app has sent something since the last Ping.
-    active: bool,
     /// What the client had taken when the last Ping was sent.
     mark: u64,
 }
@@ -133,7 +131,6 @@ impl WebSocket {
             wants_room: false,
             held_back: false,
             parted: false,
-            active: false,
             mark: 0,
         }
     }

@@ -7,6 +7,7 @@ use nix::sys::epoll::EpollFlags;
 use super::{Outgoing, UNSENT_HIGH, UNSENT_LOW};
 use crate::clock::Nanos;
 use crate::reactor::Reactor;
+use crate::reactor::conn::Phase;
 use crate::reactor::live::{Event, Parcel, Push};
 use crate::reactor::outbound::{Piece, Sent, SharedBytes};
 use crate::reactor::table::Token;
@@ -53,9 +54,8 @@ impl Reactor {
         shared: Option<SharedBytes>,
         parcel: &mut Parcel,
     ) -> Option<Sent> {
-        let connection = self.websocket(token)?;
+        let connection = self.table.get(token).filter(|connection| connection.phase == Phase::WebSocket)?;
         let socket = connection.websocket.as_mut().filter(|socket| !socket.parted)?;
-        socket.active = true;
         let shared = shared.filter(|_| {
             socket.codec.send_head(&mut parcel.buffer, message.kind(), message.len()) == Ok(true)
         });
@@ -64,9 +64,10 @@ impl Reactor {
             parcel.pieces.push(Piece::Shared(shared));
             parcel.buffer.clear();
         } else {
+            let compressor = &mut self.compressor;
             match message {
-                Outgoing::Text(text) => socket.codec.send_text(&mut parcel.buffer, text),
-                Outgoing::Binary(data) => socket.codec.send_binary(&mut parcel.buffer, data),
+                Outgoing::Text(text) => socket.codec.send_text(&mut parcel.buffer, text, compressor),
+                Outgoing::Binary(data) => socket.codec.send_binary(&mut parcel.buffer, data, compressor),
             }
             .ok()?;
         }
