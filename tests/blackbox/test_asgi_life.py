@@ -106,6 +106,7 @@ def test_a_shutdown_that_hangs_is_cut_off_in_time(serve, gate):
 )
 def test_a_shutdown_that_fails_is_logged(serve, name, said):
     server = serve(f"lifespans:{name}", "-k", "asgi")
+    assert server.get("/").body == b"hello\n"
     assert server.stop() == 0
     assert said in server.err.text
 

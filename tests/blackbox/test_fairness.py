@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from podtest import http
 from podtest.load import Load
 from podtest.types import GREEN, params
 
@@ -22,3 +23,44 @@ def test_a_connection_per_request_is_spread_evenly(serve, kind):
     assert load.summary() == {"ok": 5000}
     assert len(seen) == 8
     assert max(seen.values()) / min(seen.values()) < SPREAD, seen
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_kept_connections_are_spread_evenly_in_foreign_loops(serve, loop):
+    """All workers hear of each connection there: whoever has more to do steps back for the others."""
+    server = serve("probe:app", "-k", "asgi", "--asgi-loop", loop, "--workers", "8", "--keep-alive", "60")
+    server.admin.wait_workers(8)
+    clients = []
+    try:
+        for _ in range(240):
+            client = server.connect()
+            client.send(http.head("GET", "/"))
+            assert client.read_response().status == 200
+            clients.append(client)
+        counts = [worker["connections"] for worker in server.admin.workers()]
+        assert sum(counts) == 240
+        assert min(counts) >= 10 and max(counts) <= 60, counts
+    finally:
+        for client in clients:
+            client.close()
+
+
+def test_a_blocked_loop_keeps_no_connection_waiting(serve, gate):
+    """It has the fewest connections and is asleep in the app: the others take what it does not."""
+    server = serve("probe:app", "-k", "asgi", "--workers", "2", "--keep-alive", "60", environment=gate.environment)
+    server.admin.wait_workers(2)
+    held = server.connect()
+    held.send(http.head("GET", "/block/asleep"))
+    (visitor,) = gate.wait(1, "asleep")
+    clients = []
+    try:
+        for _ in range(30):
+            client = server.connect()
+            client.send(http.head("GET", "/pid"))
+            assert int(client.read_response().body) != visitor.pid
+            clients.append(client)
+        gate.open()
+        assert held.read_response().body == b"released\n"
+    finally:
+        for client in [held, *clients]:
+            client.close()
