@@ -9,12 +9,15 @@ from podtest.types import GREEN, params
 
 #: The busiest worker may have so many times the requests of the idlest.
 SPREAD = 1.3
+#: In a loop of others, where every worker wakes for each connection and decides by what the others have.
+FOREIGN_SPREAD = 2.5
 
 
 @pytest.mark.parametrize("kind", params())
 def test_a_connection_per_request_is_spread_evenly(serve, kind):
     # Greenlets wait side by side: with short requests all workers were idle, and it would not matter who takes one.
-    pace = "0.03" if kind and kind[-1] in GREEN else "0.005"
+    foreign = bool(kind) and kind[-1] in (*GREEN, "asgi")
+    pace = "0.03" if foreign and kind[-1] in GREEN else "0.005"
     server = serve("pace:application", *kind, "--workers", "8", environment={"PACE": pace})
     server.admin.wait_workers(8)
     seen: Counter[str] = Counter()
@@ -22,7 +25,7 @@ def test_a_connection_per_request_is_spread_evenly(serve, kind):
         load.join()
     assert load.summary() == {"ok": 5000}
     assert len(seen) == 8
-    assert max(seen.values()) / min(seen.values()) < SPREAD, seen
+    assert max(seen.values()) / min(seen.values()) < (FOREIGN_SPREAD if foreign else SPREAD), seen
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
