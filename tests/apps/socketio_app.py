@@ -1,9 +1,13 @@
 """Flask-SocketIO: rooms, acknowledgements, broadcasts and a background task, with polling and WebSockets."""
 
 import os
+import sys
 
 from flask import Flask, request
 from flask_socketio import SocketIO, emit, join_room
+
+# Where gevent-websocket is installed, the library would want that package's own server.
+sys.modules["geventwebsocket"] = None
 
 app = Flask(__name__)
 socketio = SocketIO(app, async_mode=os.environ["ASYNC_MODE"], cors_allowed_origins="*")
