@@ -74,9 +74,6 @@ class Engine:
     def quit(self) -> None:
         """`run` returns as soon as it can."""
 
-    def open(self) -> None:
-        """Begins to serve as a guest of another loop, in the main thread."""
-
     def poll(self) -> int:
         """One turn that does not wait and answers nothing: how many requests there are to take."""
 

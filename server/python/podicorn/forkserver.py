@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from podicorn import __version__, app, config_file, environment, green, leaving, signals, titles
+from podicorn import __version__, app, config_file, environment, leaving, signals, titles
 from podicorn.arbiter_view import ArbiterView, Listener
 from podicorn.control import ControlSocket, ProtocolError
 from podicorn.failure import Failure, first_line, traceback_text
@@ -139,10 +139,8 @@ class ForkServer:
         environment.enter(cfg.chdir or self._cwd)
         environment.add_python_path(cfg.pythonpath, os.getcwd())
         titles.set_title(f"fork server [{cfg.proc_name}]")
-        # Before anything of the app's or of a worker type's library is imported.
-        green.patch(cfg.worker_type)
-        signals.dump_stacks_to(self._stack_fd, green.dumper(cfg.worker_type))
         kind = type_of(cfg)
+        signals.dump_stacks_to(self._stack_fd, kind.dump_more)
         log = kind.make_log()
         server = ArbiterView(
             pid=request["arbiter_pid"],
@@ -156,11 +154,12 @@ class ForkServer:
         if not request.get("hooks_run"):
             self._hooks.require("on_reload" if request.get("reload") else "on_starting", server)
         if cfg.preload_app:
-            self._preload(server)
+            self._preload(server, kind)
         self._started = Started(kind, log, server, memfd=memfd, doorbell=doorbell, nudge=nudge)
-        return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": _other_threads(cfg.worker_type)}
+        threads = [] if kind.threads_survive else _other_threads()
+        return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": threads}
 
-    def _preload(self, server: ArbiterView) -> None:
+    def _preload(self, server: ArbiterView, kind: WorkerType) -> None:
         signals.disregard_during_import()
         try:
             server.app.wsgi()
@@ -169,7 +168,7 @@ class ForkServer:
         finally:
             # The app may have changed any of these.
             signals.ignore_in_fork_server()
-            signals.dump_stacks_to(self._stack_fd, green.dumper(server.cfg.worker_type))
+            signals.dump_stacks_to(self._stack_fd, kind.dump_more)
         # What is alive now stays alive: workers that never touch it share its pages.
         gc.collect()
         gc.freeze()
@@ -255,13 +254,9 @@ def _failed(request: Message, failure: Failure) -> Message:
     }
 
 
-def _other_threads(worker_type: str) -> list[str]:
+def _other_threads() -> list[str]:
     """Python's threads that a fork loses."""
     import threading
-
-    if green.module_of(worker_type) is not None:
-        # They are greenlets, and live on in every worker.
-        return []
 
     return [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
 

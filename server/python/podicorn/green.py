@@ -1,7 +1,7 @@
-"""What the worker types gevent and eventlet have in common. Their own modules are `green_gevent` and `green_eventlet`.
+"""The worker types gevent and eventlet: what they have in common. Each has a module of its own beside this one.
 
-Such a module has `patch`, `renew`, `serve`, `wait`, `ClientSocket`, `in_hub` and `spawn`. It is imported by the fork
-server, which patches before the app is imported, also for the app's sake under `--preload`.
+Such a module has `patch`, `renew`, `serve`, `wait`, `ClientSocket`, `in_hub` and `spawn`. The fork server imports it,
+and patches before the app is imported, under `--preload` too.
 """
 
 from __future__ import annotations
@@ -9,20 +9,28 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import signal
 import sys
 import warnings
 
 # Before anything is patched: a cooperative write to the stack pipe would switch in the midst of a signal handler.
 from os import write as _write
 
-from podicorn import leaving
+from podicorn import _engine, leaving
 from podicorn.failure import Failure
+from podicorn.worker import WorkerProcess
+from podicorn.worker_types import WorkerType
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, ModuleType
     from typing import Any
+
+    from podicorn.arbiter_view import ArbiterView
+    from podicorn.hooks import Hooks
+    from podicorn.settings import Settings
+    from podicorn.worker import Claim
 
 #: Worker type, then its module and the oldest version of its library that is supported.
 _TYPES = {
@@ -36,10 +44,65 @@ _MOST_DUMPED = 48 * 1024
 _forker: list[Any] = []
 
 
-def module_of(worker_type: str) -> ModuleType | None:
-    """The module of a worker type whose requests are greenlets; None for other types."""
-    if worker_type not in _TYPES:
-        return None
+class Green(WorkerType):
+    """Patches the standard library: from here on what blocks lets other greenlets run."""
+
+    threads_survive = True
+
+    def __init__(self, cfg: Settings) -> None:
+        super().__init__(cfg)
+        self._library = _library_of(cfg.worker_type)
+        self.dump_more = dump_greenlets
+        _engine.keep_stack_chunks()
+        self._library.patch()
+
+    def make_process(self, worker: Any, server: ArbiterView, hooks: Hooks, claim: Claim) -> WorkerProcess:
+        """What runs in the process after the fork."""
+        return GreenProcess(worker, server, hooks, claim, self._library)
+
+
+class GreenProcess(WorkerProcess):
+    """One worker, whose main greenlet boots, waits for the end, and leaves."""
+
+    def __init__(self, worker: Any, server: ArbiterView, hooks: Hooks, claim: Claim, library: ModuleType) -> None:
+        super().__init__(worker, server, hooks, claim)
+        self._library = library
+        self.dump_more = dump_greenlets
+
+    def _boot(self) -> None:
+        self._library.renew()
+        super()._boot()
+
+    def _options(self) -> dict[str, Any]:
+        library = self._library
+        own = {"client_socket": library.ClientSocket, "wait": library.wait, "back_in_child": back_in_child}
+        return {**super()._options(), **own}
+
+    def _run_engine(self) -> None:
+        # No signal waits for the end of a wait: it makes the engine's descriptor readable.
+        before = signal.set_wakeup_fd(self._engine.wakeup_fileno(), warn_on_full_buffer=False)
+        try:
+            self._library.serve(self._engine)
+        finally:
+            signal.set_wakeup_fd(before)
+
+    # Hooks and logs may wait, and a hub must not.
+
+    def _on_quit(self, number: int, frame: FrameType | None) -> None:
+        self._outside_the_hub(lambda: super(GreenProcess, self)._on_quit(number, frame))
+
+    def _reopen_logs(self) -> None:
+        self._outside_the_hub(super()._reopen_logs)
+
+    def _outside_the_hub(self, act: Callable[[], None]) -> None:
+        if self._library.in_hub():
+            self._library.spawn(act)
+        else:
+            act()
+
+
+def _library_of(worker_type: str) -> ModuleType:
+    """The module of a worker type, if its library is there."""
     name, oldest = _TYPES[worker_type]
     advice = f"install it with: pip install podicorn[{worker_type}]"
     try:
@@ -70,16 +133,6 @@ def _version(text: str) -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def patch(worker_type: str) -> None:
-    """In the fork server, before the app is imported: makes blocking calls cooperative, where the type wants that."""
-    module = module_of(worker_type)
-    if module is not None:
-        from podicorn import _engine
-
-        _engine.keep_stack_chunks()
-        module.patch()
-
-
 def remember_forker() -> None:
     """For the child after a fork of the app."""
     _forker[:] = [_current()]
@@ -96,11 +149,6 @@ def _current() -> Any:
     from greenlet import getcurrent
 
     return getcurrent()
-
-
-def dumper(worker_type: str) -> Callable[[int], None] | None:
-    """What adds to a dump of the threads' stacks, where that is not all."""
-    return dump_greenlets if worker_type in _TYPES else None
 
 
 def dump_greenlets(fd: int) -> None:

@@ -126,7 +126,6 @@ def serve(engine: Any) -> None:
             _renew_epoll(hub)
 
     os.register_at_fork(after_in_child=leave_in_child)
-    engine.open()
     try:
         done.wait()
     finally:

@@ -101,7 +101,6 @@ def serve(engine: Any) -> None:
 
     # gevent itself listens for SIGCHLD only after the first fork: a quicker child would be waited for for ever.
     os.register_at_fork(before=hub.loop.install_sigchld, after_in_child=leave_in_child)
-    engine.open()
     watcher.start(turn)
     try:
         done.wait()

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from podicorn import _engine, app, client_socket, environment, green, gthread, leaving, signals, titles
+from podicorn import _engine, app, environment, gthread, leaving, signals, titles
 from podicorn.failure import BOOT_ERROR, UNHANDLED, Failure, first_line, trimmed
 from podicorn.privileges import become
 
@@ -44,13 +44,15 @@ class Claim:
 class WorkerProcess:
     """One worker. `main` runs in the forked process and never returns."""
 
+    #: What adds to a dump of the threads' stacks, where that is not all.
+    dump_more: Callable[[int], None] | None = None
+
     def __init__(self, worker: WorkerView, server: ArbiterView, hooks: Hooks, claim: Claim) -> None:
         self._worker = worker
         self._server = server
         self._hooks = hooks
         self._claim = claim
         self._log = worker.log
-        self._green = green.module_of(server.cfg.worker_type)
         self._slot: Any = None
         self._engine: Any = None
         #: The event loop of an asgi worker.
@@ -107,10 +109,8 @@ class WorkerProcess:
 
     def _boot(self) -> None:
         worker, cfg = self._worker, self._worker.cfg
-        if self._green is not None:
-            self._green.renew()
         # The stack pipe first, so that a handler is there when the signals are let in.
-        signals.dump_stacks_to(self._claim.stack_fd, green.dumper(cfg.worker_type))
+        signals.dump_stacks_to(self._claim.stack_fd, self.dump_more)
         signals.install_in_worker(term=self._on_term, quick=self._on_quit, abort=self._on_abort, reopen=self._on_usr1)
         titles.set_title(f"worker [{cfg.proc_name}]")
         self._boot_hook("post_fork", self._server, worker)
@@ -170,10 +170,6 @@ class WorkerProcess:
             options["graceful_timeout"] = patience - min(ASGI_MARGIN, patience / 2)
         for name in ("pre_request", "post_request"):
             options[name] = self._hooks.get(name)
-        options["client_socket"] = (self._green or client_socket).ClientSocket
-        if self._green is not None:
-            options["wait"] = self._green.wait
-            options["back_in_child"] = green.back_in_child
         return options
 
     # ---- service ----
@@ -182,11 +178,13 @@ class WorkerProcess:
         # A TERM during the boot has raised; one from here on is the engine's.
         self._worker.booted = True
         self._slot.set_state(_engine.READY)
+        self._run_engine()
+
+    def _run_engine(self) -> None:
+        """Serves until stopped."""
         cfg = self._worker.cfg
         if self._asgi is not None:
             self._asgi.serve(self._engine)
-        elif self._green is not None:
-            self._green.serve(self._engine)
         elif cfg.worker_type == "gthread":
             gthread.serve(self._engine, cfg.threads or 1)
         else:
@@ -228,14 +226,7 @@ class WorkerProcess:
             raise SystemExit(0)
 
     def _on_quit(self, number: int, frame: FrameType | None) -> None:
-        self._outside_the_hub(lambda: self._stop_now("worker_int", 0))
-
-    def _outside_the_hub(self, act: Callable[[], None]) -> None:
-        """Hooks and logs may wait, and a hub must not."""
-        if self._green is not None and self._green.in_hub():
-            self._green.spawn(act)
-        else:
-            act()
+        self._stop_now("worker_int", 0)
 
     def _on_abort(self, number: int, frame: FrameType | None) -> None:
         self._worker.aborted = True
@@ -257,7 +248,7 @@ class WorkerProcess:
         raise SystemExit(code)
 
     def _on_usr1(self, number: int, frame: FrameType | None) -> None:
-        self._outside_the_hub(self._reopen_logs)
+        self._reopen_logs()
 
     def _reopen_logs(self) -> None:
         self._log.reopen_files()

@@ -7,6 +7,7 @@ from podicorn.worker_view import WorkerView
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from podicorn.arbiter_view import ArbiterView
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 class WorkerType:
     """The engine types: the sockets, and the worker object of hooks, are our own."""
+
+    #: What adds to a dump of the threads' stacks in the fork server, where that is not all.
+    dump_more: Callable[[int], None] | None = None
+    #: What the app takes for threads lives on in workers that are forked from its process.
+    threads_survive = False
 
     def __init__(self, cfg: Settings) -> None:
         self.cfg = cfg
@@ -42,6 +48,10 @@ class WorkerType:
 def type_of(cfg: Settings) -> WorkerType:
     """The worker type of the settings. Raises Failure where something is not installed, or a class is not found."""
     # Imported where they are used: their libraries are large.
+    if cfg.worker_type in ("gevent", "eventlet"):
+        from podicorn.green import Green
+
+        return Green(cfg)
     if cfg.worker_type == "tornado":
         from podicorn.tornado_worker import Tornado
 

@@ -260,8 +260,6 @@ pub(crate) struct Engine {
     threads: usize,
     /// For a request that comes back in a child that the app has forked, where requests are greenlets.
     back_in_child: Option<Py<PyAny>>,
-    /// What [`Engine::open`] has replaced.
-    wakeup_fd: Mutex<Option<RawFd>>,
     /// When a guest lets its host go on; 0: no request of this turn has begun.
     pub(crate) slice_until: AtomicU64,
     /// Between `poll` and `settle`.
@@ -526,7 +524,6 @@ impl Engine {
             progress: Mutex::new(Progress { next_beat: 0, deadline: None, done: false }),
             threads,
             back_in_child,
-            wakeup_fd: Mutex::new(None),
             slice_until: AtomicU64::new(0),
             in_turn: AtomicBool::new(false),
         })
@@ -560,13 +557,6 @@ impl Engine {
         outcome
     }
 
-    /// Begins to serve as a guest of another loop; for what `run` would do, that loop calls `poll` and `settle`. In the
-    /// main thread, as `run`.
-    fn open(&self, py: Python<'_>) {
-        let before = set_wakeup_fd(py, self.core.wake.writing_end()).ok();
-        *self.wakeup_fd.lock().unwrap_or_else(PoisonError::into_inner) = before;
-    }
-
     /// One turn that does not wait: how many requests there are to `take`. Call it when `fileno` is readable.
     fn poll(&self, py: Python<'_>) -> PyResult<usize> {
         self.poll_once(py)
@@ -590,10 +580,6 @@ impl Engine {
         }
         if self.core.is_disabled() {
             return;
-        }
-        let before = self.wakeup_fd.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(before) = before {
-            let _ = set_wakeup_fd(py, before);
         }
         self.let_go(py);
     }

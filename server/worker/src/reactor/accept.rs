@@ -244,9 +244,9 @@ impl Reactor {
     }
 
     /// Whether listeners need not leave epoll: there is nobody to take turns with, and the wait that an armed listener
-    /// would end never begins while a request waits.
+    /// would end never begins while a request waits, or a connection is welcome.
     fn keeps_listening(&self) -> bool {
-        self.inline && self.slot.is_alone()
+        (self.inline || self.acceptor.crowd && !self.is_busy()) && self.slot.is_alone()
     }
 
     /// Accepts at most one connection.
