@@ -100,6 +100,14 @@ SCENARIOS = (
         ),
         **HELLO,
     ),
+    # Gunicorn dropped eventlet in version 26: it has no peer here.
+    Scenario(
+        "gevent",
+        "Hello, greenlets",
+        contenders=("podicorn-gevent", "podicorn-eventlet", "gunicorn-gevent"),
+        quick=True,
+        **HELLO,
+    ),
     Scenario(
         "log",
         "Hello, access log",

@@ -183,6 +183,7 @@ def by_script(name: str) -> Callable[[Launch], list[str]]:
 
 GTHREAD = ("--worker-class", "gthread", "--threads", "1")
 GTHREAD_4 = ("--worker-class", "gthread", "--threads", "4")
+GEVENT = ("--worker-class", "gevent")
 ACCESS_LOG = ("--access-logfile", "{log}")
 ONE, FOUR = ("--blocking-threads", "1"), ("--blocking-threads", "4")
 
@@ -192,11 +193,14 @@ CONTENDERS = {
         Contender("podicorn", "Podicorn", podicorn(*GTHREAD)),
         Contender("podicorn-sync", "Podicorn sync", podicorn("--worker-class", "sync")),
         Contender("podicorn-threads", "Podicorn, 4 threads", podicorn(*GTHREAD_4)),
+        Contender("podicorn-gevent", "Podicorn gevent", podicorn(*GEVENT)),
+        Contender("podicorn-eventlet", "Podicorn eventlet", podicorn("--worker-class", "eventlet")),
         Contender("podicorn-preload", "Podicorn, preloaded", podicorn(*GTHREAD, "--preload")),
         Contender("podicorn-log", "Podicorn, access log", podicorn(*GTHREAD, *ACCESS_LOG), logs=True),
         Contender("gunicorn", "Gunicorn gthread", gunicorn(*GTHREAD)),
         Contender("gunicorn-sync", "Gunicorn sync", gunicorn("--worker-class", "sync")),
         Contender("gunicorn-threads", "Gunicorn gthread, 4 threads", gunicorn(*GTHREAD_4)),
+        Contender("gunicorn-gevent", "Gunicorn gevent", gunicorn(*GEVENT)),
         Contender("gunicorn-preload", "Gunicorn gthread, preloaded", gunicorn(*GTHREAD, "--preload")),
         Contender("gunicorn-log", "Gunicorn gthread, access log", gunicorn(*GTHREAD, *ACCESS_LOG), logs=True),
         Contender("granian", "Granian", granian(*ONE)),

@@ -78,12 +78,13 @@ RATIOS = (
     Ratio("echo", "granian", 2.2, 1.8),
     Ratio("close", "best", 1.1, 1.0),
     Ratio("close", "gunicorn-sync", 6, 5),
+    Ratio("gevent", "gunicorn-gevent", 12, 9),
     Ratio("flask", "bjoern", 1.0, 0.97),
     Ratio("flask", "granian", 1.45, 1.3),
     Ratio("flask", "gunicorn", 3, 2.5),
 )
 #: Podicorn's configuration where it is not the plain one.
-OURS = {"close": "podicorn-sync"}
+OURS = {"close": "podicorn-sync", "gevent": "podicorn-gevent"}
 #: Scenarios with 32 keep-alive connections and one thread.
 THIRTY_TWO = ("hello", "10k", "100k", "echo", "upload", "flask", "django")
 
