@@ -85,7 +85,8 @@ fn fill(head: &mut ResponseHead, model: &mut Model, status: &[u8], fields: &[(&[
     let valid = status.len() >= 3
         && status[..3].iter().all(u8::is_ascii_digit)
         && (status.len() == 3 || status[3] == b' ')
-        && is_field_text(&status[3..]);
+        && is_field_text(&status[3..])
+        && (status[0] != b'0' && status[0] != b'1' || &status[..3] == b"101");
     assert_eq!(head.set_status(status).is_ok(), valid, "{}", status.escape_ascii());
     model.status = status.to_vec();
     if !valid {
@@ -93,7 +94,7 @@ fn fill(head: &mut ResponseHead, model: &mut Model, status: &[u8], fields: &[(&[
         let code =
             status.iter().fold(0_u16, |code, &byte| code.wrapping_mul(31).wrapping_add(u16::from(byte)))
                 % 1100;
-        let valid = code < 1000;
+        let valid = code == 101 || (200..1000).contains(&code);
         assert_eq!(head.set_status_code(code).is_ok(), valid, "{code}");
         let code = if valid { code } else { 500 };
         if !valid {
