@@ -5,13 +5,14 @@
 //!   never runs user code.
 //! - [`pool`] decides (pure), the rest carries out. The arbiter talks to the fork server over the control socket and to
 //!   the workers through the scoreboard and signals only (`server/PROTOCOL.md`).
-//! - [`arbiter`] is the run loop; [`launch`], [`forkserver`], [`listeners`], [`signals`], [`reaper`] and [`stacks`] are its
+//! - [`arbiter`] is the run loop; [`launch`], [`forkserver`], [`listeners`], [`drain`], [`signals`], [`reaper`] and [`stacks`] are its
 //!   hands.
 //! - What it says to the outside goes through [`admin`] (HTTP) and [`telemetry`] (logs, metrics).
 
 pub mod admin;
 pub mod arbiter;
 pub mod cgroup;
+pub mod drain;
 pub mod forkserver;
 mod kernel;
 pub mod launch;

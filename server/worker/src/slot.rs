@@ -6,12 +6,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use podicorn_scoreboard::{Load, Map, RequestStart, SlotWriter, State, Ticket};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::clock::synchronise;
+use crate::clock::{Nanos, synchronise};
 use crate::descriptor::adopt;
 use crate::engine::hear_of_forks;
 use crate::entry::{Entry, Ledger};
@@ -76,8 +77,14 @@ impl SharedSlot {
         self.with((), SlotWriter::beat);
     }
 
+    /// Whether the whole server is stopping.
     pub(crate) fn draining(&self) -> bool {
-        self.with(false, |writer| writer.draining())
+        self.drain_end().is_some()
+    }
+
+    /// When the arbiter will kill, since it has begun its shutdown.
+    pub(crate) fn drain_end(&self) -> Option<Nanos> {
+        self.with(None, |writer| writer.draining())
     }
 
     /// Whether there is no other worker to leave connections to.
@@ -259,5 +266,11 @@ impl Slot {
     #[getter]
     fn draining(&self) -> bool {
         self.shared.draining()
+    }
+
+    /// When it will kill then, by `time.monotonic()`.
+    #[getter]
+    fn drain_end(&self) -> Option<f64> {
+        self.shared.drain_end().map(|at| Duration::from_nanos(at).as_secs_f64())
     }
 }

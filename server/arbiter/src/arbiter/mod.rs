@@ -25,6 +25,7 @@ use podicorn_settings::Settings;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::StackError;
+use crate::drain::Watch;
 use crate::forkserver::{Client, Interpreter, RequestError};
 use crate::launch::{Blueprint, LaunchError, Shared};
 use crate::origin::Origin;
@@ -137,6 +138,11 @@ enum Ending {
         stop_at: Instant,
         began: Instant,
     },
+    /// Nobody new gets in, and those who wait are taken.
+    Emptying {
+        began: Instant,
+        watch: Watch,
+    },
     Stopping,
 }
 
@@ -168,6 +174,10 @@ struct Arbiter {
     reload: ReloadState,
     tally: Tally,
     ending: Ending,
+    /// As the workers are told: when they are killed.
+    ends_at: Option<u64>,
+    /// When the server has to have left, if that matters.
+    leave_by: Option<Instant>,
     exit_code: i32,
     finished: bool,
     _pidfile: Option<Pidfile>,

@@ -187,6 +187,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         reload: ReloadState::default(),
         tally: Tally { forkserver_starts: 1, ..Tally::default() },
         ending: Ending::Not,
+        ends_at: None,
+        leave_by: None,
         exit_code: 0,
         finished: false,
         settings,
@@ -295,12 +297,8 @@ impl Arbiter {
 
     /// Far away when nothing is due.
     fn next_deadline(&self) -> Instant {
-        let lingering = match self.ending {
-            Ending::Lingering { stop_at, .. } => Some(stop_at),
-            _ => None,
-        };
         let soonest =
-            [self.pool.next_deadline(), self.scale.deadline(), lingering].into_iter().flatten().min();
+            [self.pool.next_deadline(), self.scale.deadline(), self.next_step()].into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 
@@ -309,11 +307,7 @@ impl Arbiter {
         if self.scale.expire(now) {
             self.apply_target("the lease on the worker count has expired");
         }
-        if let Ending::Lingering { stop_at, began } = self.ending
-            && now >= stop_at
-        {
-            self.stop_workers(true, began);
-        }
+        self.proceed(now);
         self.tell_pool(Event::Tick);
     }
 
