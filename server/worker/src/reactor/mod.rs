@@ -391,8 +391,7 @@ impl Reactor {
     fn send(&mut self, token: Token, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
         connection.phase = Phase::Sending;
-        let socket = Arc::clone(&connection.socket);
-        match connection.outbound.flush(&socket) {
+        match connection.outbound.flush(&connection.socket) {
             // Also if the worker is to stop: the client was told that it may ask again.
             Sent::All if connection.persists => self.next(token, now),
             Sent::All => self.end(token, now),
