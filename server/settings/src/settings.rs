@@ -46,6 +46,8 @@ pub struct Settings {
     #[serde(deserialize_with = "count_or_none")]
     pub max_requests: Option<u64>,
     pub max_requests_jitter: u64,
+    /// How many workers may be missing while others replace them.
+    pub max_unavailable: u32,
 
     /// A ready worker that is silent for longer is killed; `None`: never.
     #[serde(deserialize_with = "seconds_or_none")]
