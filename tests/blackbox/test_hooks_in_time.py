@@ -9,7 +9,7 @@ HANGS = """
 import threading
 def wait_for_the_chat_room():
     threading.Event().wait()
-def {hook}(*arguments):
+def {hook}({parameters}):
     wait_for_the_chat_room()
 """
 
@@ -17,7 +17,9 @@ def {hook}(*arguments):
 @pytest.mark.slow
 def test_a_hook_that_hangs_costs_the_fork_server_and_nothing_else(serve, config):
     """After 30 s it is killed, its stack is in the log, and another one takes its place."""
-    server = serve("probe:app", "--config", config(HANGS.format(hook="child_exit")), "--workers", "2")
+    server = serve(
+        "probe:app", "--config", config(HANGS.format(hook="child_exit", parameters="server, worker")), "--workers", "2"
+    )
     before = server.admin.wait_workers(2)
     (hung,) = server.fork_servers()
     server.send(signal.SIGTTOU)
@@ -32,7 +34,7 @@ def test_a_hook_that_hangs_costs_the_fork_server_and_nothing_else(serve, config)
 
 
 def test_on_exit_cannot_hold_up_the_exit(serve, config):
-    server = serve("probe:app", "--config", config(HANGS.format(hook="on_exit")))
+    server = serve("probe:app", "--config", config(HANGS.format(hook="on_exit", parameters="server")))
     server.send(signal.SIGTERM)
     assert server.wait_exit() == 0
     assert "Hook on_exit failed" in server.err.text

@@ -17,15 +17,11 @@ def main() -> int:
     bad = False
     with tempfile.TemporaryDirectory() as directory:
         program = crowd.build(Path(directory))
-        print(
-            "| type | requests | replaced workers | lost | retried | seconds |", "|---|---|---|---|---|---|", sep="\n"
-        )
+        print("| type | requests | replaced workers | lost | retried | seconds |", "|---" * 6 + "|", sep="\n")
         for name in options.types or crowd.OURS:
             report, replaced = crowd.recycle(program, crowd.LINES[name], requests=options.requests)
-            print(
-                f"| {name} | {report.responses} | {replaced} | {report.lost} | {report.retries} | {report.seconds:.0f} |",
-                flush=True,
-            )
+            cells = (name, report.responses, replaced, report.lost, report.retries, round(report.seconds))
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
             for detail in report.details[:5]:
                 print("   ", detail, file=sys.stderr, flush=True)
             bad |= report.lost > 0 or report.early > 0 or report.retries * 100 > report.responses

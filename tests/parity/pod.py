@@ -1,7 +1,7 @@
 """What users of Gunicorn meet in pods, done to both servers; ``make parity-pod`` writes the outcome to README.md.
 
-Each row starts servers of its own, does one thing to them and says in a few words what it saw. The black-box suites hold
-Podicorn to what it shows here; Gunicorn's part is there to show that the row tells the truth.
+Each row starts servers of its own, does one thing to them and says in a few words what it saw. The black-box suites
+hold Podicorn to what it shows here; Gunicorn's part is there to show that the row tells the truth.
 """
 
 import os
