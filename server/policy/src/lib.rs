@@ -16,9 +16,10 @@
 //!   queue / drain time) over the *capacity at the worker cap*. It never looks at the present number of workers: the
 //!   first layer holds busy / workers constant, so that ratio says nothing about load.
 //!
-//! All loads are in workers: a worker that runs four requests at a time and has two is half a worker busy.
+//! [`Meter`] makes ticks of samples, the same way for all. All loads are in workers: a worker that runs four requests at a time and has two is half a worker busy.
 
 mod decision;
+mod meter;
 mod number;
 mod pods;
 mod sizing;
@@ -26,6 +27,7 @@ mod window;
 mod workers;
 
 pub use decision::{Cap, Decision, Direction, Inputs, Reason, Veto, VetoKind};
+pub use meter::{Meter, SAMPLE_INTERVAL, Sample, TICK, URGENT_TICK};
 pub use pods::{PodReading, PodsConfig, PodsDecision, PodsInputs, PodsPolicy};
 pub use sizing::{fits_in_memory, seed_for_cores};
 pub use workers::{Config, Cpu, Memory, Observation, Situation, WorkersPolicy};

@@ -1,7 +1,7 @@
 //! Layer 1: the number of workers in a pod.
 //!
 //! Each tick brings the integrals since the last one. With the target utilization ρ = 0.70:
-//! - **up** by the fast window (4 s): L/ρ workers, at most twice as many as before, and one more where requests wait
+//! - **up** by the fast window (4 s), when L is more than a tenth off: L/ρ workers, at most twice as many as before, and one more where requests wait
 //!   longer than the objective for two ticks. A queue asks for no more than a quarter above what the demand needs
 //!   ([`Config::overshoot`]): the demand is known from arrivals and service times, and where workers are all busy while
 //!   the queue grows, they are a lower bound of it. So a backlog is worked off without running to the cap.
@@ -27,6 +27,8 @@ use limits::Limits;
 pub struct Config {
     /// How busy workers are to be: 0.70.
     pub utilization: f64,
+    /// No more for a load up to this share above the target: 0.10. Traffic that comes at random is off by that much.
+    pub tolerance: f64,
     /// Below utilization less this a worker may go: 0.10.
     pub band: f64,
     /// The most that is asked for above the demand's need, as a share: 0.25.
@@ -47,6 +49,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             utilization: 0.70,
+            tolerance: 0.10,
             band: 0.10,
             overshoot: 0.25,
             fast: Duration::from_secs(4),
@@ -346,7 +349,9 @@ impl WorkersPolicy {
             return self.answer(situation, inputs, current - 1, Reason::MemoryPressure);
         }
         let queue = self.slow_ticks >= 2;
-        let asked = inputs.desired.max(if queue { current.saturating_add(1) } else { 0 });
+        let fits = self.config.utilization * (1.0 + self.config.tolerance) * f64::from(current);
+        let more = if inputs.offered_fast > fits { inputs.desired } else { 0 };
+        let asked = more.max(if queue { current.saturating_add(1) } else { 0 });
         let limited = asked.min(inputs.ceiling.unwrap_or(u32::MAX)).min(current.saturating_mul(2)).min(max);
         if limited > current {
             let (cap, vetoes) = self.cap(situation);
@@ -358,7 +363,7 @@ impl WorkersPolicy {
             if !self.may_step_up() {
                 return self.hold(situation, inputs, Reason::Steady);
             }
-            let reason = if inputs.desired > current { Reason::Load } else { Reason::Queue };
+            let reason = if more > current { Reason::Load } else { Reason::Queue };
             return self.answer(situation, inputs, allowed, reason);
         }
         if current > min && self.fewer_would_do(current, &inputs) {
