@@ -16,6 +16,7 @@ pub mod forkserver;
 mod kernel;
 pub mod launch;
 pub mod listeners;
+pub mod memory;
 pub mod origin;
 pub mod pidfile;
 pub mod pool;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use podicorn_settings::Settings;
 
-use super::setup::{configured_workers, limits, log_options, stack_reader};
+use super::setup::{configured_workers, limits, log_options, memory_limits, stack_reader};
 use super::{Arbiter, Ending, Forkserver, Input, Launched, Python};
 use crate::admin::{Refusal, ReloadView};
 use crate::forkserver::message::Hook;
@@ -257,6 +257,7 @@ impl Arbiter {
             self.scale.reconfigure(configured_workers(new), Instant::now());
             self.apply_target("the configuration has changed");
         }
+        self.memory.reconfigure(memory_limits(new));
         self.tell_pool(Event::Limits(limits(new)));
     }
 

@@ -13,8 +13,10 @@ use podicorn_settings::CommandLine;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use super::setup::{FLUSH_TIME, announce, configured_workers, limits, open_admin, stack_reader, start_log};
-use super::{Arbiter, Ending, Forkserver, Input, Python, ReloadState, Tally, share};
+use super::setup::{
+    FLUSH_TIME, announce, configured_workers, limits, memory_limits, open_admin, stack_reader, start_log,
+};
+use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
 use crate::forkserver::interpreter::{InterpreterError, Surroundings, find};
 use crate::forkserver::spawn::spawn;
@@ -166,6 +168,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     let now = Instant::now();
     let scale = Scale::new(configured_workers(&settings), MAX_SLOTS / 2);
     let target = scale.target() as usize;
+    let memory = MemoryCare::new(memory_limits(&settings), now);
+    memory.announce();
     let mut arbiter = Arbiter {
         origin,
         python,
@@ -178,6 +182,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         pool: Pool::new(limits(&settings), target, 1),
         scale,
         ledger: Ledger::default(),
+        memory,
         attendants: HashMap::new(),
         forkservers: HashMap::new(),
         blueprints: BTreeMap::from([(1, blueprint.clone())]),
@@ -299,8 +304,10 @@ impl Arbiter {
             Ending::Lingering { stop_at, .. } => Some(stop_at),
             _ => None,
         };
-        let soonest =
-            [self.pool.next_deadline(), self.scale.deadline(), lingering].into_iter().flatten().min();
+        let soonest = [self.pool.next_deadline(), self.scale.deadline(), self.memory.deadline(), lingering]
+            .into_iter()
+            .flatten()
+            .min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 
@@ -314,6 +321,7 @@ impl Arbiter {
         {
             self.stop_workers(true, began);
         }
+        self.look_at_memory(now);
         self.tell_pool(Event::Tick);
     }
 
@@ -325,6 +333,7 @@ impl Arbiter {
             }
             Input::Stacks { who, text } => self.on_stacks(who, &text),
             Input::HookFailed { hook, error } => tracing::error!("Hook {hook} failed: {error}"),
+            Input::Looked { watch, look } => self.on_look(watch, look),
             Input::ForkserverHung { pid, error } => self.on_hung_forkserver(pid, &error),
         }
     }

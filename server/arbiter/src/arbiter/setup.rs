@@ -10,6 +10,7 @@ use super::run::RunError;
 use super::{Input, Python};
 use crate::admin::{self, Access, AdminListener, AdminState, BindAddress, Command};
 use crate::launch;
+use crate::memory;
 use crate::pool::Limits;
 use crate::scale::Workers;
 use crate::stacks::StackReader;
@@ -56,6 +57,10 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         timeout: settings.timeout,
         graceful_timeout: settings.graceful_timeout,
     }
+}
+
+pub(super) fn memory_limits(settings: &Settings) -> memory::Limits {
+    memory::Limits { soft: settings.worker_max_memory, hard: settings.worker_max_memory_hard }
 }
 
 pub(super) fn configured_workers(settings: &Settings) -> Workers {

@@ -287,6 +287,8 @@ fn retire_text(reason: RetireReason) -> &'static str {
         RetireReason::ScaledDown => "fewer workers are wanted",
         RetireReason::Replaced => "a newer generation serves",
         RetireReason::MaxRequests => "it has served max_requests",
+        RetireReason::MaxMemory => "it holds more memory than a worker may",
+        RetireReason::MemoryPressure => "the container is nearly out of memory",
         RetireReason::RolledBack => "its generation was taken back",
         RetireReason::Shutdown => "the server is shutting down",
     }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{
-    AcceptQueue, Boot, CurrentRequest, ForkServer, ForkServerState, Histogram, LastError, ListenerStatus,
-    Phase, RecentRequest, Reloads, RequestsByClass, Restarts, Status, Totals, WorkerState, WorkerStatus,
+    AcceptQueue, Boot, CgroupMemory, CurrentRequest, ForkServer, ForkServerState, Histogram, LastError,
+    ListenerStatus, MemoryStatus, OomKill, Phase, ProcessMemory, RecentRequest, Reloads, RequestsByClass,
+    Restarts, Stalls, Status, Totals, Victim, WorkerState, WorkerStatus,
 };
 use crate::scale::{Scale, ScaleRequest, Workers};
 
@@ -27,6 +28,7 @@ pub(crate) fn worker(slot: u32, state: WorkerState) -> WorkerStatus {
         queued: 2 * u32::from(busy),
         connections: 3,
         busy_seconds: 12.25,
+        memory: Some(ProcessMemory { rss_bytes: 50 << 20, pss_bytes: 30 << 20, uss_bytes: 20 << 20 }),
         last_beat_seconds: Some(0.5),
         current_request: busy.then(|| CurrentRequest {
             method: "POST".into(),
@@ -40,6 +42,32 @@ pub(crate) fn worker(slot: u32, state: WorkerState) -> WorkerStatus {
             started_at: birth() + Duration::from_secs(60),
             seconds: 0.004,
         }],
+    }
+}
+
+fn memory() -> MemoryStatus {
+    MemoryStatus {
+        cgroup: Some(CgroupMemory {
+            version: 2,
+            limit_bytes: Some(256 << 20),
+            current_bytes: 200 << 20,
+            working_set_bytes: 160 << 20,
+            unreclaimable_bytes: 150 << 20,
+            oom_events: Some(3),
+            oom_kills: Some(2),
+            kills_together: true,
+            pressure: Some(Stalls { some_seconds: 2.5, full_seconds: 0.5 }),
+        }),
+        cpu_pressure: Some(Stalls { some_seconds: 7.5, full_seconds: 0.0 }),
+        fresh_worker_bytes: Some(18 << 20),
+        oom_kills: 1,
+        last_oom_kill: Some(OomKill {
+            at: birth(),
+            victim: Victim::Worker,
+            pid: 4001,
+            uss_bytes: Some(90 << 20),
+            request: Some(CurrentRequest { method: "GET".into(), path: "/grow".into(), seconds: 0.5 }),
+        }),
     }
 }
 
@@ -74,14 +102,26 @@ pub(crate) fn status() -> Status {
             backoff_seconds: Some(1.5),
             last_error: Some(LastError { message: "worker died by SIGSEGV".into(), at: birth() }),
         },
-        fork_server: ForkServer { state: ForkServerState::Ready, pid: Some(7), starts: 2, deaths: 1 },
+        fork_server: ForkServer {
+            state: ForkServerState::Ready,
+            pid: Some(7),
+            starts: 2,
+            deaths: 1,
+            memory: Some(ProcessMemory { rss_bytes: 40 << 20, pss_bytes: 15 << 20, uss_bytes: 5 << 20 }),
+        },
         strays_reaped: 11,
         log_lines_dropped: 13,
         scoreboard_corruptions: 17,
+        memory: memory(),
         workers: vec![
             worker(0, WorkerState::Busy),
             worker(1, WorkerState::Idle),
-            WorkerStatus { last_beat_seconds: None, pid: None, ..worker(2, WorkerState::Starting) },
+            WorkerStatus {
+                last_beat_seconds: None,
+                pid: None,
+                memory: None,
+                ..worker(2, WorkerState::Starting)
+            },
         ],
         totals: Totals {
             requests: RequestsByClass {
@@ -106,6 +146,9 @@ pub(crate) fn status() -> Status {
                 max_requests: 1,
                 timeout: 2,
                 boot_timeout: 3,
+                max_memory: 7,
+                memory_pressure: 8,
+                oom: 9,
                 crash: 4,
                 scale: 5,
                 reload: 6,

@@ -13,7 +13,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::status::{ForkServerState, Histogram, Phase, Status, WorkerState, WorkerStatus};
+use crate::status::{
+    ForkServerState, Histogram, Phase, ProcessMemory, Stalls, Status, WorkerState, WorkerStatus,
+};
 
 /// The media type of OpenMetrics 1.0 text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -36,6 +38,7 @@ impl Collector for Snapshot {
         arbiter(&mut families, &self.0)?;
         scale(&mut families, &self.0)?;
         supervision(&mut families, &self.0)?;
+        memory(&mut families, &self.0)?;
         requests(&mut families, &self.0)?;
         workers(&mut families, &self.0.workers)?;
         accept_queues(&mut families, &self.0)
@@ -119,6 +122,42 @@ fn supervision(families: &mut Families<'_>, status: &Status) -> fmt::Result {
     )
 }
 
+fn memory(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    let memory = &status.memory;
+    if let Some(group) = &memory.cgroup {
+        let kinds = [
+            ("current", Some(group.current_bytes)),
+            ("working_set", Some(group.working_set_bytes)),
+            ("unreclaimable", Some(group.unreclaimable_bytes)),
+            ("limit", group.limit_bytes),
+        ];
+        families.bytes_by(
+            "cgroup_memory",
+            "Memory of the container, and its limit if it has one",
+            kinds.into_iter().filter_map(|(kind, bytes)| Some(([("kind", kind)], bytes?))),
+        )?;
+        if let Some(kills) = group.oom_kills {
+            families.counter(
+                "cgroup_oom_kills",
+                "Processes of the container that the kernel killed for memory",
+                kills,
+            )?;
+        }
+        families.gauge(
+            "cgroup_oom_group",
+            "1 if the kernel would kill the whole container at once",
+            u64::from(group.kills_together),
+        )?;
+        families.stalls("psi_memory", "Time in which work waited for memory", group.pressure)?;
+    }
+    families.stalls("psi_cpu", "Time in which work waited for the CPU", memory.cpu_pressure)?;
+    families.counter(
+        "oom_kills",
+        "Workers, fork servers and orphans that the kernel killed for memory",
+        memory.oom_kills,
+    )
+}
+
 fn requests(families: &mut Families<'_>, status: &Status) -> fmt::Result {
     let totals = &status.totals;
     families.counters(
@@ -160,6 +199,18 @@ fn requests(families: &mut Families<'_>, status: &Status) -> fmt::Result {
 fn workers(families: &mut Families<'_>, workers: &[WorkerStatus]) -> fmt::Result {
     let slots: Vec<String> = workers.iter().map(|worker| worker.slot.to_string()).collect();
     let by_slot = || slots.iter().map(|slot| [("slot", slot.as_str())]).zip(workers);
+    for (name, help, bytes) in [
+        (
+            "worker_rss",
+            "Resident memory of the worker of a slot",
+            (|memory| memory.rss_bytes) as fn(ProcessMemory) -> u64,
+        ),
+        ("worker_pss", "The same, what it shares counted by its share", |memory| memory.pss_bytes),
+        ("worker_uss", "Memory that only the worker of a slot has", |memory| memory.uss_bytes),
+    ] {
+        let held = by_slot().filter_map(|(labels, worker)| Some((labels, bytes(worker.memory?))));
+        families.bytes_by(name, help, held)?;
+    }
     families.gauges(
         "worker_in_flight",
         "Requests that run in the worker of a slot",
@@ -231,6 +282,29 @@ impl Families<'_> {
         let mut encoder = self.begin(name, help, None, MetricType::Gauge)?;
         for (labels, value) in values {
             encoder.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    fn bytes_by<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Label<'l>, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.begin(name, help, Some(&Unit::Bytes), MetricType::Gauge)?;
+        for (labels, value) in values {
+            encoder.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing where the kernel does not measure it.
+    fn stalls(&mut self, name: &str, help: &str, stalls: Option<Stalls>) -> fmt::Result {
+        let Some(stalls) = stalls else { return Ok(()) };
+        let mut encoder = self.begin(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
+        for (kind, seconds) in [("some", stalls.some_seconds), ("full", stalls.full_seconds)] {
+            encoder.encode_family(&[("kind", kind)])?.encode_counter(&finite(seconds), NO_EXEMPLAR)?;
         }
         Ok(())
     }

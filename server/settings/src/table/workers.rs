@@ -68,6 +68,31 @@ pub(super) const SETTINGS: &[Setting] = &[
         .default(DefaultValue::Int(0))
         .unit("requests")
         .details("So that the workers are not all replaced at once."),
+    setting("worker_max_memory", Kind::Size, "Replace a worker that holds more memory than this; 0: never.")
+        .flags(&["--worker-max-memory"])
+        .metavar("SIZE")
+        .default(DefaultValue::Int(0))
+        .unit("bytes")
+        .ours()
+        .example("300M")
+        .details(
+            "With the suffixes K, M and G for powers of 1024; Mi and MiB mean the same. It is the worker's own memory that counts \
+             (USS: what the container gets back when the worker ends), as `/workers` and `podicorn_worker_uss_bytes` show it. The \
+             replacement is ready before the old worker leaves, and that one finishes what it has begun. Where the container has \
+             no room for both, an idle worker leaves first. Whatever is set here: when the container is about to reach its own \
+             limit, the fattest worker is replaced before the kernel kills one.",
+        ),
+    setting("worker_max_memory_hard", Kind::Size, "Stop a worker that holds more memory than this at once; 0: never.")
+        .flags(&["--worker-max-memory-hard"])
+        .metavar("SIZE")
+        .default(DefaultValue::Int(0))
+        .unit("bytes")
+        .ours()
+        .example("400M")
+        .details(
+            "It accepts nothing more, has `graceful_timeout` for what it has begun, and is killed then; its replacement starts at \
+             once. Sensible above `worker_max_memory`, for a leak that is faster than a replacement.",
+        ),
     setting("asgi_loop", Kind::Choice(&["auto", "asyncio", "uvloop"]), "Event loop of the asgi worker.")
         .flags(&["--asgi-loop"])
         .metavar("LOOP")
