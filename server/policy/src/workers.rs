@@ -6,7 +6,8 @@
 //!   ([`Config::overshoot`]): the demand is known from arrivals and service times, and where workers are all busy while
 //!   the queue grows, they are a lower bound of it. So a backlog is worked off without running to the cap.
 //! - **down** one at a time, if for a whole minute fewer would have been enough and one less would still be busy less
-//!   than ρ − 0.10 over the slow window (30 s). An up soon after a down doubles that minute, up to eight of them.
+//!   than ρ − 0.10 over the slow window (30 s). An up soon after a down doubles that minute, up to eight of them, and that
+//!   number is not tried again while the load is as it was.
 //! - **vetoes** lower the cap or forbid any more: memory headroom and pressure, CPU throttling, no marginal gain, boots
 //!   that fail.
 
@@ -135,6 +136,10 @@ const MOST_PENALTY: f64 = 8.0;
 const FLAP: Duration = Duration::from_secs(60);
 /// The penalty begins to fade after so much time without a change.
 const QUIET: Duration = Duration::from_secs(120);
+/// A number that has just proved too small is not tried again for so long, unless the load has fallen below this share
+/// of what it was.
+const LESSON: Duration = Duration::from_secs(600);
+const FALLEN: f64 = 0.8;
 /// What is left of the penalty after a second of fading.
 const FADE: f64 = 0.995;
 /// Load of so many times what is there is a panic.
@@ -170,7 +175,11 @@ pub struct WorkersPolicy {
     penalty: f64,
     last_up: Option<Duration>,
     last_down: Option<Duration>,
+    /// Load over the slow window at that moment.
+    load_at_down: f64,
     last_change: Duration,
+    /// So many workers were too few for this load, as was seen then.
+    too_few: Option<(u32, f64, Duration)>,
     proposed: Option<u32>,
 }
 
@@ -200,7 +209,9 @@ impl WorkersPolicy {
             penalty: 1.0,
             last_up: None,
             last_down: None,
+            load_at_down: 0.0,
             last_change: Duration::ZERO,
+            too_few: None,
             proposed: None,
         }
     }
@@ -377,7 +388,14 @@ impl WorkersPolicy {
 
     fn fewer_would_do(&self, current: u32, inputs: &Inputs) -> bool {
         let rest = f64::from(current.saturating_sub(1));
-        inputs.desired < current && inputs.offered_slow < (self.config.utilization - self.config.band) * rest
+        let tried = self.too_few.is_some_and(|(workers, load, when)| {
+            current <= workers.saturating_add(1)
+                && self.last.saturating_sub(when) < LESSON
+                && inputs.offered_slow > FALLEN * load
+        });
+        !tried
+            && inputs.desired < current
+            && inputs.offered_slow < (self.config.utilization - self.config.band) * rest
     }
 
     fn may_go_down(&self, current: u32) -> bool {
@@ -443,6 +461,8 @@ impl WorkersPolicy {
             Direction::Up => {
                 if self.last_down.is_some_and(|down| at.saturating_sub(down) < FLAP) {
                     self.penalty = (self.penalty * 2.0).min(MOST_PENALTY);
+                    let load = decision.inputs.offered_slow.min(self.load_at_down);
+                    self.too_few = Some((decision.current, load, at));
                 }
                 self.last_up = Some(at);
                 self.slow_ticks = 0;
@@ -453,6 +473,7 @@ impl WorkersPolicy {
             }
             Direction::Down => {
                 self.last_down = Some(at);
+                self.load_at_down = decision.inputs.offered_slow;
                 self.gain.forget();
             }
         }

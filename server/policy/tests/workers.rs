@@ -294,7 +294,7 @@ fn an_up_soon_after_a_down_doubles_the_patience() {
         while plant.last().direction != Direction::Down {
             plant.run(1.0, 0.5);
         }
-        plant.run(10.0, 6.0);
+        plant.run(10.0, 12.0);
     }
     let patience = plant.last().inputs.down_window_seconds;
     assert!(patience > 200.0, "{patience}");

@@ -3,8 +3,9 @@
 //!
 //! One file per kind of work: [`mod@run`] starts and ends it all, [`setup`] puts settings to work, [`generations`] brings fork servers up and down,
 //! [`workers`] carries out the pool's actions, [`children`] takes the dead in, [`commands`] answers the admin API,
-//! [`report`] fills its snapshot, [`mod@memory`] watches what workers hold, [`ending`] is the shutdown.
+//! [`report`] fills its snapshot, [`mod@memory`] watches what workers hold, [`autoscale`] follows the load, [`ending`] is the shutdown.
 
+mod autoscale;
 mod children;
 mod commands;
 mod ending;
@@ -37,6 +38,7 @@ use crate::stacks::StackReader;
 use crate::status::{LastError, Restarts};
 use crate::telemetry::log::LogHandle;
 
+use autoscale::Autoscale;
 use memory::MemoryCare;
 pub use run::run;
 
@@ -164,6 +166,7 @@ struct Arbiter {
     scale: Scale,
     ledger: Ledger,
     memory: MemoryCare,
+    autoscale: Autoscale,
     attendants: HashMap<u32, Attendant>,
     /// By pid.
     forkservers: HashMap<i32, Forkserver>,

@@ -13,8 +13,10 @@ use podicorn_settings::CommandLine;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
+use super::autoscale::Autoscale;
 use super::setup::{
-    FLUSH_TIME, announce, configured_workers, limits, memory_limits, open_admin, stack_reader, start_log,
+    FLUSH_TIME, announce, auto_start, configured_workers, limits, memory_limits, open_admin, stack_reader,
+    start_log,
 };
 use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
@@ -183,6 +185,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         scale,
         ledger: Ledger::default(),
         memory,
+        autoscale: Autoscale::new(&settings, auto_start(&settings), now),
         attendants: HashMap::new(),
         forkservers: HashMap::new(),
         blueprints: BTreeMap::from([(1, blueprint.clone())]),
@@ -304,10 +307,11 @@ impl Arbiter {
             Ending::Lingering { stop_at, .. } => Some(stop_at),
             _ => None,
         };
-        let soonest = [self.pool.next_deadline(), self.scale.deadline(), self.memory.deadline(), lingering]
-            .into_iter()
-            .flatten()
-            .min();
+        // While the server ends nothing is scaled, and a sample that is due would stay due.
+        let sample = (self.ending == Ending::Not).then(|| self.autoscale.deadline());
+        let soonest =
+            [self.pool.next_deadline(), self.scale.deadline(), self.memory.deadline(), sample, lingering];
+        let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 
@@ -322,6 +326,7 @@ impl Arbiter {
             self.stop_workers(true, began);
         }
         self.look_at_memory(now);
+        self.autoscale(now);
         self.tell_pool(Event::Tick);
     }
 
