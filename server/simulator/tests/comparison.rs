@@ -48,8 +48,8 @@ fn constant_traffic_settles() {
     for seed in 1..=8 {
         let comparison = compared(Shape::Poisson, seed);
         let own = of(&comparison, "podicorn");
-        // One less is tried once and found to be too few; that is remembered.
-        assert!(own.reversals <= 2, "seed {seed}: {:?}", own.targets);
+        // One less is tried once and found to be too few, which is remembered; a burst may bring one more for a while.
+        assert!(own.reversals <= 3, "seed {seed}: {:?}", own.targets);
         assert!(own.peak <= 5, "seed {seed}: 1.6 busy workers need 3: {:?}", own.targets);
     }
 }
