@@ -38,6 +38,8 @@ pub struct Status {
     pub log_lines_dropped: u64,
     /// Scoreboard reads that failed a bounds, UTF-8 or sequence check.
     pub scoreboard_corruptions: u64,
+    pub memory: MemoryStatus,
+    pub scaling: Scaling,
     /// One entry per slot in use, by slot.
     pub workers: Vec<WorkerStatus>,
     pub totals: Totals,
@@ -54,6 +56,38 @@ impl Status {
     pub fn workers_in(&self, state: WorkerState) -> usize {
         self.workers.iter().filter(|worker| worker.state == state).count()
     }
+}
+
+/// What scaling goes by, and what it has done, beside the present decision in [`Status::scale`].
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scaling {
+    /// Moving mean of the time from the fork to readiness.
+    pub boot_seconds: Option<f64>,
+    /// Decisions by direction and reason; those that change nothing too.
+    pub decisions: Vec<DecisionCount>,
+    /// Absent where the container has no CPU quota.
+    pub cpu: Option<CpuStatus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionCount {
+    pub direction: podicorn_policy::Direction,
+    pub reason: podicorn_policy::Reason,
+    pub count: u64,
+}
+
+/// The container's CPU time, since its cgroup began.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CpuStatus {
+    pub quota_cores: f64,
+    pub used_seconds: f64,
+    /// Periods of the quota in which something ran.
+    pub periods: u64,
+    /// Those of them in which the quota was spent and somebody had to wait.
+    pub throttled_periods: u64,
 }
 
 /// Where the arbiter is in its life.
@@ -126,6 +160,7 @@ pub struct ForkServer {
     pub starts: u64,
     /// Fork servers that died without being asked to.
     pub deaths: u64,
+    pub memory: Option<ProcessMemory>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -201,6 +236,8 @@ pub struct WorkerStatus {
     pub connections: u32,
     /// Seconds with at least one request running.
     pub busy_seconds: f64,
+    /// Absent until it was measured.
+    pub memory: Option<ProcessMemory>,
     /// Seconds since the arbiter saw the heartbeat change.
     pub last_beat_seconds: Option<f64>,
     /// The request that has run longest, as far as the worker tells.
@@ -305,6 +342,12 @@ pub struct Restarts {
     pub timeout: u64,
     /// Not ready within the boot deadline.
     pub boot_timeout: u64,
+    /// Replaced for the memory that the worker held.
+    pub max_memory: u64,
+    /// Replaced because the container was nearly out of memory.
+    pub memory_pressure: u64,
+    /// Killed by the kernel, for certain, because the container was out of memory.
+    pub oom: u64,
     /// Died by a signal or an exit code that nobody asked for.
     pub crash: u64,
     /// The target went down.
@@ -313,9 +356,12 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    pub fn by_reason(&self) -> [(&'static str, u64); 6] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 9] {
         [
             ("max_requests", self.max_requests),
+            ("max_memory", self.max_memory),
+            ("memory_pressure", self.memory_pressure),
+            ("oom", self.oom),
             ("timeout", self.timeout),
             ("boot_timeout", self.boot_timeout),
             ("crash", self.crash),
@@ -323,6 +369,87 @@ impl Restarts {
             ("reload", self.reload),
         ]
     }
+}
+
+/// Memory of the container.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemoryStatus {
+    /// Absent where there is no cgroup to read.
+    pub cgroup: Option<CgroupMemory>,
+    pub cpu_pressure: Option<Stalls>,
+    /// What a worker of its own holds when it has just become ready.
+    pub fresh_worker_bytes: Option<u64>,
+    /// Workers, fork servers and orphans that the kernel has killed for want of memory.
+    pub oom_kills: u64,
+    pub last_oom_kill: Option<OomKill>,
+}
+
+/// What the kernel says of the container's memory.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CgroupMemory {
+    /// 1 or 2.
+    pub version: u8,
+    /// Absent: no limit.
+    pub limit_bytes: Option<u64>,
+    pub current_bytes: u64,
+    /// Without inactive file cache.
+    pub working_set_bytes: u64,
+    /// Without any file cache.
+    pub unreclaimable_bytes: u64,
+    /// How often the limit was hit and nothing could be reclaimed (v2).
+    pub oom_events: Option<u64>,
+    /// Processes that the kernel killed for it, grandchildren included.
+    pub oom_kills: Option<u64>,
+    /// `memory.oom.group` is 1: the kernel kills the whole container at once.
+    pub kills_together: bool,
+    pub pressure: Option<Stalls>,
+}
+
+/// Time in which work waited for a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stalls {
+    /// At least one task waited.
+    pub some_seconds: f64,
+    /// All tasks waited.
+    pub full_seconds: f64,
+}
+
+/// Memory of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProcessMemory {
+    pub rss_bytes: u64,
+    /// What it shares counted by its share.
+    pub pss_bytes: u64,
+    /// What nobody else has.
+    pub uss_bytes: u64,
+}
+
+/// A process that the kernel has killed because the container was out of memory.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OomKill {
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: SystemTime,
+    pub victim: Victim,
+    pub pid: u32,
+    /// When last measured.
+    pub uss_bytes: Option<u64>,
+    /// What it was serving.
+    pub request: Option<CurrentRequest>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Victim {
+    Worker,
+    ForkServer,
+    /// A process that the app had started and left behind.
+    Stray,
 }
 
 /// A socket that serves the app.
@@ -334,7 +461,7 @@ pub struct ListenerStatus {
     pub accept_queue: Option<AcceptQueue>,
 }
 
-/// Connections that the kernel holds and no worker has accepted (`TCP_INFO`: `tcpi_unacked`, `tcpi_sacked`).
+/// Connections that the kernel holds and no worker has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AcceptQueue {

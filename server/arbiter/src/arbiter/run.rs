@@ -13,8 +13,12 @@ use podicorn_settings::CommandLine;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use super::setup::{FLUSH_TIME, announce, configured_workers, limits, open_admin, stack_reader, start_log};
-use super::{Arbiter, Ending, Forkserver, Input, Python, ReloadState, Tally, share};
+use super::autoscale::Autoscale;
+use super::setup::{
+    FLUSH_TIME, announce, auto_start, configured_workers, limits, memory_limits, open_admin, stack_reader,
+    start_log,
+};
+use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
 use crate::forkserver::interpreter::{InterpreterError, Surroundings, find};
 use crate::forkserver::spawn::spawn;
@@ -166,6 +170,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     let now = Instant::now();
     let scale = Scale::new(configured_workers(&settings), MAX_SLOTS / 2);
     let target = scale.target() as usize;
+    let memory = MemoryCare::new(memory_limits(&settings), now);
+    memory.announce();
     let mut arbiter = Arbiter {
         origin,
         python,
@@ -178,6 +184,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         pool: Pool::new(limits(&settings), target, 1),
         scale,
         ledger: Ledger::default(),
+        memory,
+        autoscale: Autoscale::new(&settings, auto_start(&settings), now),
         attendants: HashMap::new(),
         forkservers: HashMap::new(),
         blueprints: BTreeMap::from([(1, blueprint.clone())]),
@@ -297,8 +305,16 @@ impl Arbiter {
 
     /// Far away when nothing is due.
     fn next_deadline(&self) -> Instant {
-        let soonest =
-            [self.pool.next_deadline(), self.scale.deadline(), self.next_step()].into_iter().flatten().min();
+        // While the server ends nothing is scaled, and a sample that is due would stay due.
+        let sample = (self.ending == Ending::Not).then(|| self.autoscale.deadline());
+        let soonest = [
+            self.pool.next_deadline(),
+            self.scale.deadline(),
+            self.memory.deadline(),
+            sample,
+            self.next_step(),
+        ];
+        let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 
@@ -308,6 +324,8 @@ impl Arbiter {
             self.apply_target("the lease on the worker count has expired");
         }
         self.proceed(now);
+        self.look_at_memory(now);
+        self.autoscale(now);
         self.tell_pool(Event::Tick);
     }
 
@@ -319,6 +337,7 @@ impl Arbiter {
             }
             Input::Stacks { who, text } => self.on_stacks(who, &text),
             Input::HookFailed { hook, error } => tracing::error!("Hook {hook} failed: {error}"),
+            Input::Looked { watch, look } => self.on_look(watch, look),
             Input::ForkserverHung { pid, error } => self.on_hung_forkserver(pid, &error),
         }
     }
