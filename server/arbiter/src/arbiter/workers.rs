@@ -57,6 +57,7 @@ impl Arbiter {
                 let pid = pid.unwrap_or(0);
                 tracing::debug!(slot, "Worker (pid:{pid}) is ready after {:.3} s", boot.as_secs_f64());
                 self.tally.last_boot_error = None;
+                self.memory.hurry(Instant::now());
                 self.reload_if_asked();
             }
             Action::Freed { slot } => self.free(slot),
