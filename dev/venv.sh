@@ -42,5 +42,7 @@ esac
 stamp=$(sha256sum "$requirements" | cut -d' ' -f1)
 if [ "$(cat "$directory/$what.stamp" 2>/dev/null)" != "$stamp" ]; then
     pip install --requirement "$requirements"
+    # The last Gunicorn with an eventlet worker, beside the current one.
+    [ "$what" != bench ] || pip install --no-deps --upgrade --target "$directory/gunicorn-25.3" gunicorn==25.3.0
     echo "$stamp" >"$directory/$what.stamp"
 fi

@@ -2,6 +2,7 @@
 
 from podtest.http import Connection, End, ExchangeError, Response, head
 
+from bench import websocket
 from bench.running import Failed, Running
 from bench.scenarios import Scenario
 
@@ -11,6 +12,8 @@ def request(scenario: Scenario) -> bytes:
     headers = {"Host": "127.0.0.1"}
     if not scenario.keep_alive:
         headers["Connection"] = "close"
+    if scenario.websocket:
+        return head("GET", scenario.path, headers)
     if scenario.body_size:
         headers["Content-Length"] = str(scenario.body_size)
     return head(scenario.method, scenario.path, headers) + scenario.body
@@ -30,9 +33,12 @@ def complaint(scenario: Scenario, response: Response) -> str | None:
 
 
 def check(server: Running, scenario: Scenario) -> None:
-    """Two requests: on one connection where it is kept, on two where it is closed."""
+    """Two requests: on one connection where it is kept, on two where it is closed. Or two messages."""
     try:
-        wrong = _kept(server, scenario) if scenario.keep_alive else _closed(server, scenario)
+        if scenario.websocket:
+            wrong = _echoed(server, scenario)
+        else:
+            wrong = _kept(server, scenario) if scenario.keep_alive else _closed(server, scenario)
     except (OSError, ExchangeError) as error:
         wrong = str(error)
     if wrong:
@@ -58,4 +64,14 @@ def _closed(server: Running, scenario: Scenario) -> str | None:
                 return wrong
             if connection.finish() is not End.FIN:
                 return "the connection was not ended by FIN"
+    return None
+
+
+def _echoed(server: Running, scenario: Scenario) -> str | None:
+    message = websocket.payload(scenario.body_size)
+    with websocket.connect(server.port) as connection:
+        for _ in range(2):
+            came = websocket.exchange(connection, message)
+            if came != websocket.plain(message):
+                return f"the message came back as {came[:80]!r}"
     return None

@@ -1,11 +1,14 @@
 """Memory of servers that run alone, and how long a new worker takes from the fork until it can serve."""
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+from podtest.http import Connection
 
 from bench import proc, scenarios
 from bench.check import check, request
@@ -21,11 +24,15 @@ CYCLES = 11
 ENOUGH = 0.1
 ATTEMPTS = 20
 #: One worker, without preloading: these and all peers that take part.
-SINGLE_APPS = ("hello", "flask", "django")
+SINGLE_APPS = ("hello", "flask", "django", "asgi-hello", "fastapi")
 #: Four workers of the Django site.
 FOUR = ("podicorn", "podicorn-preload", "gunicorn", "gunicorn-preload", "granian")
 #: What starts a worker, and how long it takes.
 STARTERS = ("podicorn-preload", "gunicorn-preload", "gunicorn")
+#: Keep-alive connections that wait, on one worker of these.
+IDLE = ("podicorn-asgi", "podicorn-gevent")
+IDLE_CONNECTIONS = 10_000
+IDLE_OPTIONS = ("--worker-connections", "12000", "--keep-alive", "600")
 HOOKS = str(Path(__file__).with_name("apps") / "hooks.py")
 
 
@@ -50,13 +57,37 @@ class Start:
     milliseconds: float
 
 
-def run(plan: Plan) -> tuple[list[Memory], list[Start]]:
-    """Both."""
+@dataclass(frozen=True)
+class Idle:
+    """What connections cost that wait for their next request: the PSS of all processes, after less before."""
+
+    server: str
+    connections: int
+    round: int
+    mib: float
+
+
+@dataclass(frozen=True)
+class Found:
+    """All of it."""
+
+    memory: list[Memory]
+    starts: list[Start]
+    idle: list[Idle]
+
+
+def run(plan: Plan) -> Found:
+    """All of it."""
     memory = []
-    peers = [name for name in scenarios.EVERYONE if CONTENDERS[name].family in plan.families]
     for number in range(REPEATS):
         for scenario in SINGLE_APPS:
-            memory += [_memory(plan, scenario, name, 1, number) for name in peers]
+            memory += [
+                _memory(plan, scenario, name, 1, number)
+                for name in (
+                    scenarios.ASYNC if scenarios.by_name()[scenario].interface == "ASGI" else scenarios.EVERYONE
+                )
+                if CONTENDERS[name].family in plan.families
+            ]
         memory += [
             _memory(plan, "django", name, 4, number) for name in FOUR if CONTENDERS[name].family in plan.families
         ]
@@ -64,7 +95,8 @@ def run(plan: Plan) -> tuple[list[Memory], list[Start]]:
     for name in STARTERS:
         if CONTENDERS[name].family in plan.families:
             starts += _starts(plan, name)
-    return memory, starts
+    idle = [_idle(plan, name, number) for number in range(REPEATS) for name in IDLE if "podicorn" in plan.families]
+    return Found(memory, starts, idle)
 
 
 def _memory(plan: Plan, scenario_name: str, name: str, workers: int, number: int) -> Memory:
@@ -100,6 +132,42 @@ def exercise(plan: Plan, server: Running, scenario: Scenario, workers: int) -> i
         if len([pid for pid in after if proc.own_seconds(pid, before, after) >= ENOUGH]) >= workers:
             return proc.used(before, after).busiest
     raise Failed(f"{server.name}: only some of {workers} workers serve")
+
+
+def _idle(plan: Plan, name: str, number: int) -> Idle:
+    """Each connection has had one answer, and the worker still answers among them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = IDLE_CONNECTIONS + 1000
+    if hard < needed:
+        raise Failed(f"{needed} file descriptors are needed for idle connections; the limit is {hard} (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    scenario = scenarios.by_name()["asgi-hello" if name.endswith("-asgi") else "gevent"]
+    server = Running(
+        CONTENDERS[name], scenario.app, plan.directory, plan.programs, cores=plan.all_cores, options=IDLE_OPTIONS
+    )
+    connections: list[Connection] = []
+    try:
+        server.wait_ready(request(scenario))
+        server.settle()
+        exercise(plan, server, scenario, 1)
+        before = sum(map(proc.pss_kib, server.tree()))
+        for _ in range(IDLE_CONNECTIONS):
+            connection = Connection(("127.0.0.1", server.port), silence=30)
+            connections.append(connection)
+            connection.send(request(scenario))
+            connection.read_response()
+        after = sum(map(proc.pss_kib, server.tree()))
+        check(server, scenario)
+        connections[0].send(request(scenario))
+        connections[0].read_response()
+    finally:
+        for connection in connections:
+            connection.close()
+        server.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    found = Idle(name, IDLE_CONNECTIONS, number, (after - before) / 1024)
+    plan.say(f"idle       {name:18} {IDLE_CONNECTIONS} connections cost {found.mib:.1f} MiB")
+    return found
 
 
 def _starts(plan: Plan, name: str) -> list[Start]:

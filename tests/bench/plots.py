@@ -11,6 +11,7 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 
 from bench import scenarios
+from bench.scenarios import Scenario
 from bench.servers import CONTENDERS, FAMILIES
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ COLOURS = {
     "granian": "#d68910",
     "pyuwsgi": "#7d3c98",
     "waitress": "#99a3a4",
+    "uvicorn": "#2c3e50",
+    "hypercorn": "#c39bd3",
     "gunicorn": "#27ae60",
 }
 
@@ -34,9 +37,13 @@ def draw(result: "Result", directory: Path) -> list[str]:
     drawn = []
     measured = {sample.scenario for sample in result.samples}
     if measured & {scenario.name for scenario in scenarios.SCENARIOS}:
-        _bars(result, "cpu_us", "CPU-µs per request (log)", directory / "cpu.svg")
-        _bars(result, "p99_us", "p99, µs (log)", directory / "p99.svg")
-        drawn += ["cpu.svg", "p99.svg"]
+        for interface in ("WSGI", "ASGI"):
+            rows = [s for s in scenarios.SCENARIOS if s.name in measured and s.interface == interface]
+            for figure, title, name in (("cpu_us", "CPU-µs per request", "cpu"), ("p99_us", "p99, µs", "p99")):
+                if rows:
+                    picture = f"{name}-{interface.lower()}.svg"
+                    _bars(result, rows, figure, f"{interface}: {title} (log)", directory / picture)
+                    drawn.append(picture)
     if measured & {scenario.name for scenario in scenarios.SCALING}:
         _scaling(result, directory / "scaling.svg")
         drawn.append("scaling.svg")
@@ -58,11 +65,11 @@ def _spread(values: list[float]) -> tuple[float, list[list[float]]]:
     return middle, [[middle - min(values)], [max(values) - middle]]
 
 
-def _bars(result: "Result", figure: str, title: str, path: Path) -> None:
+def _bars(result: "Result", rows: list[Scenario], figure: str, title: str, path: Path) -> None:
     """A group of bars for each scenario, a bar for each package, the rounds' spread on it."""
-    measured = {sample.scenario for sample in result.samples}
-    rows = [scenario for scenario in scenarios.SCENARIOS if scenario.name in measured]
-    families = [name for name in FAMILIES if any(CONTENDERS[s.server].family == name for s in result.samples)]
+    shown = {scenario.name for scenario in rows}
+    present = {CONTENDERS[sample.server].family for sample in result.samples if sample.scenario in shown}
+    families = [name for name in FAMILIES if name in present]
     canvas, axes = pyplot.subplots(figsize=(11, 4.5))
     width = 0.8 / len(families)
     for place, family in enumerate(families):

@@ -12,12 +12,36 @@ from pathlib import Path
 
 from bench import measure, memory, plots, report, scenarios, targets
 from bench.measure import Plan, Sample
-from bench.memory import Memory, Start
+from bench.memory import Found, Idle, Memory, Start
 from bench.servers import CONTENDERS, FAMILIES
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]
-PACKAGES = ("podicorn", "gunicorn", "granian", "bjoern", "fastpysgi", "pyuwsgi", "waitress", "Flask", "Django")
+PACKAGES = (
+    "podicorn",
+    "gunicorn",
+    "granian",
+    "bjoern",
+    "fastpysgi",
+    "pyuwsgi",
+    "waitress",
+    "uvicorn",
+    "hypercorn",
+    "uvloop",
+    "websockets",
+    "gevent",
+    "eventlet",
+    "Flask",
+    "Django",
+    "fastapi",
+)
+
+
+#: The columns of the two tables on the front page.
+FRONT_PAGE = {
+    "WSGI": ("podicorn", "bjoern", "fastpysgi", "granian", "pyuwsgi", "waitress", "gunicorn"),
+    "ASGI": ("podicorn", "fastpysgi", "granian", "uvicorn", "hypercorn", "gunicorn"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,6 +54,7 @@ class Result:
     samples: list[Sample]
     memory: list[Memory]
     starts: list[Start]
+    idle: list[Idle]
 
 
 def label(name: str) -> str:
@@ -56,8 +81,8 @@ def machine() -> dict[str, str]:
 def collect(plan: Plan, *, with_memory: bool) -> Result:
     """The run itself."""
     samples = measure.run(plan)
-    found, starts = memory.run(plan) if with_memory else ([], [])
-    return Result(machine(), plan.rounds, plan.seconds, samples, found, starts)
+    found = memory.run(plan) if with_memory else Found([], [], [])
+    return Result(machine(), plan.rounds, plan.seconds, samples, found.memory, found.starts, found.idle)
 
 
 def about(result: Result) -> str:
@@ -77,6 +102,7 @@ def verdicts(result: Result) -> list[targets.Verdict]:
         *targets.judge(result.samples, label),
         *targets.judge_memory(single, four, label),
         *targets.judge_starts(result.starts),
+        *targets.judge_idle(result.idle, label),
     ]
 
 
@@ -103,7 +129,19 @@ def front_page(result: Result) -> str:
     facts = result.machine
     return "\n\n".join(
         (
-            report.short_table(scenarios.SCENARIOS, result.samples, FAMILIES),
+            *(
+                report.short_table(
+                    [scenario for scenario in scenarios.SCENARIOS if scenario.interface == interface],
+                    result.samples,
+                    {
+                        name: FAMILIES[name]
+                        for name in families
+                        if any(CONTENDERS[s.server].family == name for s in result.samples)
+                    },
+                )
+                for interface, families in FRONT_PAGE.items()
+                if any(scenarios.by_name()[sample.scenario].interface == interface for sample in result.samples)
+            ),
             f"One worker on one core, {facts['cpu']}, CPython {facts['python']}, {facts['date'][:10]}; less is better. "
             "Method, requests per second, latencies, memory: [tests/bench](tests/bench/README.md).",
         )
@@ -113,7 +151,7 @@ def front_page(result: Result) -> str:
 def raw(result: Result) -> str:
     """JSON, with a measurement on each line."""
 
-    def lines(rows: Sequence[Sample | Memory | Start]) -> str:
+    def lines(rows: Sequence[Sample | Memory | Start | Idle]) -> str:
         return (
             "[" + ",".join(f"\n  {json.dumps({k: rounded(v) for k, v in vars(row).items()})}" for row in rows) + "\n ]"
         )
@@ -125,6 +163,7 @@ def raw(result: Result) -> str:
         "samples": lines(result.samples),
         "memory": lines(result.memory),
         "starts": lines(result.starts),
+        "idle": lines(result.idle),
     }
     return "{" + ",".join(f'\n "{name}": {text}' for name, text in parts.items()) + "\n}\n"
 

@@ -55,6 +55,7 @@ class Running:
         launch = Launch(programs, self.port, self.admin_port, app, workers, self.access_log)
         command = contender.command(launch)
         command[1:1] = options
+        paths = [str(programs.parent / contender.library)] if contender.library else []
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         with open(self.access_log if contender.logs else self._output, "ab") as out, open(self._output, "ab") as err:
             self._process = subprocess.Popen(
@@ -63,7 +64,7 @@ class Running:
                 cwd=APPS,
                 env=kept
                 | {
-                    "PYTHONPATH": str(APPS),
+                    "PYTHONPATH": os.pathsep.join([*paths, str(APPS)]),
                     "PYTHONDONTWRITEBYTECODE": "1",
                     "BENCH_MARK": self._mark,
                     "BENCH_DATABASE": str(directory / DATABASE),

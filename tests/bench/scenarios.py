@@ -6,6 +6,9 @@ from datetime import date, timedelta
 #: One worker each, as a keep-alive server with one thread.
 PEERS = ("gunicorn", "granian", "bjoern", "fastpysgi", "pyuwsgi", "waitress")
 EVERYONE = ("podicorn", *PEERS)
+#: One worker each, on uvloop.
+ASYNC_PEERS = ("uvicorn", "hypercorn", "granian-asgi", "fastpysgi-asgi", "gunicorn-asgi")
+ASYNC = ("podicorn-asgi", *ASYNC_PEERS)
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,18 @@ class Scenario:
     body_size: int = 0
     connections: int = 32
     keep_alive: bool = True
+    #: Messages of ``body_size`` bytes on WebSockets instead of requests.
+    websocket: bool = False
     workers: int = 1
     #: Server and load generator share all cores, instead of one each.
     spread: bool = False
     load_threads: int = 1
     quick: bool = False
+
+    @property
+    def interface(self) -> str:
+        """What the app speaks."""
+        return "ASGI" if self.contenders[0].endswith("-asgi") else "WSGI"
 
     @property
     def body(self) -> bytes:
@@ -48,6 +58,7 @@ def django_page() -> bytes:
     return f"<!doctype html>\n<title>Notes</title>\n<ul>\n{rows}</ul>\n".encode()
 
 
+ASYNC_HELLO = {"app": "asgi_plain:hello", "expected": b"Hello, World!", "content_type": "text/plain"}
 HELLO = {"app": "plain:hello", "expected": b"Hello, World!", "content_type": "text/plain"}
 
 SCENARIOS = (
@@ -100,14 +111,9 @@ SCENARIOS = (
         ),
         **HELLO,
     ),
-    # Gunicorn dropped eventlet in version 26: it has no peer here.
-    Scenario(
-        "gevent",
-        "Hello, greenlets",
-        contenders=("podicorn-gevent", "podicorn-eventlet", "gunicorn-gevent"),
-        quick=True,
-        **HELLO,
-    ),
+    Scenario("gevent", "Hello, gevent", contenders=("podicorn-gevent", "gunicorn-gevent"), quick=True, **HELLO),
+    # Gunicorn dropped eventlet in version 26: the peer is the last one that had it.
+    Scenario("eventlet", "Hello, eventlet", contenders=("podicorn-eventlet", "gunicorn-eventlet"), **HELLO),
     Scenario(
         "log",
         "Hello, access log",
@@ -122,6 +128,42 @@ SCENARIOS = (
             "pyuwsgi-log",
         ),
         **HELLO,
+    ),
+    Scenario("asgi-hello", "ASGI hello, 32 connections", contenders=ASYNC, quick=True, **ASYNC_HELLO),
+    Scenario("asgi-hello-1", "ASGI hello, one connection", contenders=ASYNC, connections=1, **ASYNC_HELLO),
+    Scenario(
+        "asgi-echo",
+        "ASGI POST echo, 1 KiB",
+        "asgi_plain:echo",
+        b"x" * 1024,
+        "application/octet-stream",
+        contenders=ASYNC,
+        method="POST",
+        body_size=1024,
+        quick=True,
+    ),
+    Scenario(
+        "fastapi",
+        "FastAPI hello",
+        "fastapi_hello:app",
+        b'{"hello":"world"}',
+        "application/json",
+        contenders=ASYNC,
+        quick=True,
+    ),
+    *(
+        Scenario(
+            name,
+            f"WebSocket echo, {title}",
+            "asgi_plain:websocket",
+            b"",
+            "",
+            contenders=("podicorn-asgi", "uvicorn", "hypercorn", "granian-websocket", "gunicorn-asgi"),
+            websocket=True,
+            body_size=size,
+            quick=size < 1024,
+        )
+        for name, title, size in (("websocket", "64 B", 64), ("websocket-1k", "1 KiB", 1024))
     ),
 )
 

@@ -1,6 +1,7 @@
 """Runs a peer whose command line does not know workers: ``serve.py bjoern|fastpysgi PORT WORKERS MODULE:APP``."""
 
 import importlib
+import inspect
 import os
 import signal
 import sys
@@ -17,9 +18,13 @@ def run_bjoern(app, port: int, workers: int) -> None:
 
 
 def run_fastpysgi(app, port: int, workers: int) -> None:
-    """fastpysgi forks by itself."""
+    """fastpysgi forks by itself. To an ASGI app it gives the loop that it is given."""
     import fastpysgi
 
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__):
+        import uvloop
+
+        fastpysgi.server.loop = uvloop.new_event_loop()
     fastpysgi.run(app, "127.0.0.1", port, workers=workers)
 
 

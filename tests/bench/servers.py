@@ -12,6 +12,8 @@ FAMILIES = {
     "granian": "Granian",
     "pyuwsgi": "uWSGI",
     "waitress": "Waitress",
+    "uvicorn": "Uvicorn",
+    "hypercorn": "Hypercorn",
     "gunicorn": "Gunicorn",
 }
 SERVE = Path(__file__).with_name("serve.py")
@@ -31,12 +33,14 @@ class Launch:
 
 @dataclass(frozen=True)
 class Contender:
-    """A server in one configuration. ``family`` is the package; ``logs`` says that it writes ``Launch.access_log``."""
+    """A server in one configuration. ``family`` is the package; ``logs`` says that it writes ``Launch.access_log``;
+    ``library`` is a directory of the environment whose packages go before its own."""
 
     name: str
     label: str
     arguments: Callable[[Launch], list[str]]
     logs: bool = False
+    library: str | None = None
 
     @property
     def family(self) -> str:
@@ -92,14 +96,34 @@ def gunicorn(*options: str) -> Callable[[Launch], list[str]]:
     return arguments
 
 
-def granian(*options: str) -> Callable[[Launch], list[str]]:
-    """WSGI over HTTP/1, one runtime thread and one thread for Python unless ``options`` say otherwise."""
+def last_with_eventlet(launch: Launch) -> list[str]:
+    """Gunicorn 25.3, which lies beside the current one; see ``Contender.library``."""
+    address = f"127.0.0.1:{launch.port}"
+    options = ("--workers", str(launch.workers), "--timeout", "3600", "--worker-class", "eventlet")
+    return ["python", "-m", "gunicorn", "--bind", address, "--no-control-socket", *options, launch.app]
+
+
+def uvicorn(launch: Launch) -> list[str]:
+    """What ``pip install uvicorn[standard]`` runs, without the access log."""
+    address = ("--host", "127.0.0.1", "--port", str(launch.port), "--workers", str(launch.workers))
+    choice = ("--loop", "uvloop", "--http", "httptools", "--ws", "websockets")
+    return ["uvicorn", *address, *choice, "--no-access-log", "--log-level", "warning", launch.app]
+
+
+def hypercorn(launch: Launch) -> list[str]:
+    """Its defaults, on uvloop."""
+    address = ("--bind", f"127.0.0.1:{launch.port}", "--workers", str(launch.workers))
+    return ["hypercorn", *address, "--worker-class", "uvloop", launch.app]
+
+
+def granian(*options: str, interface: str = "wsgi") -> Callable[[Launch], list[str]]:
+    """HTTP/1, one runtime thread and one thread for Python unless ``options`` say otherwise."""
 
     def arguments(launch: Launch) -> list[str]:
         return [
             "granian",
             "--interface",
-            "wsgi",
+            interface,
             "--host",
             "127.0.0.1",
             "--port",
@@ -110,7 +134,6 @@ def granian(*options: str) -> Callable[[Launch], list[str]]:
             "1",
             "--http",
             "1",
-            "--no-ws",
             *options,
             launch.app,
         ]
@@ -185,7 +208,9 @@ GTHREAD = ("--worker-class", "gthread", "--threads", "1")
 GTHREAD_4 = ("--worker-class", "gthread", "--threads", "4")
 GEVENT = ("--worker-class", "gevent")
 ACCESS_LOG = ("--access-logfile", "{log}")
-ONE, FOUR = ("--blocking-threads", "1"), ("--blocking-threads", "4")
+ONE, FOUR = ("--no-ws", "--blocking-threads", "1"), ("--no-ws", "--blocking-threads", "4")
+UVLOOP = ("--loop", "uvloop")
+ASGI = ("--worker-class", "asgi", "--asgi-loop", "uvloop")
 
 CONTENDERS = {
     contender.name: contender
@@ -195,20 +220,28 @@ CONTENDERS = {
         Contender("podicorn-threads", "Podicorn, 4 threads", podicorn(*GTHREAD_4)),
         Contender("podicorn-gevent", "Podicorn gevent", podicorn(*GEVENT)),
         Contender("podicorn-eventlet", "Podicorn eventlet", podicorn("--worker-class", "eventlet")),
+        Contender("podicorn-asgi", "Podicorn asgi", podicorn(*ASGI)),
         Contender("podicorn-preload", "Podicorn, preloaded", podicorn(*GTHREAD, "--preload")),
         Contender("podicorn-log", "Podicorn, access log", podicorn(*GTHREAD, *ACCESS_LOG), logs=True),
         Contender("gunicorn", "Gunicorn gthread", gunicorn(*GTHREAD)),
         Contender("gunicorn-sync", "Gunicorn sync", gunicorn("--worker-class", "sync")),
         Contender("gunicorn-threads", "Gunicorn gthread, 4 threads", gunicorn(*GTHREAD_4)),
         Contender("gunicorn-gevent", "Gunicorn gevent", gunicorn(*GEVENT)),
+        Contender("gunicorn-eventlet", "Gunicorn 25.3 eventlet", last_with_eventlet, library="gunicorn-25.3"),
+        Contender("gunicorn-asgi", "Gunicorn asgi", gunicorn(*ASGI)),
         Contender("gunicorn-preload", "Gunicorn gthread, preloaded", gunicorn(*GTHREAD, "--preload")),
         Contender("gunicorn-log", "Gunicorn gthread, access log", gunicorn(*GTHREAD, *ACCESS_LOG), logs=True),
         Contender("granian", "Granian", granian(*ONE)),
         Contender("granian-threads", "Granian, 4 threads", granian(*FOUR)),
+        Contender("granian-asgi", "Granian", granian("--no-ws", *UVLOOP, interface="asgi")),
+        Contender("granian-websocket", "Granian", granian(*UVLOOP, interface="asgi")),
         # Its access log goes to the standard output, which the harness sends to the file.
         Contender("granian-log", "Granian, access log", granian(*ONE, "--access-log"), logs=True),
         Contender("bjoern", "bjoern", by_script("bjoern")),
         Contender("fastpysgi", "FastPySGI", by_script("fastpysgi")),
+        Contender("fastpysgi-asgi", "FastPySGI", by_script("fastpysgi")),
+        Contender("uvicorn", "Uvicorn", uvicorn),
+        Contender("hypercorn", "Hypercorn", hypercorn),
         Contender("pyuwsgi", "uWSGI", uwsgi(*UWSGI_KEEP_ALIVE, "--disable-logging")),
         Contender("pyuwsgi-close", "uWSGI", uwsgi(*UWSGI_CLOSE, "--disable-logging")),
         Contender(

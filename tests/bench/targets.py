@@ -27,6 +27,17 @@ class Start(Protocol):
     def milliseconds(self) -> float: ...
 
 
+class Idle(Protocol):
+    """What is read of a server with idle connections."""
+
+    @property
+    def server(self) -> str: ...
+    @property
+    def connections(self) -> int: ...
+    @property
+    def mib(self) -> float: ...
+
+
 @dataclass(frozen=True)
 class Spread:
     """The median over the rounds, and how far the rounds lay apart."""
@@ -79,12 +90,28 @@ RATIOS = (
     Ratio("close", "best", 1.1, 1.0),
     Ratio("close", "gunicorn-sync", 6, 5),
     Ratio("gevent", "gunicorn-gevent", 12, 9),
+    Ratio("eventlet", "gunicorn-eventlet", 8, 6),
     Ratio("flask", "bjoern", 1.0, 0.97),
     Ratio("flask", "granian", 1.45, 1.3),
     Ratio("flask", "gunicorn", 3, 2.5),
+    Ratio("asgi-hello", "fastpysgi-asgi", 1.34, 1.2),
+    Ratio("asgi-hello", "granian-asgi", 2.1, 1.9),
+    Ratio("asgi-hello", "uvicorn", 2.9, 2.5),
+    Ratio("asgi-hello", "gunicorn-asgi", 3.7, 3.2),
+    Ratio("asgi-echo", "fastpysgi-asgi", 1.9, 1.5),
+    Ratio("asgi-echo", "uvicorn", 3.7, 3),
+    Ratio("asgi-echo", "granian-asgi", 5, 4),
+    Ratio("fastapi", "uvicorn", 1.29, 1.2),
+    Ratio("fastapi", "granian-asgi", 1.26, 1.15),
 )
+#: Messages per second on WebSockets: Podicorn ÷ peer.
+MESSAGES = (("uvicorn", 1.5), ("granian-websocket", 1.0))
 #: Podicorn's configuration where it is not the plain one.
-OURS = {"close": "podicorn-sync", "gevent": "podicorn-gevent"}
+OURS = {
+    "close": "podicorn-sync",
+    "gevent": "podicorn-gevent",
+    "eventlet": "podicorn-eventlet",
+} | dict.fromkeys(("asgi-hello", "asgi-hello-1", "asgi-echo", "fastapi", "websocket", "websocket-1k"), "podicorn-asgi")
 #: Scenarios with 32 keep-alive connections and one thread.
 THIRTY_TWO = ("hello", "10k", "100k", "echo", "upload", "flask", "django")
 
@@ -124,6 +151,10 @@ def judge(samples: Sequence[Measured], label: Callable[[str], str]) -> list[Verd
     found += [_threads(samples, figure) for figure in ("cpu_us", "p99_us")]
     found += [_p99(samples, scenario, label) for scenario in THIRTY_TWO]
     found.append(_log(samples))
+    found += [
+        _messages(samples, scenario, *limit, label) for scenario in ("websocket", "websocket-1k") for limit in MESSAGES
+    ]
+    found.append(_latency(samples, "asgi-hello-1", label))
     found += [_scaling(samples, f"scaling-{workers}", label) for workers in WORKERS]
     return [verdict for verdict in found if verdict is not None]
 
@@ -158,6 +189,21 @@ def _p99(samples: Sequence[Measured], scenario: str, label: Callable[[str], str]
     return value and Verdict(f"{scenario}: p99 of Podicorn ÷ best peer ({label(peer)})", value, 1.0, False)
 
 
+def _messages(
+    samples: Sequence[Measured], scenario: str, peer: str, limit: float, label: Callable[[str], str]
+) -> Verdict | None:
+    value = paired(rounds(samples, scenario, OURS[scenario], "rate"), rounds(samples, scenario, peer, "rate"))
+    return value and Verdict(f"{scenario}: messages/s of Podicorn ÷ {label(peer)}", value, limit, True)
+
+
+def _latency(samples: Sequence[Measured], scenario: str, label: Callable[[str], str]) -> Verdict | None:
+    peer = best_peer(samples, scenario, "p50_us")
+    if peer is None:
+        return None
+    value = paired(rounds(samples, scenario, OURS[scenario], "p50_us"), rounds(samples, scenario, peer, "p50_us"))
+    return value and Verdict(f"{scenario}: p50 of Podicorn ÷ best peer ({label(peer)})", value, 1.0, False)
+
+
 def _log(samples: Sequence[Measured]) -> Verdict | None:
     with_log = rounds(samples, "log", "podicorn-log", "cpu_us")
     value = paired(with_log, rounds(samples, "log", "podicorn", "cpu_us"))
@@ -176,16 +222,29 @@ def judge_memory(single: Sequence[Measured], four: Sequence[Measured], label: Ca
     """One worker's PSS against two peers in every app, and the total of four preloaded workers."""
     found = []
     for scenario in dict.fromkeys(sample.scenario for sample in single):
-        for peer in ("granian", "gunicorn"):
-            value = paired(
-                rounds(single, scenario, "podicorn", "pss_worker"), rounds(single, scenario, peer, "pss_worker")
-            )
+        ours = OURS.get(scenario, "podicorn")
+        for peer in ("granian", "gunicorn") if ours == "podicorn" else ("uvicorn",):
+            value = paired(rounds(single, scenario, ours, "pss_worker"), rounds(single, scenario, peer, "pss_worker"))
             found.append(value and Verdict(f"{scenario}: PSS of a worker ÷ {label(peer)}'s", value, 1.0, False))
     value = paired(
         rounds(four, "django", "podicorn-preload", "pss_tree"), rounds(four, "django", "gunicorn-preload", "pss_tree")
     )
     found.append(value and Verdict("PSS of 4 preloaded Django workers in total ÷ Gunicorn's", value, 1.0, False))
     return [verdict for verdict in found if verdict is not None]
+
+
+def judge_idle(idle: Sequence[Idle], label: Callable[[str], str]) -> list[Verdict]:
+    """What the idle connections of a worker cost."""
+    found = []
+    for server in dict.fromkeys(sample.server for sample in idle):
+        costs = [sample.mib for sample in idle if sample.server == server]
+        count = next(sample.connections for sample in idle if sample.server == server)
+        found.append(
+            Verdict(
+                f"{count} idle connections on one worker of {label(server)}", Spread.of(costs), 100, False, unit=" MiB"
+            )
+        )
+    return found
 
 
 def judge_starts(starts: Sequence[Start]) -> list[Verdict]:

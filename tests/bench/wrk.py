@@ -1,9 +1,11 @@
-"""The load generator: runs wrk and reads what it prints."""
+"""The load generators: run wrk, or for WebSockets our own, and read what they print."""
 
+import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +18,7 @@ MICROSECONDS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6, "h": 3600e6}
 
 @dataclass(frozen=True)
 class Load:
-    """One run of wrk."""
+    """One run of a generator. For WebSockets a request is a message there and back."""
 
     requests: int
     seconds: float
@@ -59,6 +61,19 @@ def parse(output: str) -> Load:
     )
 
 
+def parse_websocket(output: str) -> Load:
+    """The figures in what ``bench.websocket`` prints. It fails where wrk counts errors."""
+    found = json.loads(output)
+    return Load(
+        requests=found["messages"],
+        seconds=found["seconds"],
+        rate=found["messages"] / found["seconds"],
+        p50_us=found["p50_us"],
+        p99_us=found["p99_us"],
+        errors=0,
+    )
+
+
 def script(scenario: Scenario) -> str:
     """The Lua that makes wrk send the scenario's request; a body is one byte repeated."""
     lines = [f'wrk.method = "{scenario.method}"']
@@ -70,19 +85,23 @@ def script(scenario: Scenario) -> str:
 
 
 class Generator:
-    """wrk on the given cores. It keeps the scenarios' scripts in ``directory``."""
+    """wrk, or its like for WebSockets, on the given cores. It keeps wrk's scripts in ``directory``."""
 
     def __init__(self, directory: Path, cores: str) -> None:
         self._directory = directory
         self._cores = cores
 
     def _command(self, scenario: Scenario, port: int, seconds: int) -> list[str]:
+        pinned = ["taskset", "--cpu-list", self._cores]
+        if scenario.websocket:
+            figures = map(str, (port, scenario.connections, seconds, scenario.body_size))
+            return [*pinned, sys.executable, "-B", "-m", "bench.websocket", *figures]
         lua = self._directory / f"{scenario.name}.lua"
         if not lua.exists():
             lua.write_text(script(scenario))
         options = [f"-t{scenario.load_threads}", f"-c{scenario.connections}", f"-d{seconds}s", "--latency"]
         url = f"http://127.0.0.1:{port}{scenario.path}"
-        return ["taskset", "--cpu-list", self._cores, "wrk", *options, "-s", str(lua), url]
+        return [*pinned, "wrk", *options, "-s", str(lua), url]
 
     def run(self, scenario: Scenario, port: int, seconds: int) -> Load:
         """One measured run."""
@@ -91,13 +110,13 @@ class Generator:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60, check=False)
         end = os.times()
         if done.returncode != 0:
-            raise Failed(f"wrk failed ({done.returncode}): {done.stdout}{done.stderr}")
-        load = parse(done.stdout)
+            raise Failed(f"{command[3]} failed ({done.returncode}): {done.stdout}{done.stderr}")
+        load = parse_websocket(done.stdout) if scenario.websocket else parse(done.stdout)
         spent = end.children_user + end.children_system - begin.children_user - begin.children_system
         return replace(load, busy=spent / load.seconds)
 
     def warm_up(self, scenario: Scenario, port: int, seconds: float) -> None:
-        """A short run that nobody measures; wrk ends early, and well, on SIGINT."""
+        """A short run that nobody measures; both generators end early, and well, on SIGINT."""
         command = self._command(scenario, port, 60)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:

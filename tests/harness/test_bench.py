@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
-from bench import memory, proc, report, scenarios, targets, wrk
+from bench import memory, proc, report, scenarios, targets, websocket, wrk
 from bench.measure import Sample, rotated
 from bench.servers import CONTENDERS, Launch
 from bench.targets import Spread
@@ -41,6 +41,21 @@ def test_errors_of_wrk_count():
 def test_what_is_not_wrks_output_is_refused():
     with pytest.raises(ValueError, match="unexpected"):
         wrk.parse("unable to connect to 127.0.0.1:8000 Connection refused\n")
+
+
+def test_the_websocket_generator_is_read():
+    line = '{"messages": 500, "seconds": 2.0, "p50_us": 40.5, "p99_us": 90.0}\n'
+    assert wrk.parse_websocket(line) == wrk.Load(500, 2.0, 250.0, 40.5, 90.0, errors=0)
+
+
+def test_frames():
+    # The first example of RFC 6455 §5.7 that is masked has this key, too.
+    assert websocket.masked(b"Hello") == bytes.fromhex("8285 37fa213d 7f9f4d5158")
+    assert websocket.plain(b"Hello") == bytes.fromhex("8205") + b"Hello"
+    long = websocket.payload(1024)
+    assert (len(long), long[255:258]) == (1024, b"\xff\x00\x01")
+    assert websocket.masked(long)[:4] == bytes.fromhex("82fe0400")
+    assert websocket.plain(long)[:4] == bytes.fromhex("827e0400")
 
 
 @pytest.mark.parametrize(("text", "microseconds"), [("0.00us", 0), ("2.5ms", 2500), ("1.02s", 1.02e6), ("1.5m", 90e6)])
@@ -106,6 +121,7 @@ class Fake:
     server: str
     round: int
     cpu_us: float = 1.0
+    p50_us: float = 1.0
     p99_us: float = 1.0
     rate: float = 1.0
     pss_worker: int = 1
@@ -193,6 +209,38 @@ def test_memory_and_starts():
     starts = [memory.Start("podicorn-preload", n, ms) for n, ms in enumerate((5.0, 19.0, 40.0))]
     (verdict,) = targets.judge_starts([*starts, memory.Start("gunicorn", 0, 200.0)])
     assert verdict.value == Spread(19.0, 5.0, 40.0) and verdict.passed
+
+
+def test_an_asgi_worker_is_compared_with_uvicorns():
+    single = [
+        Fake("asgi-hello", "podicorn-asgi", 0, pss_worker=24),
+        Fake("asgi-hello", "uvicorn", 0, pss_worker=30),
+        Fake("asgi-hello", "granian-asgi", 0, pss_worker=20),
+    ]
+    (verdict,) = targets.judge_memory(single, [], label)
+    assert (verdict.value.median, verdict.passed) == (0.8, True)
+
+
+def test_idle_connections():
+    idle = [memory.Idle("podicorn-asgi", 10_000, number, mib) for number, mib in enumerate((101.0, 99.0, 120.0))]
+    (verdict,) = targets.judge_idle(idle, label)
+    assert verdict.what == "10000 idle connections on one worker of PODICORN-ASGI"
+    assert verdict.value == Spread(101.0, 99.0, 120.0) and not verdict.passed
+
+
+def test_messages_and_latency():
+    samples = [
+        Fake("websocket", "podicorn-asgi", 0, rate=300),
+        Fake("websocket", "uvicorn", 0, rate=200),
+        Fake("websocket", "granian-websocket", 0, rate=301),
+        Fake("asgi-hello-1", "podicorn-asgi", 0, p50_us=30),
+        Fake("asgi-hello-1", "uvicorn", 0, p50_us=60),
+        Fake("asgi-hello-1", "granian-asgi", 0, p50_us=31),
+    ]
+    verdicts = targets.judge(samples, label)
+    assert only(verdicts, "websocket: messages/s of Podicorn ÷ UVICORN").passed
+    assert not only(verdicts, "websocket: messages/s of Podicorn ÷ GRANIAN").passed
+    assert only(verdicts, "asgi-hello-1: p50 of Podicorn ÷ best peer (GRANIAN-ASGI)").passed
 
 
 def test_the_time_from_fork_to_ready():

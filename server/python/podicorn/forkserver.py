@@ -39,6 +39,15 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 
+def _refuse_without_gil() -> None:
+    """The engine counts on the GIL: a free-threaded build turns it on when it loads it, unless it is told not to."""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        sys.exit(
+            "podicorn: PYTHON_GIL=0 or -X gil=0 keeps the GIL off, and the HTTP engine needs it; start without that "
+            "setting, then this Python turns the GIL on by itself"
+        )
+
+
 class Started:
     """What a `start` request has set up; workers are forked from it."""
 
@@ -279,6 +288,7 @@ def _prepare_process(stack_fd: int, arbiter_pid: int) -> None:
 
 def main() -> NoReturn:
     """Runs the fork server, and in every process that it forks, the worker."""
+    _refuse_without_gil()
     arbiter_pid = os.getppid()
     control_fd, stack_fd = (int(text) for text in sys.argv[1:3])
     control = ControlSocket(control_fd)

@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -609,19 +611,29 @@ def test_server_workers_are_the_living(project, serve):
     arbiter.wait_out(rf"^\[{second}\]$")
 
 
-def test_a_wrong_engine_is_explained(project, serve, tmp_path):
-    import subprocess
-    import sys
-
+def boot_by(code):
+    """Runs a Python that is about to become a fork server."""
     package = os.path.dirname(os.path.dirname(__file__))
-    code = "import sys; sys.modules['podicorn._engine'] = None; import podicorn.forkserver"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
+    return subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}"],
         env=os.environ | {"PYTHONPATH": package},
         stderr=subprocess.PIPE,
         text=True,
         check=False,
     )
+
+
+def test_a_wrong_engine_is_explained():
+    done = boot_by("sys.modules['podicorn._engine'] = None; import podicorn.forkserver")
     assert done.returncode == 1
     assert "cannot load the HTTP engine" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("enabled", "refused"), [(True, False), (False, True)])
+def test_a_python_without_the_gil_is_refused(enabled, refused):
+    # What a free-threaded build has; the fake engine stands for one that was loaded with PYTHON_GIL=0.
+    code = f"sys._is_gil_enabled = lambda: {enabled}; sys.modules['podicorn._engine'] = type(sys)('fake')"
+    done = boot_by(f"{code}; import podicorn.forkserver as server; server.main()")
+    assert done.returncode == 1
+    assert ("keeps the GIL off" in done.stderr) is refused

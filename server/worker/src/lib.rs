@@ -60,7 +60,8 @@ fn keep_stack_chunks(py: Python<'_>) {
     stack_chunks::keep(py);
 }
 
-#[pymodule]
+// What is shared here between threads is guarded by the GIL as much as by locks: a build without it has to turn it on.
+#[pymodule(gil_used = true)]
 mod _engine {
     use podicorn_scoreboard::State;
     use pyo3::prelude::*;

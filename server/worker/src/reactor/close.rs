@@ -19,6 +19,9 @@ impl Reactor {
     /// the client has read it (RFC 9112 §9.6).
     pub(super) fn end(&mut self, token: Token, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
+        if connection.has_had_its_last_request() {
+            return self.close(token);
+        }
         match connection.socket.read(&mut self.scratch) {
             // Nothing has come and nothing is to come.
             Err(Errno::EAGAIN) if connection.body_complete => return self.close(token),

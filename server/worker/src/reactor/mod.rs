@@ -387,8 +387,7 @@ impl Reactor {
     fn send(&mut self, token: Token, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
         connection.phase = Phase::Sending;
-        let socket = Arc::clone(&connection.socket);
-        match connection.outbound.flush(&socket) {
+        match connection.outbound.flush(&connection.socket) {
             Sent::All if connection.persists && self.acceptor.is_open() => self.next(token, now),
             Sent::All => self.end(token, now),
             Sent::Blocked { .. } => {
