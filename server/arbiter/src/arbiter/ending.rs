@@ -19,6 +19,7 @@ const FORKSERVER_TIME: Duration = Duration::from_secs(1);
 impl Arbiter {
     /// TERM (graceful) or INT, QUIT.
     pub(super) fn begin_shutdown(&mut self, graceful: bool) {
+        self.systemd.stopping();
         let now = Instant::now();
         match self.ending {
             Ending::Not if graceful && !self.settings.drain_delay.is_zero() && self.pool.ready() > 0 => {
@@ -61,6 +62,7 @@ impl Arbiter {
             _ => "The server cannot start.",
         };
         self.exit_code = code;
+        self.systemd.stopping();
         let detail =
             self.tally.last_boot_error.take().map_or_else(|| cause.to_string(), |error| error.message);
         crate::critical!("{reason} {detail}");

@@ -35,6 +35,7 @@ use crate::pool::{Exit, Pool, RetireReason};
 use crate::scale::Scale;
 use crate::stacks::StackReader;
 use crate::status::{LastError, Restarts};
+use crate::systemd::Notifier;
 use crate::telemetry::log::LogHandle;
 
 use memory::MemoryCare;
@@ -164,6 +165,7 @@ struct Arbiter {
     scale: Scale,
     ledger: Ledger,
     memory: MemoryCare,
+    systemd: Notifier,
     attendants: HashMap<u32, Attendant>,
     /// By pid.
     forkservers: HashMap<i32, Forkserver>,

@@ -29,6 +29,7 @@ use crate::pool::{Event, Pool};
 use crate::reaper;
 use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
+use crate::systemd::Notifier;
 use crate::telemetry::log::LogError;
 use crate::token::TokenError;
 
@@ -144,8 +145,11 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
 
     let log = start_log(&settings)?;
     announce(&settings);
+    if origin.activated() > 0 {
+        tracing::info!("Serving on {} socket(s) from systemd instead of bind", origin.activated());
+    }
     let pidfile = settings.pidfile.as_deref().map(Pidfile::create).transpose()?;
-    let Some(listeners) = unless_stopped(&mut signals, launch::listen(&settings, &[])).await? else {
+    let Some(listeners) = unless_stopped(&mut signals, launch::listen(&settings, &origin, &[])).await? else {
         return Ok(0);
     };
     blueprint.listeners = match listeners {
@@ -183,6 +187,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         scale,
         ledger: Ledger::default(),
         memory,
+        systemd: Notifier::new(|name| std::env::var(name).ok(), now),
         attendants: HashMap::new(),
         forkservers: HashMap::new(),
         blueprints: BTreeMap::from([(1, blueprint.clone())]),
@@ -304,10 +309,14 @@ impl Arbiter {
             Ending::Lingering { stop_at, .. } => Some(stop_at),
             _ => None,
         };
-        let soonest = [self.pool.next_deadline(), self.scale.deadline(), self.memory.deadline(), lingering]
-            .into_iter()
-            .flatten()
-            .min();
+        let soonest = [
+            self.pool.next_deadline(),
+            self.scale.deadline(),
+            self.memory.deadline(),
+            self.systemd.deadline(),
+            lingering,
+        ];
+        let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 
@@ -322,6 +331,7 @@ impl Arbiter {
             self.stop_workers(true, began);
         }
         self.look_at_memory(now);
+        self.systemd.keep_alive(now);
         self.tell_pool(Event::Tick);
     }
 
