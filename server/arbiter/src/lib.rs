@@ -29,5 +29,6 @@ pub mod scale;
 pub mod signals;
 pub mod stacks;
 pub mod status;
+pub mod systemd;
 pub mod telemetry;
 pub mod token;

@@ -37,6 +37,7 @@ use crate::pool::{Exit, Pool, RetireReason};
 use crate::scale::Scale;
 use crate::stacks::StackReader;
 use crate::status::{LastError, Restarts};
+use crate::systemd::Notifier;
 use crate::telemetry::log::LogHandle;
 
 use autoscale::Autoscale;
@@ -173,6 +174,7 @@ struct Arbiter {
     ledger: Ledger,
     memory: MemoryCare,
     autoscale: Autoscale,
+    systemd: Notifier,
     attendants: HashMap<u32, Attendant>,
     /// By pid.
     forkservers: HashMap<i32, Forkserver>,

@@ -31,6 +31,7 @@ use crate::pool::{Event, Pool};
 use crate::reaper;
 use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
+use crate::systemd::Notifier;
 use crate::telemetry::log::LogError;
 use crate::token::TokenError;
 
@@ -146,8 +147,11 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
 
     let log = start_log(&settings)?;
     announce(&settings);
+    if origin.activated() > 0 {
+        tracing::info!("Serving on {} socket(s) from systemd instead of bind", origin.activated());
+    }
     let pidfile = settings.pidfile.as_deref().map(Pidfile::create).transpose()?;
-    let Some(listeners) = unless_stopped(&mut signals, launch::listen(&settings, &[])).await? else {
+    let Some(listeners) = unless_stopped(&mut signals, launch::listen(&settings, &origin, &[])).await? else {
         return Ok(0);
     };
     blueprint.listeners = match listeners {
@@ -186,6 +190,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         ledger: Ledger::default(),
         memory,
         autoscale: Autoscale::new(&settings, auto_start(&settings), now),
+        systemd: Notifier::new(|name| std::env::var(name).ok(), now),
         attendants: HashMap::new(),
         forkservers: HashMap::new(),
         blueprints: BTreeMap::from([(1, blueprint.clone())]),
@@ -313,6 +318,7 @@ impl Arbiter {
             self.memory.deadline(),
             sample,
             self.next_step(),
+            self.systemd.deadline(),
         ];
         let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
@@ -326,6 +332,7 @@ impl Arbiter {
         self.proceed(now);
         self.look_at_memory(now);
         self.autoscale(now);
+        self.systemd.keep_alive(now);
         self.tell_pool(Event::Tick);
     }
 

@@ -58,6 +58,8 @@ impl Arbiter {
                 tracing::debug!(slot, "Worker (pid:{pid}) is ready after {:.3} s", boot.as_secs_f64());
                 self.tally.last_boot_error = None;
                 self.autoscale.booted(boot);
+                self.memory.hurry(Instant::now());
+                self.systemd.first_ready("Serving");
                 self.reload_if_asked();
             }
             Action::Freed { slot } => self.free(slot),
