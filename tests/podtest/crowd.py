@@ -19,8 +19,8 @@ LINES: dict[str, tuple[str, ...]] = {
     **{name: (*line, "bodies:app") for name, line in types.ALL.items()},
     "tornado": ("-k", "tornado", "bodies:tornado()"),
     "tornado-wsgi": ("-k", "tornado", "bodies:wsgi"),
-    "uvicorn.workers": ("-k", "uvicorn.workers.UvicornWorker", "bodies:app"),
-    "uvicorn_worker": ("-k", "uvicorn_worker.UvicornWorker", "bodies:app"),
+    "uvicorn.workers": ("-k", "uvicorn.workers.UvicornWorker", "bodies:asgi"),
+    "uvicorn_worker": ("-k", "uvicorn_worker.UvicornWorker", "bodies:asgi"),
     "aiohttp": ("-k", "aiohttp.GunicornWebWorker", "bodies:aiohttp()"),
     "geventwebsocket": (*socket_types.ALL["geventwebsocket"][:2], "bodies:wsgi"),
     "sync-subclass": (*socket_types.ALL["sync-subclass"][:2], "bodies:wsgi"),
@@ -38,7 +38,7 @@ class Report:
     #: … of them after TERM.
     after_term: int = 0
     connections: int = 0
-    #: Requests sent once more: on a connection that had carried others, and without a byte of an answer (RFC 9112 §9.3.1).
+    #: Requests sent once more: on a connection that had carried others and gave no byte of an answer (RFC 9112 §9.3.1).
     retries: int = 0
     #: Users who found no server any more.
     refused: int = 0

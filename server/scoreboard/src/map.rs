@@ -1,5 +1,5 @@
 //! The mapping itself: the only module here that touches raw memory.
-#![allow(unsafe_code)] // mmap and the shared words it returns
+#![allow(unsafe_code)] // mmap, the shared words it returns, and futex on them
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -106,8 +106,34 @@ impl Map {
     /// Tells the workers that the arbiter has begun its shutdown, and when it will kill those that are left, in nanoseconds
     /// of the monotonic clock; `None`: it has not.
     pub fn set_draining(&self, ends_at: Option<u64>) {
-        // 0 stands for "not at all".
-        self.set(header::DRAINING, ends_at.map_or(0, |at| at.max(1)));
+        // 0 stands for "not at all", also in the half that is waited on.
+        self.set(header::DRAINING, ends_at.map_or(0, |at| at | 1));
+        if ends_at.is_some() {
+            self.futex(header::DRAINING, libc::FUTEX_WAKE, i32::MAX as u32);
+        }
+    }
+
+    /// Sleeps until the arbiter has begun its shutdown; may come back earlier.
+    pub fn wait_for_draining(&self) {
+        if self.draining().is_none() {
+            self.futex(header::DRAINING, libc::FUTEX_WAIT, 0);
+        }
+    }
+
+    /// On the low half of a word; across processes, since the map is shared memory.
+    fn futex(&self, index: usize, operation: libc::c_int, value: u32) {
+        let half = usize::from(cfg!(target_endian = "big"));
+        let word: *const u32 = std::ptr::from_ref(self.word(index)).cast();
+        // SAFETY: the address is inside a live word of the map; without a timeout the kernel reads nothing else.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.add(half),
+                operation,
+                value,
+                std::ptr::null::<libc::timespec>(),
+            )
+        };
     }
 
     /// Since the arbiter has begun its shutdown: when it will kill. User code may have written it: a worker that believes a
@@ -199,10 +225,18 @@ mod tests {
         assert_eq!(worker.draining(), None);
         map.set_draining(Some(17));
         assert_eq!(worker.draining(), Some(17));
-        map.set_draining(Some(0));
-        assert_eq!(worker.draining(), Some(1));
+        map.set_draining(Some(1 << 32));
+        assert_eq!(worker.draining(), Some(1 << 32 | 1));
         map.write_header(None);
         assert_eq!(worker.draining(), None);
+        let waiting = std::thread::spawn(move || {
+            while worker.draining().is_none() {
+                worker.wait_for_draining();
+            }
+        });
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        map.set_draining(Some(17));
+        waiting.join().unwrap();
     }
 
     #[test]

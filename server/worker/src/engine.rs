@@ -247,8 +247,6 @@ pub(crate) struct Engine {
     parent: Pid,
     beat: Nanos,
     stopping: Arc<Stopping>,
-    /// Its thread has been started.
-    seen_to: AtomicBool,
     /// Threads that call the app; 1: the engine's own.
     threads: usize,
     /// For a request that comes back in a child that the app has forked, where requests are greenlets.
@@ -490,6 +488,8 @@ impl Engine {
             graceful_timeout: options.graceful_timeout,
             margin: options.end_margin,
         };
+        let stopping = Arc::new(stopping);
+        Stopping::watch(&stopping);
         let back_in_child = options.green.as_ref().map(|green| green.back_in_child.clone_ref(py));
         let epoll = core.with(|reactor| Arc::downgrade(&reactor.epoll())).unwrap_or_default();
         let threads = options.limits.threads;
@@ -506,8 +506,7 @@ impl Engine {
             core,
             parent: getppid(),
             beat,
-            stopping: Arc::new(stopping),
-            seen_to: AtomicBool::new(false),
+            stopping,
             threads,
             back_in_child,
             slice_until: AtomicU64::new(0),
@@ -575,9 +574,6 @@ impl Engine {
     fn stop(&self) {
         self.core.orders.stop.store(true, Ordering::Relaxed);
         self.core.wake.ring();
-        if !self.seen_to.swap(true, Ordering::Relaxed) {
-            Stopping::watch(&self.stopping);
-        }
     }
 
     /// `run` returns as soon as it can.

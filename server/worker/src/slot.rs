@@ -26,6 +26,8 @@ pub(crate) struct SharedSlot {
     doorbell: OwnedFd,
     /// Shared by all workers.
     nudge: OwnedFd,
+    /// A second mapping, for a thread that only waits for the shutdown; nobody else touches it.
+    watched: Mutex<Option<Map>>,
     /// Set in a child of the worker: no word may be touched any more.
     disabled: AtomicBool,
 }
@@ -50,6 +52,9 @@ impl SharedSlot {
         // The map is not mapped here: to drop it would unmap whatever has taken its place.
         if let Ok(mut writer) = self.writer.try_lock() {
             std::mem::forget(writer.take());
+        }
+        if let Ok(mut watched) = self.watched.try_lock() {
+            std::mem::forget(watched.take());
         }
     }
 
@@ -80,6 +85,11 @@ impl SharedSlot {
     /// Whether the whole server is stopping.
     pub(crate) fn draining(&self) -> bool {
         self.drain_end().is_some()
+    }
+
+    /// To wait for the shutdown with; only the first caller gets it.
+    pub(crate) fn take_watched(&self) -> Option<Map> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// When the arbiter will kill, since it has begun its shutdown.
@@ -213,10 +223,13 @@ impl Slot {
         let memfd = adopt(memfd)?;
         let doorbell = adopt(doorbell)?;
         let nudge = adopt(nudge)?;
+        let again = memfd.try_clone()?;
         let map = Map::attach(memfd).map_err(EngineError::from)?;
+        let watched = Mutex::new(Some(Map::attach(again).map_err(EngineError::from)?));
         let writer = map.claim(slot, epoch, std::process::id()).map_err(EngineError::from)?;
         let writer = Mutex::new(Some(writer));
-        let shared = Arc::new(SharedSlot { writer, doorbell, nudge, disabled: AtomicBool::new(false) });
+        let disabled = AtomicBool::new(false);
+        let shared = Arc::new(SharedSlot { writer, doorbell, nudge, watched, disabled });
         hear_of_forks(py)?;
         {
             let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);

@@ -44,6 +44,8 @@ impl End {
     }
 }
 
+/// What the thread needs and more: it parses heads.
+const STACK: usize = 256 * 1024;
 /// What those who are turned away have to take their answer.
 const FAREWELL: Nanos = 250 * MILLISECOND;
 
@@ -98,12 +100,20 @@ impl Stopping {
         end
     }
 
-    /// Starts the thread that steps in for the engine's.
+    /// Starts the thread that steps in for the engine's. A signal would not do: an app in a system call hears of none.
     pub(crate) fn watch(this: &Arc<Self>) {
-        let this = Arc::clone(this);
-        let thread = thread::Builder::new().name("podicorn-end".to_owned());
+        let Some(map) = this.core.slot.take_watched() else { return };
+        let this = Arc::downgrade(this);
+        let thread = thread::Builder::new().name("podicorn-end".to_owned()).stack_size(STACK);
         // Without it only those are lost whom a worker that does not come back from the app would have turned away.
-        let _ = thread.spawn(move || this.see_to_the_end());
+        let _ = thread.spawn(move || {
+            while map.draining().is_none() {
+                map.wait_for_draining();
+            }
+            if let Some(this) = this.upgrade() {
+                this.see_to_the_end();
+            }
+        });
     }
 
     /// Does in time what the engine's thread cannot while the app has it.

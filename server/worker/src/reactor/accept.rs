@@ -204,6 +204,8 @@ impl Acceptor {
         for number in 0..self.listeners.len() {
             self.disarm(number);
         }
+        // The arbiter may have shut them down before it said so.
+        self.close_if_done();
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -255,6 +257,10 @@ impl Acceptor {
     fn finished_with(&mut self, number: usize) {
         self.disarm(number);
         self.listeners[number].done = true;
+        self.close_if_done();
+    }
+
+    fn close_if_done(&mut self) {
         if self.mode == Mode::UntilEmpty && self.listeners.iter().all(|watched| watched.done) {
             self.mode = Mode::Closed;
         }

@@ -63,8 +63,12 @@ type crowd struct {
 	refused []time.Time
 	last    time.Time
 	errors  map[string]int64
+	lost    int
 	details []string
 }
+
+// hopeless is how many lost requests end it all.
+const hopeless = 5000
 
 // errRefused ends a user: there is no server any more.
 var errRefused = errors.New("refused")
@@ -73,6 +77,10 @@ func (c *crowd) failed(kind string, err error, where string) {
 	c.lock.Lock()
 	defer c.lock.Unlock()
 	c.errors[kind]++
+	c.lost++
+	if c.lost >= hopeless {
+		c.home.Store(true)
+	}
 	if len(c.details) < 20 {
 		c.details = append(c.details, fmt.Sprintf("%s: %s: %v (after TERM: %v)", kind, where, err, c.terminated.Load()))
 	}
