@@ -92,7 +92,7 @@ pythons: venv-tests ## Build and serve with every other CPython of this machine.
 	cd tests && PODTEST_PYTHONS=1 $(PYTEST) --quiet blackbox/test_pythons.py
 
 .PHONY: bench
-bench: ## Podicorn beside its peers: speed, CPU, memory (tests/bench/README.md). ARGS=--quick takes 3 minutes.
+bench: ## Podicorn beside its peers: speed, CPU, memory (tests/bench/README.md). ARGS=--quick takes 5 minutes.
 	@dev/prepare.sh bench
 	@dev/venv.sh '$(BENCH_VENV)' bench
 	@cd tests && exec $(BENCH_VENV)/bin/python -B -m bench $(ARGS)
