@@ -276,10 +276,10 @@ enum Delivery {
 
 fn delivery() -> impl Strategy<Value = Delivery> {
     prop_oneof![
-        Just(Delivery::Lost),
+        1 => Just(Delivery::Lost),
         3 => Just(Delivery::Once),
-        Just(Delivery::Twice),
-        (1..6_usize).prop_map(Delivery::Late),
+        1 => Just(Delivery::Twice),
+        2 => (1..6_usize).prop_map(Delivery::Late),
     ]
 }
 
