@@ -66,6 +66,10 @@ unit: venv-tests ## Tests of the crates and of the Python package, without a run
 blackbox: venv-tests ## The real server, from outside. ARGS='-k reload' chooses, JOBS=4 sets the processes.
 	cd tests && $(PYTEST) --quiet --numprocesses $(JOBS) $(ARGS)
 
+.PHONY: leak
+leak: venv-tests ## A leaking app in a container of 256 MiB, for three minutes on each of three worker types.
+	cd tests && PODTEST_LEAK_SECONDS=$(or $(LEAK_SECONDS),180) $(PYTEST) --quiet -k leaking_app blackbox/test_memory.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## Fuzz the HTTP crate. FUZZ_SECONDS (each, default 600) and FUZZ_TARGETS='request_head connection' choose.
 	@dev/prepare.sh c++

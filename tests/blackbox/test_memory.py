@@ -113,9 +113,7 @@ def test_workers_are_offered_to_the_oom_killer_before_pid_1(serve, as_pid1):
 
 @pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
 def test_above_worker_max_memory_a_replacement_takes_over(serve, preload):
-    server = serve(
-        "faults.leaks", "--workers", "2", "--worker-max-memory", "60M", *(["--preload"] if preload else [])
-    )
+    server = serve("faults.leaks", "--workers", "2", "--worker-max-memory", "60M", *(["--preload"] if preload else []))
     server.admin.wait_workers(2)
     first = set(server.admin.pids())
     with Load(server.address, clients=4, target=lambda _: "/leak?kib=256&ms=5") as load:
@@ -124,7 +122,9 @@ def test_above_worker_max_memory_a_replacement_takes_over(serve, preload):
     assert restarts(server)["crash"] == 0
     server.admin.wait_workers(2)
     assert not first & set(server.admin.pids())
-    server.err.wait_for(r"\[INFO\] Recycling worker \(pid:\d+\): it holds \d+ MiB, which is above worker_max_memory; its")
+    server.err.wait_for(
+        r"\[INFO\] Recycling worker \(pid:\d+\): it holds \d+ MiB, which is above worker_max_memory; its"
+    )
 
 
 @wsgi_types
@@ -133,7 +133,9 @@ def test_far_above_it_a_worker_goes_at_once_but_finishes_what_it_has(serve, kind
     old = server.get("/").text
     response = server.get("/grow?mib=120")
     assert (response.status, response.text) == (200, old)
-    server.err.wait_for(r"\[WARNING\] Recycling worker \(pid:\d+\): it holds \d+ MiB, which is above worker_max_memory_hard")
+    server.err.wait_for(
+        r"\[WARNING\] Recycling worker \(pid:\d+\): it holds \d+ MiB, which is above worker_max_memory_hard"
+    )
     wait_until(lambda: old not in map(str, server.admin.pids()), "the end of the old worker")
     server.admin.wait_workers(1)
     assert server.get("/").text != old
@@ -143,9 +145,12 @@ def test_far_above_it_a_worker_goes_at_once_but_finishes_what_it_has(serve, kind
 def test_a_limit_below_what_a_fresh_worker_holds_is_told_and_not_kept(serve):
     server = serve("faults.leaks", "--worker-max-memory", "1M")
     server.err.wait_for(r"\[WARNING\] A fresh worker holds \d+ MiB, more than the 1 MiB that a worker may hold")
+    server.admin.wait_workers(1)
     before = server.admin.pids()
     settle(2)
     assert server.admin.pids() == before
+    # The first one alone might have grown before it was measured.
+    assert restarts(server)["maxMemory"] <= 1
 
 
 # ---- the container's limit ----
@@ -155,9 +160,9 @@ def test_a_limit_below_what_a_fresh_worker_holds_is_told_and_not_kept(serve):
 @pytest.mark.parametrize(
     ("flags", "requests"),
     [
-        (["--workers", "3"], "/leak?kib=160&ms=30"),
-        (["--workers", "2", "--threads", "4", "--preload"], "/leak?kib=160&ms=60"),
-        (["--workers", "1", "-k", "gevent"], "/leak?kib=160&ms=60"),
+        (["--workers", "3"], "/leak?kib=256&ms=30"),
+        (["--workers", "2", "--threads", "4", "--preload"], "/leak?kib=256&ms=60"),
+        (["--workers", "1", "-k", "gevent"], "/leak?kib=256&ms=60"),
     ],
     ids=["sync", "gthread", "one-gevent"],
 )
@@ -165,14 +170,15 @@ def test_a_leaking_app_is_recycled_before_the_kernel_acts(confined, flags, reque
     server, box = confined(256, "faults.leaks", *flags)
     with Load(server.address, clients=4, target=lambda _: requests) as load:
         settle(LEAK_SECONDS)
-    leaked = load.done() * 160 // 1024
+        wait_until(lambda: load.done() // 4 > 512, "twice the container's memory to be leaked")
     assert set(load.summary()) == {"ok"}, load.failures()[:3]
     assert box.kills == 0
-    assert leaked > 300, f"only {leaked} MiB were leaked: that fits"
     counts = restarts(server)
     assert counts["memoryPressure"] >= 2
     assert (counts["oom"], counts["crash"]) == (0, 0)
-    server.err.wait_for(r"Recycling worker \(pid:\d+\): the container is nearly out of memory \(\d+ of 256 MiB in use\)")
+    server.err.wait_for(
+        r"Recycling worker \(pid:\d+\): the container is nearly out of memory \(\d+ of 256 MiB in use\)"
+    )
 
 
 def test_a_worker_that_the_kernel_kills_is_named_with_its_request(confined, as_pid1):
@@ -255,7 +261,9 @@ def v2(tmp_path):
 def test_v2_is_read_and_a_group_that_dies_together_is_told(serve, v2):
     server = serve("faults.leaks", executable=under(v2, program_path()))
     server.err.wait_for(r"Memory limit: 256 MiB \(cgroup v2\)")
-    server.err.wait_for(r"\[WARNING\] memory.oom.group is 1: where the container runs out of memory the kernel kills all")
+    server.err.wait_for(
+        r"\[WARNING\] memory.oom.group is 1: where the container runs out of memory the kernel kills all"
+    )
     wait_until(lambda: server.admin.pool()["memory"]["cgroup"], "a first look")
     seen = server.admin.pool()["memory"]["cgroup"]
     assert (seen["version"], seen["killsTogether"]) == (2, True)

@@ -94,6 +94,7 @@ pub async fn configure(
 /// Opens the sockets that the settings name, keeping those that are open already.
 pub async fn listen(
     settings: &Settings,
+    origin: &Origin,
     existing: &[Arc<Listener>],
 ) -> Result<Vec<Arc<Listener>>, LaunchError> {
     let options = Options {
@@ -102,7 +103,7 @@ pub async fn listen(
         umask: settings.umask,
         owner: (settings.user, settings.group),
     };
-    Ok(open_all(&settings.bind, options, existing).await?)
+    Ok(open_all(&origin.binds(settings), options, existing).await?)
 }
 
 /// Why a fork server is started.

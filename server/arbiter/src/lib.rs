@@ -5,7 +5,7 @@
 //!   never runs user code.
 //! - [`pool`], [`scale`] and the crate `podicorn-policy` decide (pure), the rest carries out. The arbiter talks to the fork server over the control socket and to
 //!   the workers through the scoreboard and signals only (`server/PROTOCOL.md`).
-//! - [`arbiter`] is the run loop; [`launch`], [`forkserver`], [`listeners`], [`signals`], [`reaper`] and [`stacks`] are its
+//! - [`arbiter`] is the run loop; [`launch`], [`forkserver`], [`listeners`], [`drain`], [`signals`], [`reaper`] and [`stacks`] are its
 //!   hands.
 //! - What it says to the outside goes through [`admin`] (HTTP) and [`telemetry`] (logs, metrics).
 
@@ -13,6 +13,7 @@ mod accept_queue;
 pub mod admin;
 pub mod arbiter;
 pub mod cgroup;
+pub mod drain;
 pub mod forkserver;
 mod kernel;
 pub mod launch;
@@ -28,5 +29,6 @@ pub mod scale;
 pub mod signals;
 pub mod stacks;
 pub mod status;
+pub mod systemd;
 pub mod telemetry;
 pub mod token;

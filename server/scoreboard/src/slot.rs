@@ -214,8 +214,8 @@ impl SlotWriter {
         self.set(field::BEAT, self.beats);
     }
 
-    /// Whether the arbiter has begun its shutdown.
-    pub fn draining(&self) -> bool {
+    /// See [`Map::draining`].
+    pub fn draining(&self) -> Option<u64> {
         self.map.draining()
     }
 

@@ -1,7 +1,7 @@
 """Memory that is never given back.
 
-``/leak?kib=128`` keeps so much more for each request, ``/grow?mib=500`` takes it in steps and never ends if that is too much,
-``/child?mib=500`` has another process do that.
+``/leak?kib=128`` keeps so much more for each request, ``/grow?mib=500`` takes it in steps and never ends if that is
+too much, ``/child?mib=500`` has another process do that.
 """
 
 import os

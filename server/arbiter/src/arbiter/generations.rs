@@ -52,7 +52,7 @@ impl Arbiter {
                         let check = tokio::task::spawn_blocking(move || launch::check_headroom(present));
                         check.await.unwrap_or(Ok(()))?;
                     }
-                    let listeners = launch::listen(&settings, &existing).await?;
+                    let listeners = launch::listen(&settings, &origin, &existing).await?;
                     Blueprint { settings, listeners, hooks }
                 };
                 let started = launch::start(&client, &blueprint, generation, occasion, &shared).await?;
@@ -203,6 +203,7 @@ impl Arbiter {
         self.reload.total += 1;
         self.reload.again = false;
         self.reload.under_way = Some(generation);
+        self.systemd.reloading();
         tracing::info!("Reloading: generation {generation} is being started");
         if let Err(error) = self.launch(generation, Occasion::Reload) {
             self.reload_failed(generation, error.to_string());
@@ -224,6 +225,7 @@ impl Arbiter {
         self.reload.last_error = Some(Self::error_now(message));
         self.blueprints.remove(&generation);
         self.dismiss_generation(generation);
+        self.systemd.ready("The last reload has failed; the old code serves");
         self.reload_if_asked();
     }
 
@@ -237,6 +239,7 @@ impl Arbiter {
         tracing::info!("Generation {generation} is ready at {}: replacing the workers", addresses.join(", "));
         let old = std::mem::replace(&mut self.settings, Arc::clone(&new));
         self.adopt_settings(&old, &new);
+        self.systemd.ready(&format!("Serving, generation {generation}"));
         self.reload_if_asked();
     }
 

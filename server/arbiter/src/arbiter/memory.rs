@@ -27,6 +27,8 @@ pub(super) struct MemoryCare {
     ledger: OomLedger,
     pub(super) look: Option<Look>,
     next: Instant,
+    /// Look again at once: a worker has become ready meanwhile.
+    hurry: bool,
     helpless_told: Option<Instant>,
     absurd_told: Option<u64>,
     pub(super) kills: u64,
@@ -45,6 +47,7 @@ impl MemoryCare {
             ledger,
             look: None,
             next: now,
+            hurry: false,
             helpless_told: None,
             absurd_told: None,
             kills: 0,
@@ -71,6 +74,12 @@ impl MemoryCare {
         self.watch.as_ref().map(|_| self.next)
     }
 
+    /// A worker has become ready: what it holds now is what a fresh one holds.
+    pub(super) fn hurry(&mut self, now: Instant) {
+        self.next = now;
+        self.hurry = true;
+    }
+
     pub(super) fn fresh(&self) -> Option<u64> {
         self.keeper.fresh()
     }
@@ -92,6 +101,7 @@ impl Arbiter {
             return;
         }
         let Some(mut watch) = self.memory.watch.take() else { return };
+        self.memory.hurry = false;
         let workers = self.pool.workers().filter(|(_, worker)| worker.is_ready());
         let pids: Vec<i32> =
             workers.filter_map(|(_, worker)| worker.pid).chain(self.forkservers.keys().copied()).collect();
@@ -132,7 +142,8 @@ impl Arbiter {
                 self.recycle(verdict, look.memory);
             }
         }
-        self.memory.next = now + self.memory.keeper.pace(look.memory);
+        let pause = if self.memory.hurry { Duration::ZERO } else { self.memory.keeper.pace(look.memory) };
+        self.memory.next = now + pause;
         self.memory.watch = Some(watch);
         self.memory.look = Some(look);
     }

@@ -27,15 +27,17 @@ use podicorn_settings::Settings;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::StackError;
+use crate::drain::Watch;
 use crate::forkserver::{Client, Interpreter, RequestError};
 use crate::launch::{Blueprint, LaunchError, Shared};
-use crate::memory::{Look, Watch};
+use crate::memory::Look;
 use crate::origin::Origin;
 use crate::pidfile::Pidfile;
 use crate::pool::{Exit, Pool, RetireReason};
 use crate::scale::Scale;
 use crate::stacks::StackReader;
 use crate::status::{LastError, Restarts};
+use crate::systemd::Notifier;
 use crate::telemetry::log::LogHandle;
 
 use autoscale::Autoscale;
@@ -66,7 +68,7 @@ enum Input {
     },
     /// What the memory of the container and of its processes is.
     Looked {
-        watch: Box<Watch>,
+        watch: Box<crate::memory::Watch>,
         look: Look,
     },
     /// A fork server did not answer in time.
@@ -147,6 +149,11 @@ enum Ending {
         stop_at: Instant,
         began: Instant,
     },
+    /// Nobody new gets in, and those who wait are taken.
+    Emptying {
+        began: Instant,
+        watch: Watch,
+    },
     Stopping,
 }
 
@@ -167,6 +174,7 @@ struct Arbiter {
     ledger: Ledger,
     memory: MemoryCare,
     autoscale: Autoscale,
+    systemd: Notifier,
     attendants: HashMap<u32, Attendant>,
     /// By pid.
     forkservers: HashMap<i32, Forkserver>,
@@ -180,6 +188,10 @@ struct Arbiter {
     reload: ReloadState,
     tally: Tally,
     ending: Ending,
+    /// As the workers are told: when they are killed.
+    ends_at: Option<u64>,
+    /// When the server has to have left, if that matters.
+    leave_by: Option<Instant>,
     exit_code: i32,
     finished: bool,
     _pidfile: Option<Pidfile>,

@@ -33,7 +33,7 @@ impl Arbiter {
             phase: match self.ending {
                 Ending::Not if self.pool.first_ready() => Phase::Running,
                 Ending::Not => Phase::Starting,
-                Ending::Lingering { .. } | Ending::Stopping => Phase::Draining,
+                Ending::Lingering { .. } | Ending::Emptying { .. } | Ending::Stopping => Phase::Draining,
             },
             startup_done: self.pool.first_ready(),
             generation,

@@ -31,6 +31,7 @@ use crate::pool::{Event, Pool};
 use crate::reaper;
 use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
+use crate::systemd::Notifier;
 use crate::telemetry::log::LogError;
 use crate::token::TokenError;
 
@@ -146,8 +147,11 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
 
     let log = start_log(&settings)?;
     announce(&settings);
+    if origin.activated() > 0 {
+        tracing::info!("Serving on {} socket(s) from systemd instead of bind", origin.activated());
+    }
     let pidfile = settings.pidfile.as_deref().map(Pidfile::create).transpose()?;
-    let Some(listeners) = unless_stopped(&mut signals, launch::listen(&settings, &[])).await? else {
+    let Some(listeners) = unless_stopped(&mut signals, launch::listen(&settings, &origin, &[])).await? else {
         return Ok(0);
     };
     blueprint.listeners = match listeners {
@@ -186,6 +190,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         ledger: Ledger::default(),
         memory,
         autoscale: Autoscale::new(&settings, auto_start(&settings), now),
+        systemd: Notifier::new(|name| std::env::var(name).ok(), now),
         attendants: HashMap::new(),
         forkservers: HashMap::new(),
         blueprints: BTreeMap::from([(1, blueprint.clone())]),
@@ -195,6 +200,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         reload: ReloadState::default(),
         tally: Tally { forkserver_starts: 1, ..Tally::default() },
         ending: Ending::Not,
+        ends_at: None,
+        leave_by: None,
         exit_code: 0,
         finished: false,
         settings,
@@ -303,14 +310,16 @@ impl Arbiter {
 
     /// Far away when nothing is due.
     fn next_deadline(&self) -> Instant {
-        let lingering = match self.ending {
-            Ending::Lingering { stop_at, .. } => Some(stop_at),
-            _ => None,
-        };
         // While the server ends nothing is scaled, and a sample that is due would stay due.
         let sample = (self.ending == Ending::Not).then(|| self.autoscale.deadline());
-        let soonest =
-            [self.pool.next_deadline(), self.scale.deadline(), self.memory.deadline(), sample, lingering];
+        let soonest = [
+            self.pool.next_deadline(),
+            self.scale.deadline(),
+            self.memory.deadline(),
+            sample,
+            self.next_step(),
+            self.systemd.deadline(),
+        ];
         let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
@@ -320,13 +329,10 @@ impl Arbiter {
         if self.scale.expire(now) {
             self.apply_target("the lease on the worker count has expired");
         }
-        if let Ending::Lingering { stop_at, began } = self.ending
-            && now >= stop_at
-        {
-            self.stop_workers(true, began);
-        }
+        self.proceed(now);
         self.look_at_memory(now);
         self.autoscale(now);
+        self.systemd.keep_alive(now);
         self.tell_pool(Event::Tick);
     }
 

@@ -15,6 +15,8 @@ use crate::pool::Order;
 const GROWTH_WINDOW: Duration = Duration::from_secs(3);
 /// A replacement boots and an old worker leaves in this time, more or less.
 const BOOT: Duration = Duration::from_secs(2);
+/// Nearer than this to the limit, workers that are busy are told to go, too.
+const URGENT: Duration = Duration::from_secs(2);
 /// While memory hardly grows, workers are not recycled for the container's sake more often than this.
 const CALM: Duration = Duration::from_secs(10);
 /// Share of time lost to waiting for memory that counts as pressure, in percent.
@@ -160,12 +162,14 @@ impl Keeper {
         let mut judgement = Judgement::default();
         let Some(fresh) = self.fresh() else { return judgement };
         let mut round = Round::begin(scene, fresh, self.grown_in(BOOT));
+        // One worker alone may have grown before we looked.
+        let kept = |limit: &u64| fresh < *limit || self.firsts.len() == 1;
         judgement.absurd =
-            [self.limits.soft, self.limits.hard].into_iter().flatten().find(|limit| fresh >= *limit);
-        if let Some(hard) = self.limits.hard.filter(|limit| fresh < *limit) {
+            [self.limits.soft, self.limits.hard].into_iter().flatten().find(|limit| !kept(limit));
+        if let Some(hard) = self.limits.hard.filter(kept) {
             round.enforce_hard(hard);
         }
-        if let Some(soft) = self.limits.soft.filter(|limit| fresh < *limit) {
+        if let Some(soft) = self.limits.soft.filter(kept) {
             round.enforce_soft(soft);
         }
         if let Some(memory) = scene.memory
@@ -195,7 +199,7 @@ impl Keeper {
         if used < line.floor || (coming < line.ceiling && !stalled) {
             return;
         }
-        let urgent = used.saturating_add(self.grown_in(Duration::from_secs(1))) >= line.ceiling;
+        let urgent = used.saturating_add(self.grown_in(URGENT)) >= line.ceiling;
         let fast = self.grown_in(CALM) > limit / 20;
         if !fast && self.calm_until.is_some_and(|until| now < until) {
             return;
@@ -323,7 +327,7 @@ impl<'a> Round<'a> {
         self.helpless = candidates.is_empty() && back == 0;
         let mut acted = false;
         for (worker, stale, idle) in candidates {
-            if back >= over || (!idle && !urgent) {
+            if back >= over {
                 break;
             }
             if self.roomy() {
@@ -332,7 +336,7 @@ impl<'a> Round<'a> {
                     self.order(worker, Why::Pressure, Order::ReplaceFirst);
                     acted = true;
                 }
-            } else if self.may_stop_one() {
+            } else if (idle || urgent) && self.may_stop_one() {
                 self.order(worker, Why::Pressure, Order::StopFirst);
                 acted = true;
             } else {

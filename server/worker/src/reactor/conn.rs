@@ -199,6 +199,13 @@ impl Connection {
         self.arrived = if self.raw.is_empty() { 0 } else { now };
     }
 
+    /// Whether nothing is to come by the client's own word: no body, and no further request after `Connection: close`
+    /// (RFC 9112 §9.6). Some clients send an empty line after a body (RFC 9112 §2.2), which is why there must be none.
+    pub(super) fn has_had_its_last_request(&self) -> bool {
+        let bare = self.body_complete && self.head.body() == BodyKind::None;
+        bare && !self.head.keep_alive() && self.raw.len() == self.head.len()
+    }
+
     /// Whether the client has not sent a byte of its request.
     pub(crate) fn is_silent(&self) -> bool {
         self.phase == Phase::Head && self.raw.is_empty()

@@ -93,6 +93,18 @@ fn a_limit_that_fresh_workers_are_above_is_not_kept() {
 }
 
 #[test]
+fn a_single_worker_that_grew_before_it_was_measured_is_not_taken_for_fresh() {
+    let mut keeper = Keeper::new(limits(50, 0));
+    let now = Instant::now();
+    assert_eq!(
+        orders(&keeper.judge(&scene(100, &[idle(0, 90)]), now)),
+        [(0, Why::Soft, Order::ReplaceFirst)]
+    );
+    let judgement = keeper.judge(&scene(100, &[idle(1, 80)]), now);
+    assert_eq!((orders(&judgement), judgement.absurd), (vec![], Some(50 * MIB)));
+}
+
+#[test]
 fn nothing_is_known_before_a_worker_was_fresh() {
     let mut keeper = Keeper::new(limits(10, 20));
     let booting = Holding { stage: Stage::Booting, ..idle(0, 0) };
