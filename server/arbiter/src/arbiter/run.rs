@@ -131,14 +131,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     std::env::set_current_dir(&settings.chdir)
         .map_err(|source| RunError::Chdir { path: settings.chdir.clone(), source })?;
 
-    let (map, memfd) = Map::create()?;
-    let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let nudge = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let shared = Shared {
-        memfd: share(memfd),
-        doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
-        nudge: share(nudge.into()),
-    };
+    let (map, doorbell, shared) = shared_with_workers()?;
     let mut blueprint = Blueprint { settings: Arc::clone(&settings), listeners: Vec::new(), hooks };
 
     if settings.print_config || settings.check_config {
@@ -214,6 +207,19 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     arbiter.start_generation(1, pid, blueprint, Occasion::First);
     let code = arbiter.serve(signals, kernel::watch(doorbell.into())?, inbox, commands).await?;
     Ok(code)
+}
+
+/// The scoreboard, the eventfd by which workers wake the arbiter, and what is handed to every fork server.
+fn shared_with_workers() -> Result<(Map, EventFd, Shared), RunError> {
+    let (map, memfd) = Map::create()?;
+    let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let nudge = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let shared = Shared {
+        memfd: share(memfd),
+        doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
+        nudge: share(nudge.into()),
+    };
+    Ok((map, doorbell, shared))
 }
 
 /// Runs `work` unless TERM, INT or QUIT comes first.
