@@ -321,12 +321,11 @@ fn arrivals(orders: &[Order]) -> Vec<Vec<ScaleRequest>> {
     let mut steps = vec![Vec::new(); orders.len() + 8];
     let (mut epoch, mut last) = (0, None);
     for (step, sent) in orders.iter().enumerate() {
-        let request = match last.filter(|_| sent.renews) {
-            Some(request) => request,
-            None => {
-                epoch += 1;
-                ScaleRequest { ttl_seconds: sent.ttl_seconds, ..order(sent.workers, epoch) }
-            }
+        let request = if let Some(request) = last.filter(|_| sent.renews) {
+            request
+        } else {
+            epoch += 1;
+            ScaleRequest { ttl_seconds: sent.ttl_seconds, ..order(sent.workers, epoch) }
         };
         last = Some(request);
         match sent.delivery {
