@@ -66,6 +66,9 @@ pub(super) fn message(
             let why = vetoes.first().map_or("", |veto| veto.message.as_str());
             format!("{desired} would be {utilization} busy, but it stays at {current}: {why}")
         }
+        Reason::Starting => {
+            format!("{} boot; what one can do is not known yet.", workers(inputs.starting.max(1)))
+        }
         Reason::Leased => format!("A lease is in force; {desired} would be {utilization} busy."),
         Reason::BackingOff => {
             "Workers die while they boot: the number stays until one has become ready.".to_owned()
