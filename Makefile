@@ -97,6 +97,14 @@ bench: ## Podicorn beside its peers: speed, CPU, memory (tests/bench/README.md).
 	@dev/venv.sh '$(BENCH_VENV)' bench
 	@cd tests && exec $(BENCH_VENV)/bin/python -B -m bench $(ARGS)
 
+.PHONY: simulate
+simulate: venv ## Scaling policies compared in virtual time; writes the result to docs/scaling.md and docs/scaling.svg.
+	@dev/simulate.sh '$(VENV)/bin/podicorn'
+
+.PHONY: scale-demo
+scale-demo: venv-tests ## Five times the load at once on a real server: when has it been absorbed? SEED=2 for other traffic.
+	@cd tests && exec $(VENV)/bin/python -B -m demo.scaling
+
 .PHONY: venv
 venv: ## The environment with the server, built from this checkout.
 	@dev/prepare.sh
