@@ -87,6 +87,18 @@ oracle: venv-tests ## The black-box tests that compare, run against Gunicorn its
 parity: venv-tests ## Gunicorn's own requests, put to both servers. UPDATE=1 writes the result to tests/parity/README.md.
 	cd tests && PARITY_UPDATE=$(UPDATE) $(PYTEST) --quiet parity $(ARGS)
 
+.PHONY: parity-pod
+parity-pod: venv-tests ## What users of Gunicorn meet in pods, done to both servers; writes tests/parity/README.md. As root, 5 minutes.
+	cd tests && $(VENV)/bin/python -B -m parity.pod $(ARGS)
+
+.PHONY: drain
+drain: venv-tests ## Ends servers of every type under 400 clients, 50 times each, and counts what is lost. ARGS='--times 5 sync' chooses.
+	cd tests && $(VENV)/bin/python -B -m drain $(ARGS)
+
+.PHONY: recycle
+recycle: venv-tests ## 100,000 requests to workers that are replaced after 50 each, on every type. ARGS='--requests 20000 asgi' chooses.
+	cd tests && $(VENV)/bin/python -B -m drain.recycle $(ARGS)
+
 .PHONY: pythons
 pythons: venv-tests ## Build and serve with every other CPython of this machine.
 	cd tests && PODTEST_PYTHONS=1 $(PYTEST) --quiet blackbox/test_pythons.py

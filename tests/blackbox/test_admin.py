@@ -388,6 +388,26 @@ def test_the_token_rotates_with_its_file(serve, token_file):
     wait_until(lambda: server.admin.status("/workers") == 401, "the old token's end")
 
 
+def test_the_token_rotates_when_a_secrets_volume_is_swapped(serve, tmp_path):
+    """The kubelet's way: `token` points through `..data` to a directory, and `..data` is replaced as a whole."""
+
+    def publish(version: str, token: str) -> None:
+        directory = tmp_path / f"..{version}"
+        directory.mkdir()
+        (directory / "token").write_text(token)
+        (tmp_path / "..data_tmp").symlink_to(directory.name)
+        (tmp_path / "..data_tmp").rename(tmp_path / "..data")
+
+    publish("one", "first-token")
+    (tmp_path / "token").symlink_to("..data/token")
+    server = serve("hello:app", "--admin-token-file", str(tmp_path / "token"), token="first-token")
+    assert server.admin.status("/workers") == 200
+    publish("two", "other-token")
+    second = Admin(server.admin.address, "other-token")
+    wait_until(lambda: second.status("/workers") == 200, "the new token")
+    wait_until(lambda: server.admin.status("/workers") == 401, "the old token's end")
+
+
 def test_a_token_file_that_vanishes_keeps_the_last_token(serve, token_file):
     server = serve("hello:app", "--admin-token-file", str(token_file), token="first-token")
     token_file.unlink()

@@ -128,3 +128,17 @@ def terminate(program: str, line: tuple[str, ...], *arguments: str, chunked: boo
             report.errors[f"exit code {code}"] = 1
             report.details.append(server.err.text[-2000:])
         return report
+
+
+def recycle(program: str, line: tuple[str, ...], *arguments: str, requests: int) -> tuple[Report, int]:
+    """A crowd at workers that are replaced after 50 requests; how many were. Preloaded, they are there the sooner."""
+    with Server("--workers", "2", "--max-requests", "50", "--preload", *arguments, *line) as server:
+        server.wait_ready()
+        server.admin.wait_workers(2)
+        address = f"127.0.0.1:{server.port}"
+        report = gather(
+            program, address, process=0, warm=requests, target="/?size=3000&wait=0", length=3000, keeping=20, single=20
+        )
+        server.stop()
+        # Not those that have ended: the last ones of them may still have had connections.
+        return report, server.err.text.count("Booting worker with pid") - 2

@@ -54,6 +54,8 @@ pub struct Settings {
     /// The same before it is stopped at once.
     #[serde(deserialize_with = "count_or_none")]
     pub worker_max_memory_hard: Option<u64>,
+    /// How many workers may be missing while others replace them.
+    pub max_unavailable: u32,
 
     /// A ready worker that is silent for longer is killed; `None`: never.
     #[serde(deserialize_with = "seconds_or_none")]

@@ -60,6 +60,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         boot_timeout: settings.boot_timeout.unwrap_or(launch::FOR_EVER),
         timeout: settings.timeout,
         graceful_timeout: settings.graceful_timeout,
+        max_unavailable: settings.max_unavailable as usize,
     }
 }
 

@@ -3,8 +3,10 @@
 //!
 //! Invariants, whatever the order of events (`tests.rs` holds them under random ones):
 //! - while it runs, a pool whose boots succeed ends up with exactly `target` ready workers of the current generation;
-//! - at most one worker more than `target` is ready or booting, except for those on their way out;
-//! - a ready worker is only retired when enough others are ready, or when there are more than `target`;
+//! - at most one worker more than `target` is ready or booting, except for those on their way out; none more where
+//!   `max_unavailable` says that some may be missing;
+//! - a ready worker is only retired when enough others are ready, or when there are more than `target`; enough is `target`, or
+//!   `max_unavailable` less, but never 0;
 //! - a generation that has not had a ready worker replaces nobody;
 //! - after [`Event::Stop`] nothing is spawned, and [`Action::Finished`] comes once, when the last worker has gone.
 
@@ -47,6 +49,8 @@ pub struct Limits {
     pub timeout: Option<Duration>,
     /// From TERM to KILL.
     pub graceful_timeout: Duration,
+    /// How many workers may be missing while others replace them; 0: none, so there is one more meanwhile.
+    pub max_unavailable: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,8 @@ impl Pool {
                 self.spawn_canary(actions, now);
                 self.spawn_missing(now, actions);
                 self.retire_surplus(now, actions);
+                // In the place of those that may be missing.
+                self.spawn_missing(now, actions);
             }
             Mode::Stopping { finished: false } if self.workers.is_empty() => {
                 self.mode = Mode::Stopping { finished: true };
@@ -49,7 +51,8 @@ impl Pool {
                 pending += usize::from(!worker.is_ready());
             }
             let held = self.workers.values().filter(|worker| worker.holds_place()).count();
-            let wanted = fresh + held < self.target && total + held < self.target + SURGE;
+            let surge = if self.may_be_missing() == 0 { SURGE } else { 0 };
+            let wanted = fresh + held < self.target && total + held < self.target + surge;
             // After a failure one boot at a time is enough to find out whether the cause is gone.
             let pilot_flies = self.backoff.failures() > 0 && pending > 0;
             if !wanted || pilot_flies || self.source != Source::Up || !self.backoff.allows(now) {
@@ -59,6 +62,11 @@ impl Pool {
                 return;
             }
         }
+    }
+
+    /// Of the target, while workers are replaced. Somebody always serves.
+    fn may_be_missing(&self) -> usize {
+        self.limits.max_unavailable.min(self.target - 1)
     }
 
     fn retire_surplus(&mut self, now: Instant, actions: &mut Vec<Action>) {
@@ -76,16 +84,20 @@ impl Pool {
                 _ => break,
             }
         }
-        while self.workers.values().filter(|worker| self.counts(worker) && worker.is_ready()).count()
-            > self.target
-        {
-            let victim = self
-                .workers
-                .iter()
-                .filter(|(_, worker)| self.counts(worker) && worker.is_ready())
-                .min_by_key(|(_, worker)| (!self.is_stale(worker), worker.load(), worker.age))
-                .map(|(slot, worker)| (*slot, self.reason_to_retire(worker)));
-            let Some((slot, reason)) = victim else { return };
+        loop {
+            let serving =
+                || self.workers.iter().filter(|(_, worker)| self.counts(worker) && worker.is_ready());
+            let strength = serving().count();
+            // Stale ones go first, the idlest before the others.
+            let victim =
+                serving().min_by_key(|(_, worker)| (!self.is_stale(worker), worker.load(), worker.age));
+            let Some((slot, worker)) = victim else { return };
+            let enough =
+                if self.is_stale(worker) { self.target - self.may_be_missing() } else { self.target };
+            if strength <= enough {
+                return;
+            }
+            let (slot, reason) = (*slot, self.reason_to_retire(worker));
             self.retire(slot, reason, now, actions);
         }
     }

@@ -7,6 +7,7 @@ const LIMITS: Limits = Limits {
     boot_timeout: Duration::from_secs(20),
     timeout: Some(Duration::from_secs(3)),
     graceful_timeout: Duration::from_secs(5),
+    max_unavailable: 0,
 };
 
 /// A world of obedient processes around a pool.
@@ -473,11 +474,45 @@ fn pick(slots: &[u32], who: usize) -> Option<u32> {
     slots.get(who % slots.len().max(1)).copied()
 }
 
+#[test]
+fn where_some_may_be_missing_no_more_than_the_target_run() {
+    let mut world = World::new(4);
+    world.send(Event::Limits(Limits { max_unavailable: 2, ..LIMITS }));
+    world.boot();
+    world.send(Event::Candidate { generation: 2 });
+    world.boot();
+    // The canary was on top; two of the old may be missing, and with it that makes three to go.
+    assert_eq!((world.ready_of(1), world.ready_of(2)), (1, 1));
+    let strength = |world: &World| world.slots(|worker| !worker.is_leaving()).len();
+    assert_eq!(strength(&world), 4);
+    for _ in 0..10 {
+        assert!(strength(&world) <= 4);
+        world.boot();
+        assert!(world.pool.ready() >= 2);
+        world.obey();
+    }
+    assert_eq!((world.ready_of(1), world.ready_of(2)), (0, 4));
+}
+
+#[test]
+fn the_only_worker_is_never_missing() {
+    let mut world = World::new(1);
+    world.send(Event::Limits(Limits { max_unavailable: 5, ..LIMITS }));
+    world.boot();
+    let (slot, _) = world.pool.workers().next().unwrap();
+    world.read(slot, State::Ready, 2, true, 0);
+    assert_eq!(world.pool.ready(), 1);
+    world.boot();
+    assert_eq!(world.slots(Worker::is_ready).len(), 1);
+    assert!(world.pool.worker(slot).unwrap().is_leaving());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
     #[test]
-    fn any_order_of_events_settles(target in 1usize..5, steps in prop::collection::vec(step(), 0..120), graceful: bool) {
+    fn any_order_of_events_settles(target in 1usize..5, missing in 0usize..3, steps in prop::collection::vec(step(), 0..120), graceful: bool) {
         let mut world = World::new(target);
+        world.send(Event::Limits(Limits { max_unavailable: missing, ..LIMITS }));
         world.boot();
         let mut generation = 1;
         let mut beat = 10;
@@ -540,7 +575,8 @@ proptest! {
                 return Ok(());
             }
             let target = world.pool.target();
-            prop_assert!(world.pool.ready() + lost >= ready_before.min(target), "a step cost workers it must not cost");
+            let enough = ready_before.min(target.saturating_sub(missing).max(1));
+            prop_assert!(world.pool.ready() + lost >= enough, "a step cost workers it must not cost");
             let strength = world.slots(|worker| !worker.is_leaving() && Some(worker.generation) != world.pool.candidate()).len();
             prop_assert!(strength <= target.max(5) + SURGE + 1, "{strength} workers for {target}");
             let spawned: Vec<_> = world.pool.workers().map(|(_, worker)| worker.epoch).collect();

@@ -15,8 +15,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         .flags(&["--graceful-timeout"])
         .default(DefaultValue::Int(30))
         .details(
-            "Includes `drain_delay`. Keep it below the pod's `terminationGracePeriodSeconds`; in a pod everything ends at \
-             least 1 s before it.",
+            "Includes `drain_delay`. Who cannot be answered by then gets 503 shortly before. Let it be the pod's \
+             `terminationGracePeriodSeconds`: in a pod everything ends at least 1 s before it (a quarter of it where it is \
+             below 4 s).",
         ),
     setting("keepalive", WHOLE_SECONDS, "Close a connection that is idle for longer.")
         .flags(&["--keep-alive"])
@@ -58,5 +59,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .default(DefaultValue::Int(0))
         .ours()
         .example("5")
-        .details("Part of `graceful_timeout`. Makes a preStop sleep needless."),
+        .details(
+            "Part of `graceful_timeout`, and no more than half of it. Makes a preStop sleep needless. Then new connections \
+             are kept out, those that wait are taken, and every response is the last of its connection.",
+        ),
 ];

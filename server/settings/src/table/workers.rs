@@ -104,6 +104,19 @@ pub(super) const SETTINGS: &[Setting] = &[
             "It accepts nothing more, has `graceful_timeout` for what it has begun, and is killed then; its replacement starts at \
              once. Sensible above `worker_max_memory`, for a leak that is faster than a replacement.",
         ),
+    setting("max_unavailable", COUNT, "Workers that may be missing while others replace them; 0: one more runs meanwhile.")
+        .flags(&["--max-unavailable"])
+        .metavar("N")
+        .default(DefaultValue::Int(0))
+        .unit("workers")
+        .ours()
+        .example("1")
+        .details(
+            "At a reload, and when workers are replaced for `max_requests` or for their memory. 0 never has fewer workers than \
+             are wanted, and takes the memory of one more for a while; where that does not fit, 1 has one less instead. The \
+             first worker of a reload always comes on top, because it is the test of the new code, and one worker always \
+             serves.",
+        ),
     setting("asgi_loop", Kind::Choice(&["auto", "asyncio", "uvloop"]), "Event loop of the asgi worker.")
         .flags(&["--asgi-loop"])
         .metavar("LOOP")
