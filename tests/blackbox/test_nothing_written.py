@@ -44,6 +44,13 @@ def test_the_whole_life_of_a_server(serve, preload):
     assert "ermission denied" not in server.err.text
 
 
+def test_gunicorn_cannot_begin(serve):
+    """The same with Gunicorn, for the heartbeats of its workers. tests/parity/README.md shows both."""
+    server = serve("probe:app", ready=False, program="gunicorn", **HARD)
+    assert server.wait_exit() != 0
+    server.err.wait_for("No usable temporary directory found")
+
+
 @every_type
 def test_every_worker_type(serve, kind):
     asgi = "asgi" in kind
