@@ -27,11 +27,11 @@ def tool(name: str) -> str:
     return path
 
 
-def build_go_client(target: Path) -> str:
-    """Builds Go's client; what the compiler keeps lies in the project's cache."""
+def build_go_client(target: Path, package: str = "") -> str:
+    """Builds Go's client, or another program of that module; what the compiler keeps lies in the project's cache."""
     cache = Path(os.environ.get("PODICORN_CACHE") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     cache.mkdir(parents=True, exist_ok=True)
-    program = target / "go-client"
+    program = target / (package or "go-client")
     # Only what is here: no other toolchain, no modules from elsewhere, no C.
     environment = {"GOCACHE": str(cache / "podicorn-go-build"), "GOTOOLCHAIN": "local", "GOPROXY": "off"}
     environment |= {"GOFLAGS": "", "GOWORK": "off", "CGO_ENABLED": "0"}
@@ -39,7 +39,7 @@ def build_go_client(target: Path) -> str:
     with (cache / "podicorn-go-build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         subprocess.run(
-            [tool("go"), "build", "-o", str(program), "."],
+            [tool("go"), "build", "-o", str(program), f"./{package}"],
             cwd=CLIENTS / "go",
             env=os.environ | environment,
             check=True,

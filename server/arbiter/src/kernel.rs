@@ -2,8 +2,10 @@
 #![allow(unsafe_code)] // tokio's registration, waitpid, getsockopt with a plain C struct, a descriptor given by number
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::time::{ClockId, clock_gettime};
 use tokio::io::unix::AsyncFd;
 
 use crate::pool::Exit;
@@ -21,6 +23,13 @@ pub(crate) fn keep_descriptors_to_ourselves() {
     let flags = libc::c_int::try_from(libc::CLOSE_RANGE_CLOEXEC).unwrap_or(0);
     // SAFETY: plain numbers; it closes nothing in this process.
     unsafe { libc::close_range(3, libc::c_uint::MAX, flags) };
+}
+
+/// A time as nanoseconds of the monotonic clock, for other processes.
+pub(crate) fn monotonic(at: Instant) -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from);
+    let then = now + at.saturating_duration_since(Instant::now());
+    u64::try_from(then.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Takes the value of an eventfd; what it was does not matter.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::sys::socket::{getsockopt, sockopt};
@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, umask};
 use podicorn_settings::Bind;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::accept_queue;
 use crate::forkserver::message::ListenerDescription;
 use crate::kernel;
 use crate::status::ListenerStatus;
@@ -57,7 +58,30 @@ pub struct Listener {
     pub bind: Bind,
     pub socket: Arc<OwnedFd>,
     description: ListenerDescription,
-    unlink: Option<PathBuf>,
+    file: Mutex<Option<SocketFile>>,
+}
+
+/// The file of a unix socket that we have made. Another server may have put its own in its place.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Option<Self> {
+        let path = std::path::absolute(path).ok()?;
+        let found = path.symlink_metadata().ok()?;
+        Some(Self { device: found.dev(), inode: found.ino(), path })
+    }
+
+    fn remove(self) {
+        let ours = |found: std::fs::Metadata| (found.dev(), found.ino()) == (self.device, self.inode);
+        if self.path.symlink_metadata().is_ok_and(ours) {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 impl Listener {
@@ -65,20 +89,31 @@ impl Listener {
         &self.description
     }
 
+    /// Somebody else may have it too: it was not made here.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.bind, Bind::Fd(_))
+    }
+
+    /// Nobody can connect to a unix socket any more; those who have stay.
+    pub fn remove_file(&self) {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(file) = file {
+            file.remove();
+        }
+    }
+
     pub fn status(&self) -> ListenerStatus {
         let tcp = self.description.family == "tcp";
         ListenerStatus {
             address: self.description.address.clone(),
-            accept_queue: tcp.then(|| kernel::accept_queue(self.socket.as_fd())).flatten(),
+            accept_queue: accept_queue::of(self.socket.as_fd(), tcp),
         }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.unlink {
-            let _ = std::fs::remove_file(path);
-        }
+        self.remove_file();
     }
 }
 
@@ -166,7 +201,7 @@ fn open_tcp(bind: &Bind, host: &str, port: u16, options: Options) -> Result<List
         bind: bind.clone(),
         socket: Arc::new(socket.into()),
         description: tcp_description(bound),
-        unlink: None,
+        file: Mutex::default(),
     })
 }
 
@@ -195,7 +230,7 @@ fn open_unix(bind: &Bind, path: &Path, options: Options) -> Result<Listener, Lis
         bind: bind.clone(),
         socket: Arc::new(socket.into()),
         description: unix_description(path),
-        unlink: std::path::absolute(path).ok(),
+        file: Mutex::new(SocketFile::of(path)),
     })
 }
 
@@ -220,7 +255,7 @@ fn adopt(bind: &Bind, number: i32) -> Result<Listener, ListenError> {
         (None, Some(path)) => unix_description(path),
         (None, None) => unix_description(Path::new("")),
     };
-    Ok(Listener { bind: bind.clone(), socket: Arc::new(socket.into()), description, unlink: None })
+    Ok(Listener { bind: bind.clone(), socket: Arc::new(socket.into()), description, file: Mutex::default() })
 }
 
 fn tcp_description(address: SocketAddr) -> ListenerDescription {
@@ -286,6 +321,11 @@ mod tests {
         assert!(std::os::unix::net::UnixStream::connect(&path).is_ok());
         drop(listener);
         assert!(!path.exists());
+        let first = open(&bind, options()).unwrap();
+        let second = open(&bind, options()).unwrap();
+        drop(first);
+        assert!(path.exists(), "the file is another server's now");
+        drop(second);
         std::fs::write(&path, "mine").unwrap();
         assert!(matches!(open(&bind, options()), Err(ListenError::NotASocket(_))));
         assert_eq!(std::fs::read(&path).unwrap(), b"mine");
@@ -304,6 +344,23 @@ mod tests {
                 "{number}"
             );
         }
+    }
+
+    #[test]
+    fn whoever_has_connected_is_kept_and_nobody_new_comes() {
+        let listener = open(&localhost(0), options()).unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], listener.description().port.unwrap()));
+        assert!(!listener.has_waiting());
+        let _first = std::net::TcpStream::connect(address).unwrap();
+        assert!(listener.has_waiting());
+        listener.keep_out_new();
+        let late = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(300));
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+        let socket = Socket::from(listener.socket.try_clone().unwrap());
+        let (accepted, _) = socket.accept().unwrap();
+        assert_eq!(accepted.send(b"hello").unwrap(), 5);
+        listener.shut_down();
+        assert_eq!(std::net::TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     }
 
     #[tokio::test]

@@ -43,6 +43,7 @@ pub struct Status {
     /// Scoreboard reads that failed a bounds, UTF-8 or sequence check.
     pub scoreboard_corruptions: u64,
     pub memory: MemoryStatus,
+    pub scaling: Scaling,
     /// One entry per slot in use, by slot.
     pub workers: Vec<WorkerStatus>,
     pub totals: Totals,
@@ -59,6 +60,38 @@ impl Status {
     pub fn workers_in(&self, state: WorkerState) -> usize {
         self.workers.iter().filter(|worker| worker.state == state).count()
     }
+}
+
+/// What scaling goes by, and what it has done, beside the present decision in [`Status::scale`].
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scaling {
+    /// Moving mean of the time from the fork to readiness.
+    pub boot_seconds: Option<f64>,
+    /// Decisions by direction and reason; those that change nothing too.
+    pub decisions: Vec<DecisionCount>,
+    /// Absent where the container has no CPU quota.
+    pub cpu: Option<CpuStatus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionCount {
+    pub direction: podicorn_policy::Direction,
+    pub reason: podicorn_policy::Reason,
+    pub count: u64,
+}
+
+/// The container's CPU time, since its cgroup began.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CpuStatus {
+    pub quota_cores: f64,
+    pub used_seconds: f64,
+    /// Periods of the quota in which something ran.
+    pub periods: u64,
+    /// Those of them in which the quota was spent and somebody had to wait.
+    pub throttled_periods: u64,
 }
 
 /// Where the arbiter is in its life.
@@ -351,7 +384,7 @@ pub struct ListenerStatus {
     pub accept_queue: Option<AcceptQueue>,
 }
 
-/// Connections that the kernel holds and no worker has accepted (`TCP_INFO`: `tcpi_unacked`, `tcpi_sacked`).
+/// Connections that the kernel holds and no worker has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AcceptQueue {

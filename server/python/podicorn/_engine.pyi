@@ -30,6 +30,10 @@ class Slot:
     def beat(self) -> None: ...
     @property
     def draining(self) -> bool: ...
+    @property
+    def drain_end(self) -> float | None:
+        """When the arbiter will kill, by `time.monotonic()`, if it has begun its shutdown."""
+
     def begin(self, method: str, target: str, traceparent: str | None = None) -> Entry:
         """A request begins that Python serves by itself."""
 

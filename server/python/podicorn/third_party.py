@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 
 from podicorn import _engine, environment, signals, titles, worker_class
 from podicorn.failure import BOOT_ERROR, Failure, first_line, traceback_text
 from podicorn.privileges import become
-from podicorn.worker import MARGIN, WorkerProcess
+from podicorn.worker import WorkerProcess
 from podicorn.worker_types import WorkerType
 
 TYPE_CHECKING = False
@@ -183,8 +182,8 @@ class ThirdPartyProcess(WorkerProcess):
         if not self._ready:
             if self._runs or self._worker.booted:
                 self._tell_ready()
-        elif not self._worker.alive and self._deadline is None:
-            self._deadline = time.monotonic() + float(self._server.cfg.graceful_timeout or 0) - MARGIN
+        elif not self._worker.alive and self._killed_at is None:
+            self._killed_at = self._end()
             self._slot.set_state(_engine.DRAINING)
             # It may be its own wish, after max_requests; the arbiter knows whether it was one of its own.
             self._slot.ask_for_replacement()

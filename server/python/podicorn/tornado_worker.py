@@ -105,9 +105,7 @@ class TornadoServer:
         self._ppid = worker.ppid
         self._log = log
         self._max_requests = worker.max_requests
-        graceful = float(cfg.graceful_timeout or 0)
-        # The arbiter is to see the exit before it would kill.
-        self._graceful_timeout = max(graceful - MARGIN, graceful / 2)
+        self._graceful_timeout = float(cfg.graceful_timeout or 0)
         self._beat_period = min(1.0, float(cfg.timeout) / 4) if cfg.timeout else 1.0
         self._pid = os.getpid()
         #: How many requests the app was given.
@@ -217,7 +215,11 @@ class TornadoServer:
             self._draining_task = self._loop.create_task(self._drain())
 
     async def _drain(self) -> None:
-        deadline = time.monotonic() + self._graceful_timeout
+        now = time.monotonic()
+        end = self._slot.drain_end
+        left = self._graceful_timeout if end is None else max(end - now, 0.0)
+        # The arbiter is to see the exit before it would kill.
+        deadline = now + max(left - MARGIN, left / 2)
         self.draining = True
         self._slot.set_state(_engine.DRAINING)
         # Shared by all connections: from the next head on the response says `Connection: close`.

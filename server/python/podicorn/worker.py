@@ -22,12 +22,14 @@ if TYPE_CHECKING:
     from podicorn.hooks import Hooks
     from podicorn.worker_view import WorkerView
 
-#: Left of graceful_timeout for the arbiter to see the exit before it would kill.
+#: Left of a worker's time for the arbiter to see the exit before it would kill.
 MARGIN = 1.0
 #: Left of it for what an asgi worker has to do behind its last request.
 ASGI_MARGIN = 2.0
 #: How long an exit that is not graceful waits for threads of the app.
 QUICK_PATIENCE = 1.0
+#: How long before the arbiter kills a worker leaves, whatever else there would be to do.
+LAST_MOMENT = 0.2
 
 
 class Claim:
@@ -62,7 +64,7 @@ class WorkerProcess:
         self._asked: int | None = None
         #: The exit has begun: signals no longer raise.
         self._leaving = False
-        self._deadline: float | None = None
+        self._killed_at: float | None = None
 
     def main(self) -> NoReturn:
         """Claims the slot, boots, serves, exits."""
@@ -169,8 +171,7 @@ class WorkerProcess:
         options["worker"] = self._worker
         if self._asgi is not None:
             # What is cancelled then, and the lifespan's shutdown, come out of the same time.
-            patience = float(options["graceful_timeout"] or 0)
-            options["graceful_timeout"] = patience - min(ASGI_MARGIN, patience / 2)
+            options["end_margin"] = ASGI_MARGIN
         for name in ("pre_request", "post_request"):
             options[name] = self._hooks.get(name)
         return options
@@ -205,12 +206,16 @@ class WorkerProcess:
         sys.exit(code)
 
     def _patience(self, code: int) -> float:
-        if code != 0 or (self._deadline is None and not self._worker.booted):
+        now = time.monotonic()
+        if code != 0 or (self._killed_at is None and not self._worker.booted):
             return QUICK_PATIENCE
-        deadline = self._deadline
-        if deadline is None:
-            deadline = time.monotonic() + float(self._worker.cfg.graceful_timeout or 0) - MARGIN
-        return max(deadline - time.monotonic(), QUICK_PATIENCE)
+        left = (self._killed_at or self._end()) - now
+        return max(left - MARGIN, min(QUICK_PATIENCE, left - LAST_MOMENT), 0.0)
+
+    def _end(self) -> float:
+        """When the arbiter will kill this worker, if it is told to stop now."""
+        end: float | None = self._slot.drain_end
+        return time.monotonic() + float(self._worker.cfg.graceful_timeout or 0) if end is None else end
 
     # ---- signals ----
 
@@ -219,8 +224,8 @@ class WorkerProcess:
         worker.alive = False
         if self._leaving or self._asked is not None:
             return
-        if self._deadline is None:
-            self._deadline = time.monotonic() + float(worker.cfg.graceful_timeout or 0) - MARGIN
+        if self._killed_at is None:
+            self._killed_at = self._end()
         if worker.booted:
             self._engine.stop()
         else:
@@ -240,7 +245,7 @@ class WorkerProcess:
         if self._leaving or self._asked is not None:
             return
         self._asked = code
-        self._deadline = time.monotonic()
+        self._killed_at = time.monotonic() + QUICK_PATIENCE
         try:
             self._hooks.call(hook, self._worker)
         except Exception:

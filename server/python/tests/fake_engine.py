@@ -57,6 +57,7 @@ def fork_worker(arbiter_pid):
 
 class Slot:
     draining = False
+    drain_end = None
 
     def __init__(self, memfd, slot, epoch, doorbell, nudge):
         os.close(memfd)

@@ -5,7 +5,7 @@ use crate::histogram::BUCKETS;
 /// `PODICORN` in ASCII: the first word of the map.
 pub const MAGIC: u64 = u64::from_be_bytes(*b"PODICORN");
 /// Raised with every change of this file's numbers.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 
 /// How many workers the map has room for. Pages that no worker touches cost nothing.
 pub const MAX_SLOTS: u32 = 1024;
@@ -19,7 +19,7 @@ pub const HEADER: usize = 512;
 pub mod header {
     pub const MAGIC: usize = 0;
     pub const VERSION: usize = 1;
-    /// 1 once the arbiter has begun its shutdown.
+    /// Once the arbiter has begun its shutdown: when it will kill, in nanoseconds of the monotonic clock. 0 before.
     pub const DRAINING: usize = 2;
     /// How many workers there are, those that boot and those that leave included.
     pub const WORKERS: usize = 3;

@@ -1,5 +1,5 @@
 //! The mapping itself: the only module here that touches raw memory.
-#![allow(unsafe_code)] // mmap and the shared words it returns
+#![allow(unsafe_code)] // mmap, the shared words it returns, and futex on them
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
@@ -41,15 +41,15 @@ impl Map {
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
         fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).map_err(system("fcntl(F_ADD_SEALS)"))?;
         let map = Self::mapping(fd.as_fd())?;
-        map.write_header(false);
+        map.write_header(None);
         Ok((map, fd))
     }
 
     /// Writes the header again: a worker's code may have overwritten it, and then no new worker could attach.
-    pub fn write_header(&self, draining: bool) {
+    pub fn write_header(&self, ends_at: Option<u64>) {
         self.set(header::MAGIC, layout::MAGIC);
         self.set(header::VERSION, layout::VERSION);
-        self.set_draining(draining);
+        self.set_draining(ends_at);
     }
 
     /// Maps an existing scoreboard for a worker and closes the descriptor. The map is not inherited by children that
@@ -103,14 +103,43 @@ impl Map {
         self.word(index).store(value, Ordering::Release);
     }
 
-    /// Tells the workers that the arbiter has begun its shutdown.
-    pub fn set_draining(&self, draining: bool) {
-        self.set(header::DRAINING, u64::from(draining));
+    /// Tells the workers that the arbiter has begun its shutdown, and when it will kill those that are left, in nanoseconds
+    /// of the monotonic clock; `None`: it has not.
+    pub fn set_draining(&self, ends_at: Option<u64>) {
+        // 0 stands for "not at all", also in the half that is waited on.
+        self.set(header::DRAINING, ends_at.map_or(0, |at| at | 1));
+        if ends_at.is_some() {
+            self.futex(header::DRAINING, libc::FUTEX_WAKE, i32::MAX as u32);
+        }
     }
 
-    /// Whether the arbiter has begun its shutdown.
-    pub fn draining(&self) -> bool {
-        self.get(header::DRAINING) == 1
+    /// Sleeps until the arbiter has begun its shutdown; may come back earlier.
+    pub fn wait_for_draining(&self) {
+        if self.draining().is_none() {
+            self.futex(header::DRAINING, libc::FUTEX_WAIT, 0);
+        }
+    }
+
+    /// On the low half of a word; across processes, since the map is shared memory.
+    fn futex(&self, index: usize, operation: libc::c_int, value: u32) {
+        let half = usize::from(cfg!(target_endian = "big"));
+        let word: *const u32 = std::ptr::from_ref(self.word(index)).cast();
+        // SAFETY: the address is inside a live word of the map; without a timeout the kernel reads nothing else.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.add(half),
+                operation,
+                value,
+                std::ptr::null::<libc::timespec>(),
+            )
+        };
+    }
+
+    /// Since the arbiter has begun its shutdown: when it will kill. User code may have written it: a worker that believes a
+    /// wrong time ends too early or is killed.
+    pub fn draining(&self) -> Option<u64> {
+        Some(self.get(header::DRAINING)).filter(|at| *at != 0)
     }
 
     /// How many slots are worth a look; whatever the word says, they are in the map.
@@ -187,6 +216,27 @@ mod tests {
         assert!(matches!(Map::attach(fd), Err(ScoreboardError::Mismatch { .. })));
         let small = memfd_noexec().unwrap();
         assert!(matches!(Map::attach(small), Err(ScoreboardError::Mismatch { found: 0, .. })));
+    }
+
+    #[test]
+    fn a_shutdown_has_its_end() {
+        let (map, fd) = Map::create().unwrap();
+        let worker = Map::attach(fd).unwrap();
+        assert_eq!(worker.draining(), None);
+        map.set_draining(Some(17));
+        assert_eq!(worker.draining(), Some(17));
+        map.set_draining(Some(1 << 32));
+        assert_eq!(worker.draining(), Some(1 << 32 | 1));
+        map.write_header(None);
+        assert_eq!(worker.draining(), None);
+        let waiting = std::thread::spawn(move || {
+            while worker.draining().is_none() {
+                worker.wait_for_draining();
+            }
+        });
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        map.set_draining(Some(17));
+        waiting.join().unwrap();
     }
 
     #[test]

@@ -139,6 +139,11 @@ impl<'m> SlotReader<'m> {
         }
     }
 
+    /// How long the newest `most` requests that run have run, summed up.
+    pub fn running_nanos(&self, most: u32, now_unix_nanos: u64) -> u64 {
+        ring::running_nanos(self.map, self.base, most as usize, now_unix_nanos)
+    }
+
     /// The newest requests first, at most `most`.
     pub fn requests(&self, most: usize) -> Vec<RingEntry> {
         ring::read(self.map, self.base, most)
@@ -209,8 +214,8 @@ impl SlotWriter {
         self.set(field::BEAT, self.beats);
     }
 
-    /// Whether the arbiter has begun its shutdown.
-    pub fn draining(&self) -> bool {
+    /// See [`Map::draining`].
+    pub fn draining(&self) -> Option<u64> {
         self.map.draining()
     }
 

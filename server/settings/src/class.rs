@@ -80,6 +80,11 @@ impl WorkerClass {
         }
     }
 
+    /// The engine owns the sockets, not Python.
+    pub fn is_engine_type(self) -> bool {
+        !matches!(self, Self::Tornado | Self::ThirdParty)
+    }
+
     /// The alias.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -38,6 +38,8 @@ pub struct Settings {
     pub reuse_port: bool,
 
     pub workers: Workers,
+    #[serde(deserialize_with = "seconds")]
+    pub scale_down_delay: Duration,
     /// The type in force: `sync` with more than one thread is gthread.
     pub worker_class: WorkerClass,
     pub threads: u32,

@@ -13,7 +13,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 use nix::unistd::{Pid, getppid};
-use podicorn_scoreboard::State;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -29,6 +28,7 @@ use crate::reactor::table::Token;
 use crate::reactor::wake::Wake;
 use crate::reactor::{EVENTS, Notice, Reactor, Ready};
 use crate::slot::{self, SharedSlot, Slot};
+use crate::stopping::{Progress, Stopping};
 use crate::wsgi::service::{Orders, Service, Shared};
 use crate::{gthread, sync};
 
@@ -39,7 +39,7 @@ pub(crate) struct Core {
     /// For threads in [`Self::wait_for_request`]: a request is ready, or there will be none any more.
     work: Condvar,
     wake: Arc<Wake>,
-    slot: Arc<SharedSlot>,
+    pub(crate) slot: Arc<SharedSlot>,
     orders: Orders,
 }
 
@@ -149,7 +149,7 @@ impl Core {
     }
 
     /// Sleeps for so long; whether the engine has ended by then.
-    fn has_ended_after(&self, pause: Duration) -> bool {
+    pub(crate) fn has_ended_after(&self, pause: Duration) -> bool {
         let guard = self.lock();
         let ended = |reactor: &mut Option<Reactor>| reactor.is_some();
         let waited = self.work.wait_timeout_while(guard, pause, ended);
@@ -231,14 +231,6 @@ fn set_wakeup_fd(py: Python<'_>, fd: RawFd) -> PyResult<RawFd> {
     py.import("signal")?.call_method("set_wakeup_fd", (fd,), Some(&arguments))?.extract()
 }
 
-/// How far a stop has come.
-struct Progress {
-    next_beat: Nanos,
-    /// When a graceful stop is cut off; `None`: none has begun.
-    deadline: Option<Nanos>,
-    done: bool,
-}
-
 /// `Engine(slot, listeners, options, app, error_log)`. Takes the listeners' descriptors over. Make it in the worker: it
 /// starts the access log's thread.
 #[pyclass(frozen, module = "podicorn._engine")]
@@ -254,8 +246,7 @@ pub(crate) struct Engine {
     /// The arbiter, or whoever else started this worker.
     parent: Pid,
     beat: Nanos,
-    graceful_timeout: Nanos,
-    progress: Mutex<Progress>,
+    stopping: Arc<Stopping>,
     /// Threads that call the app; 1: the engine's own.
     threads: usize,
     /// For a request that comes back in a child that the app has forked, where requests are greenlets.
@@ -268,7 +259,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stopping.progress()
     }
 
     pub(crate) fn epoll(&self) -> Result<Arc<Epoll>, EngineError> {
@@ -383,7 +374,7 @@ impl Engine {
     /// When Python is due at the latest.
     pub(crate) fn next_duty(&self) -> Nanos {
         let progress = self.progress();
-        progress.deadline.map_or(progress.next_beat, |deadline| deadline.min(progress.next_beat))
+        progress.end.map_or(progress.next_beat, |end| end.next().min(progress.next_beat))
     }
 
     fn patience(&self) -> EpollTimeout {
@@ -419,22 +410,9 @@ impl Engine {
             return false;
         }
         let now = monotonic();
-        let mut progress = self.progress();
-        let deadline = *progress.deadline.get_or_insert_with(|| {
-            let whole_server = self.core.slot.draining();
-            self.core.with(|reactor| {
-                reactor.stop_accepting(whole_server);
-                reactor.hurry_the_silent(now);
-                reactor.shut_websockets(now);
-            });
-            if self.core.slot.state() != State::Draining {
-                self.core.slot.set_state(State::Draining);
-            }
-            now.saturating_add(self.graceful_timeout)
-        });
+        let end = self.stopping.proceed(now);
         let idle = calls == 0 && self.core.with(|reactor| reactor.is_idle()).unwrap_or(true);
-        progress.done = now >= deadline || idle;
-        progress.done
+        idle || end.is_over(now)
     }
 
     pub(crate) fn tell_notices(&self, py: Python<'_>) {
@@ -503,7 +481,15 @@ impl Engine {
             orders: Orders::default(),
         });
         register(&core);
-        let (beat, graceful_timeout) = (options.beat, options.graceful_timeout);
+        let beat = options.beat;
+        let stopping = Stopping {
+            core: Arc::clone(&core),
+            progress: Mutex::default(),
+            graceful_timeout: options.graceful_timeout,
+            margin: options.end_margin,
+        };
+        let stopping = Arc::new(stopping);
+        Stopping::watch(&stopping);
         let back_in_child = options.green.as_ref().map(|green| green.back_in_child.clone_ref(py));
         let epoll = core.with(|reactor| Arc::downgrade(&reactor.epoll())).unwrap_or_default();
         let threads = options.limits.threads;
@@ -520,8 +506,7 @@ impl Engine {
             core,
             parent: getppid(),
             beat,
-            graceful_timeout,
-            progress: Mutex::new(Progress { next_beat: 0, deadline: None, done: false }),
+            stopping,
             threads,
             back_in_child,
             slice_until: AtomicU64::new(0),

@@ -30,6 +30,7 @@ mod options;
 mod reactor;
 mod slot;
 mod stack_chunks;
+mod stopping;
 mod sync;
 mod trace;
 mod trust;

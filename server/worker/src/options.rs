@@ -98,6 +98,8 @@ pub(crate) struct Options {
     pub(crate) parser: ParserConfig,
     pub(crate) trusted: TrustedPeers,
     pub(crate) graceful_timeout: Nanos,
+    /// How long before the arbiter kills nobody is served any more.
+    pub(crate) end_margin: Nanos,
     /// How often the worker must say that it is alive.
     pub(crate) beat: Nanos,
     /// `None`: for ever.
@@ -219,6 +221,7 @@ impl Options {
             limits,
             trusted,
             graceful_timeout: reader.seconds("graceful_timeout", 30.0)?,
+            end_margin: reader.seconds("end_margin", 1.0)?,
             beat: if timeout == 0 { SECOND } else { SECOND.min(timeout / 4) },
             max_requests: max_requests(&reader)?,
             multithread: gthread || green.is_some(),

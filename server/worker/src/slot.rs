@@ -6,12 +6,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use podicorn_scoreboard::{Load, Map, RequestStart, SlotWriter, State, Ticket};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::clock::synchronise;
+use crate::clock::{Nanos, synchronise};
 use crate::descriptor::adopt;
 use crate::engine::hear_of_forks;
 use crate::entry::{Entry, Ledger};
@@ -25,6 +26,8 @@ pub(crate) struct SharedSlot {
     doorbell: OwnedFd,
     /// Shared by all workers.
     nudge: OwnedFd,
+    /// A second mapping, for a thread that only waits for the shutdown; nobody else touches it.
+    watched: Mutex<Option<Map>>,
     /// Set in a child of the worker: no word may be touched any more.
     disabled: AtomicBool,
 }
@@ -49,6 +52,9 @@ impl SharedSlot {
         // The map is not mapped here: to drop it would unmap whatever has taken its place.
         if let Ok(mut writer) = self.writer.try_lock() {
             std::mem::forget(writer.take());
+        }
+        if let Ok(mut watched) = self.watched.try_lock() {
+            std::mem::forget(watched.take());
         }
     }
 
@@ -76,8 +82,19 @@ impl SharedSlot {
         self.with((), SlotWriter::beat);
     }
 
+    /// Whether the whole server is stopping.
     pub(crate) fn draining(&self) -> bool {
-        self.with(false, |writer| writer.draining())
+        self.drain_end().is_some()
+    }
+
+    /// To wait for the shutdown with; only the first caller gets it.
+    pub(crate) fn take_watched(&self) -> Option<Map> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// When the arbiter will kill, since it has begun its shutdown.
+    pub(crate) fn drain_end(&self) -> Option<Nanos> {
+        self.with(None, |writer| writer.draining())
     }
 
     /// Whether there is no other worker to leave connections to.
@@ -206,10 +223,13 @@ impl Slot {
         let memfd = adopt(memfd)?;
         let doorbell = adopt(doorbell)?;
         let nudge = adopt(nudge)?;
+        let again = memfd.try_clone()?;
         let map = Map::attach(memfd).map_err(EngineError::from)?;
+        let watched = Mutex::new(Some(Map::attach(again).map_err(EngineError::from)?));
         let writer = map.claim(slot, epoch, std::process::id()).map_err(EngineError::from)?;
         let writer = Mutex::new(Some(writer));
-        let shared = Arc::new(SharedSlot { writer, doorbell, nudge, disabled: AtomicBool::new(false) });
+        let disabled = AtomicBool::new(false);
+        let shared = Arc::new(SharedSlot { writer, doorbell, nudge, watched, disabled });
         hear_of_forks(py)?;
         {
             let mut slots = SLOTS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -259,5 +279,11 @@ impl Slot {
     #[getter]
     fn draining(&self) -> bool {
         self.shared.draining()
+    }
+
+    /// When it will kill then, by `time.monotonic()`.
+    #[getter]
+    fn drain_end(&self) -> Option<f64> {
+        self.shared.drain_end().map(|at| Duration::from_nanos(at).as_secs_f64())
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use podicorn_settings::Settings;
 
-use super::setup::{configured_workers, limits, log_options, memory_limits, stack_reader};
+use super::setup::{auto_start, configured_workers, limits, log_options, memory_limits, stack_reader};
 use super::{Arbiter, Ending, Forkserver, Input, Launched, Python};
 use crate::admin::{Refusal, ReloadView};
 use crate::forkserver::message::Hook;
@@ -258,9 +258,11 @@ impl Arbiter {
         // A target set at run time survives; a changed setting is a new word.
         if old.workers != new.workers {
             self.scale.reconfigure(configured_workers(new), Instant::now());
+            self.autoscale.begin_with(auto_start(new));
             self.apply_target("the configuration has changed");
         }
         self.memory.reconfigure(memory_limits(new));
+        self.autoscale.reconfigure(new);
         self.tell_pool(Event::Limits(limits(new)));
     }
 

@@ -3,8 +3,9 @@
 //!
 //! One file per kind of work: [`mod@run`] starts and ends it all, [`setup`] puts settings to work, [`generations`] brings fork servers up and down,
 //! [`workers`] carries out the pool's actions, [`children`] takes the dead in, [`commands`] answers the admin API,
-//! [`report`] fills its snapshot, [`mod@memory`] watches what workers hold, [`ending`] is the shutdown.
+//! [`report`] fills its snapshot, [`mod@memory`] watches what workers hold, [`autoscale`] follows the load, [`ending`] is the shutdown.
 
+mod autoscale;
 mod children;
 mod commands;
 mod ending;
@@ -26,9 +27,10 @@ use podicorn_settings::Settings;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::StackError;
+use crate::drain::Watch;
 use crate::forkserver::{Client, Interpreter, RequestError};
 use crate::launch::{Blueprint, LaunchError, Shared};
-use crate::memory::{Look, Watch};
+use crate::memory::Look;
 use crate::origin::Origin;
 use crate::pidfile::Pidfile;
 use crate::pool::{Exit, Pool, RetireReason};
@@ -38,6 +40,7 @@ use crate::status::{LastError, Restarts};
 use crate::systemd::Notifier;
 use crate::telemetry::log::LogHandle;
 
+use autoscale::Autoscale;
 use memory::MemoryCare;
 pub use run::run;
 
@@ -65,7 +68,7 @@ enum Input {
     },
     /// What the memory of the container and of its processes is.
     Looked {
-        watch: Box<Watch>,
+        watch: Box<crate::memory::Watch>,
         look: Look,
     },
     /// A fork server did not answer in time.
@@ -146,6 +149,11 @@ enum Ending {
         stop_at: Instant,
         began: Instant,
     },
+    /// Nobody new gets in, and those who wait are taken.
+    Emptying {
+        began: Instant,
+        watch: Watch,
+    },
     Stopping,
 }
 
@@ -165,6 +173,7 @@ struct Arbiter {
     scale: Scale,
     ledger: Ledger,
     memory: MemoryCare,
+    autoscale: Autoscale,
     systemd: Notifier,
     attendants: HashMap<u32, Attendant>,
     /// By pid.
@@ -179,6 +188,10 @@ struct Arbiter {
     reload: ReloadState,
     tally: Tally,
     ending: Ending,
+    /// As the workers are told: when they are killed.
+    ends_at: Option<u64>,
+    /// When the server has to have left, if that matters.
+    leave_by: Option<Instant>,
     exit_code: i32,
     finished: bool,
     _pidfile: Option<Pidfile>,

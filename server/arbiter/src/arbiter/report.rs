@@ -9,9 +9,9 @@ use crate::admin::Detail;
 use crate::cgroup::Pressure;
 use crate::pool::{self, Worker};
 use crate::status::{
-    Boot, CgroupMemory, CurrentRequest, ForkServer, ForkServerState, Histogram, MemoryStatus, Phase,
-    ProcessMemory, RecentRequest, Reloads, RequestsByClass, Stalls, Status, Totals, WorkerState,
-    WorkerStatus,
+    Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState, Histogram,
+    MemoryStatus, Phase, ProcessMemory, RecentRequest, Reloads, RequestsByClass, Scaling, Stalls, Status,
+    Totals, WorkerState, WorkerStatus,
 };
 
 /// How many of a worker's last requests `/workers` shows.
@@ -33,11 +33,11 @@ impl Arbiter {
             phase: match self.ending {
                 Ending::Not if self.pool.first_ready() => Phase::Running,
                 Ending::Not => Phase::Starting,
-                Ending::Lingering { .. } | Ending::Stopping => Phase::Draining,
+                Ending::Lingering { .. } | Ending::Emptying { .. } | Ending::Stopping => Phase::Draining,
             },
             startup_done: self.pool.first_ready(),
             generation,
-            scale: self.scale.view(now),
+            scale: self.scale_view(now),
             reloads: Reloads {
                 total: self.reload.total,
                 failed: self.reload.failed,
@@ -59,6 +59,7 @@ impl Arbiter {
             log_lines_dropped: self.log.dropped(),
             scoreboard_corruptions: self.ledger.totals().corruptions,
             memory: self.memory_status(),
+            scaling: self.scaling(),
             workers,
             totals: self.totals(),
             listeners: self
@@ -131,6 +132,26 @@ impl Arbiter {
     fn held_by(&self, pid: i32) -> Option<ProcessMemory> {
         let rollup = self.memory.look.as_ref()?.processes.get(&pid)?;
         Some(ProcessMemory { rss_bytes: rollup.rss, pss_bytes: rollup.pss, uss_bytes: rollup.uss })
+    }
+
+    fn scaling(&self) -> Scaling {
+        let decisions = self.autoscale.decisions.iter();
+        Scaling {
+            boot_seconds: self.autoscale.boot.map(|boot| boot.as_secs_f64()),
+            decisions: decisions
+                .map(|((direction, reason), count)| DecisionCount {
+                    direction: *direction,
+                    reason: *reason,
+                    count: *count,
+                })
+                .collect(),
+            cpu: self.autoscale.cpu().map(|cpu| CpuStatus {
+                quota_cores: cpu.quota_cores,
+                used_seconds: cpu.used_seconds,
+                periods: cpu.periods,
+                throttled_periods: cpu.throttled_periods,
+            }),
+        }
     }
 
     fn memory_status(&self) -> MemoryStatus {

@@ -13,8 +13,10 @@ use podicorn_settings::CommandLine;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
+use super::autoscale::Autoscale;
 use super::setup::{
-    FLUSH_TIME, announce, configured_workers, limits, memory_limits, open_admin, stack_reader, start_log,
+    FLUSH_TIME, announce, auto_start, configured_workers, limits, memory_limits, open_admin, stack_reader,
+    start_log,
 };
 use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
@@ -129,14 +131,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     std::env::set_current_dir(&settings.chdir)
         .map_err(|source| RunError::Chdir { path: settings.chdir.clone(), source })?;
 
-    let (map, memfd) = Map::create()?;
-    let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let nudge = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let shared = Shared {
-        memfd: share(memfd),
-        doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
-        nudge: share(nudge.into()),
-    };
+    let (map, doorbell, shared) = shared_with_workers()?;
     let mut blueprint = Blueprint { settings: Arc::clone(&settings), listeners: Vec::new(), hooks };
 
     if settings.print_config || settings.check_config {
@@ -187,6 +182,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         scale,
         ledger: Ledger::default(),
         memory,
+        autoscale: Autoscale::new(&settings, auto_start(&settings), now),
         systemd: Notifier::new(|name| std::env::var(name).ok(), now),
         attendants: HashMap::new(),
         forkservers: HashMap::new(),
@@ -197,6 +193,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         reload: ReloadState::default(),
         tally: Tally { forkserver_starts: 1, ..Tally::default() },
         ending: Ending::Not,
+        ends_at: None,
+        leave_by: None,
         exit_code: 0,
         finished: false,
         settings,
@@ -209,6 +207,19 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     arbiter.start_generation(1, pid, blueprint, Occasion::First);
     let code = arbiter.serve(signals, kernel::watch(doorbell.into())?, inbox, commands).await?;
     Ok(code)
+}
+
+/// The scoreboard, the eventfd by which workers wake the arbiter, and what is handed to every fork server.
+fn shared_with_workers() -> Result<(Map, EventFd, Shared), RunError> {
+    let (map, memfd) = Map::create()?;
+    let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let nudge = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let shared = Shared {
+        memfd: share(memfd),
+        doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
+        nudge: share(nudge.into()),
+    };
+    Ok((map, doorbell, shared))
 }
 
 /// Runs `work` unless TERM, INT or QUIT comes first.
@@ -305,16 +316,15 @@ impl Arbiter {
 
     /// Far away when nothing is due.
     fn next_deadline(&self) -> Instant {
-        let lingering = match self.ending {
-            Ending::Lingering { stop_at, .. } => Some(stop_at),
-            _ => None,
-        };
+        // While the server ends nothing is scaled, and a sample that is due would stay due.
+        let sample = (self.ending == Ending::Not).then(|| self.autoscale.deadline());
         let soonest = [
             self.pool.next_deadline(),
             self.scale.deadline(),
             self.memory.deadline(),
+            sample,
+            self.next_step(),
             self.systemd.deadline(),
-            lingering,
         ];
         let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
@@ -325,12 +335,9 @@ impl Arbiter {
         if self.scale.expire(now) {
             self.apply_target("the lease on the worker count has expired");
         }
-        if let Ending::Lingering { stop_at, began } = self.ending
-            && now >= stop_at
-        {
-            self.stop_workers(true, began);
-        }
+        self.proceed(now);
         self.look_at_memory(now);
+        self.autoscale(now);
         self.systemd.keep_alive(now);
         self.tell_pool(Event::Tick);
     }

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::run::RunError;
 use super::{Input, Python};
 use crate::admin::{self, Access, AdminListener, AdminState, BindAddress, Command};
+use crate::cgroup;
 use crate::launch;
 use crate::memory;
 use crate::pool::Limits;
@@ -49,6 +50,9 @@ pub(super) fn announce(settings: &Settings) {
     for notice in settings.notices() {
         tracing::warn!("{notice}");
     }
+    if let Some(most) = auto_start(settings) {
+        tracing::info!("Workers: auto is from 1 to {most}, for {:.2} cores", cgroup::cores());
+    }
 }
 
 pub(super) fn limits(settings: &Settings) -> Limits {
@@ -67,7 +71,17 @@ pub(super) fn configured_workers(settings: &Settings) -> Workers {
     match settings.workers {
         podicorn_settings::Workers::Fixed(count) => Workers::Fixed(count),
         podicorn_settings::Workers::Range { min, max } => Workers::Range { min, max },
+        podicorn_settings::Workers::Auto => Workers::Range { min: 1, max: auto_workers() },
     }
+}
+
+/// How many workers `auto` begins with, if they fit the memory limit.
+pub(super) fn auto_start(settings: &Settings) -> Option<u32> {
+    (settings.workers == podicorn_settings::Workers::Auto).then(auto_workers)
+}
+
+fn auto_workers() -> u32 {
+    podicorn_policy::seed_for_cores(cgroup::cores()).min(podicorn_settings::MAX_WORKERS)
 }
 
 pub(super) fn open_admin(settings: &Settings, commands: mpsc::Sender<Command>) -> Result<(), RunError> {

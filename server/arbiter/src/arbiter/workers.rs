@@ -7,7 +7,7 @@ use podicorn_scoreboard::RingEntry;
 use serde_json::{Map, Value};
 
 use super::setup::stack_reader;
-use super::{Arbiter, Attendant, Ending, Input, Python, share};
+use super::{Arbiter, Attendant, Input, Python, share};
 use crate::forkserver::RequestError;
 use crate::forkserver::spawn::stack_pipe;
 use crate::launch;
@@ -57,6 +57,7 @@ impl Arbiter {
                 let pid = pid.unwrap_or(0);
                 tracing::debug!(slot, "Worker (pid:{pid}) is ready after {:.3} s", boot.as_secs_f64());
                 self.tally.last_boot_error = None;
+                self.autoscale.booted(boot);
                 self.memory.hurry(Instant::now());
                 self.systemd.first_ready("Serving");
                 self.reload_if_asked();
@@ -85,7 +86,7 @@ impl Arbiter {
     fn spawn_worker(&mut self, slot: u32, epoch: u32, generation: u32, age: u64) {
         let failed = |error| Input::Spawned { slot, epoch, generation, result: Err(error) };
         let Ok(reader) = self.map.reader(slot) else { return };
-        self.map.write_header(self.ending == Ending::Stopping);
+        self.map.write_header(self.ends_at);
         reader.offer(epoch);
         let Some((_, client)) = self.client_of(generation) else {
             let _ = self.inputs.send(failed(RequestError::Gone));

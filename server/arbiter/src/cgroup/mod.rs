@@ -2,6 +2,7 @@
 //!
 //! The root directory and the text of `/proc/self/cgroup` are parameters, so that tests bring their own tree.
 
+mod cpu;
 mod fields;
 mod memory;
 mod pressure;
@@ -10,6 +11,7 @@ mod tests;
 
 use std::path::{Component, Path, PathBuf};
 
+pub use cpu::{Cpu, CpuGroup, cores};
 pub use memory::{Memory, MemoryGroup, OomEvents};
 pub use pressure::{Pressure, Stall};
 

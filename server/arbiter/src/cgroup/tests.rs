@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Lineage, Memory, MemoryGroup, OomEvents, Version};
+use super::cpu::{CpuGroup, allowed};
+use super::{Cpu, Lineage, Memory, MemoryGroup, OomEvents, Version};
 
 struct Tree(PathBuf);
 
@@ -179,4 +180,53 @@ fn no_limit_and_no_group() {
     assert_eq!(bare.memory("0::/\n"), None);
     assert_eq!(MemoryGroup::under(Path::new("/nonexistent"), "0::/\n"), None);
     assert_eq!(MemoryGroup::under(Path::new("/nonexistent"), "garbage"), None);
+}
+
+#[test]
+fn the_tightest_cpu_quota_counts() {
+    let v2 = Tree::new(
+        "cpu2",
+        &[
+            ("cpu.stat", "usage_usec 9000000\n"),
+            ("pod/cpu.max", "150000 100000\n"),
+            (
+                "pod/cpu.stat",
+                "usage_usec 2500000\nuser_usec 1\nnr_periods 40\nnr_throttled 10\nthrottled_usec 5\n",
+            ),
+            ("pod/app/cpu.max", "max 100000\n"),
+            ("pod/app/cpu.stat", "usage_usec 1\nnr_periods 0\nnr_throttled 0\n"),
+        ],
+    );
+    let expected = Cpu { quota_cores: 1.5, used_seconds: 2.5, periods: 40, throttled_periods: 10 };
+    let group = CpuGroup::under(&v2.0, "0::/pod/app\n").unwrap();
+    assert_eq!(group.usage(), Some(expected));
+    v2.set("pod/cpu.max", "max 100000\n");
+    assert_eq!(group.usage(), None, "no quota");
+
+    let v1 = Tree::new(
+        "cpu1",
+        &[
+            ("cpu,cpuacct/pod/cpu.cfs_quota_us", "50000\n"),
+            ("cpu,cpuacct/pod/cpu.cfs_period_us", "100000\n"),
+            ("cpu,cpuacct/pod/cpu.stat", "nr_periods 40\nnr_throttled 10\nthrottled_time 5000\n"),
+            ("cpu,cpuacct/pod/cpuacct.usage", "2500000000\n"),
+            ("cpu,cpuacct/cpu.cfs_quota_us", "-1\n"),
+        ],
+    );
+    let group = CpuGroup::under(&v1.0, "4:cpu,cpuacct:/pod\n0::/\n").unwrap();
+    assert_eq!(group.usage(), Some(Cpu { quota_cores: 0.5, ..expected }));
+}
+
+#[test]
+fn cpus_that_may_be_used_are_counted() {
+    for (text, count) in [
+        ("Name:\tx\nCpus_allowed_list:\t0-3,8\n", Some(5)),
+        ("Cpus_allowed_list:\t7\n", Some(1)),
+        ("Cpus_allowed_list:\t3-1\n", None),
+        ("Cpus_allowed_list:\t\n", None),
+        ("", None),
+    ] {
+        assert_eq!(allowed(text), count, "{text:?}");
+    }
+    assert!(super::cores() >= 0.01);
 }

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use podicorn_policy::{Config, Decision, Direction, Memory, Observation, Reason, Situation, WorkersPolicy};
+
 use super::{
-    AcceptQueue, Boot, CgroupMemory, CurrentRequest, ForkServer, ForkServerState, Histogram, LastError,
-    ListenerStatus, MemoryStatus, OomKill, Phase, ProcessMemory, RecentRequest, Reloads, RequestsByClass,
-    Restarts, Stalls, Status, Totals, Victim, WorkerState, WorkerStatus,
+    AcceptQueue, Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState,
+    Histogram, LastError, ListenerStatus, MemoryStatus, OomKill, Phase, ProcessMemory, RecentRequest,
+    Reloads, RequestsByClass, Restarts, Scaling, Stalls, Status, Totals, Victim, WorkerState, WorkerStatus,
 };
-use crate::scale::{Scale, ScaleRequest, Workers};
+use crate::scale::{Scale, ScaleRequest, ScaleView, Workers};
 
 /// 2026-11-22 22:58:40 UTC.
 pub(crate) fn birth() -> SystemTime {
@@ -71,6 +73,46 @@ fn memory() -> MemoryStatus {
     }
 }
 
+/// Under a lease, and with little memory left.
+fn decision() -> Decision {
+    let situation = Situation {
+        current: 3,
+        min: 1,
+        max: 3,
+        ready: 2,
+        starting: 1,
+        concurrency: 1,
+        backing_off: false,
+        leased: true,
+    };
+    let seen = Observation {
+        busy: 1.5,
+        arrivals: 20.0,
+        completions: 20.0,
+        service: 1.5,
+        duration: 1.5,
+        memory: Some(Memory {
+            limit: 256 << 20,
+            working_set: 200 << 20,
+            per_worker: Some(40 << 20),
+            pressure: None,
+        }),
+        ..Observation::default()
+    };
+    WorkersPolicy::new(Config::default()).tick(Duration::from_secs(1), situation, &seen)
+}
+
+fn scaling() -> Scaling {
+    Scaling {
+        boot_seconds: Some(0.25),
+        decisions: vec![
+            DecisionCount { direction: Direction::Up, reason: Reason::Load, count: 4 },
+            DecisionCount { direction: Direction::Hold, reason: Reason::Leased, count: 31 },
+        ],
+        cpu: Some(CpuStatus { quota_cores: 1.5, used_seconds: 12.5, periods: 400, throttled_periods: 10 }),
+    }
+}
+
 /// Two ready workers of three; a lease in force.
 pub(crate) fn status() -> Status {
     let now = Instant::now();
@@ -86,7 +128,7 @@ pub(crate) fn status() -> Status {
         phase: Phase::Running,
         startup_done: true,
         generation: 2,
-        scale: scale.view(now),
+        scale: ScaleView { decision: Some(decision()), ..scale.view(now) },
         reloads: Reloads {
             total: 3,
             failed: 1,
@@ -113,6 +155,7 @@ pub(crate) fn status() -> Status {
         log_lines_dropped: 13,
         scoreboard_corruptions: 17,
         memory: memory(),
+        scaling: scaling(),
         workers: vec![
             worker(0, WorkerState::Busy),
             worker(1, WorkerState::Idle),

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::time::UNIX_EPOCH;
 
+use podicorn_policy::VetoKind;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -87,10 +88,63 @@ fn scale(families: &mut Families<'_>, status: &Status) -> fmt::Result {
     families.gauge("workers_base_target", "Workers wanted without a lease", u64::from(scale.base))?;
     families.gauge("workers_min", "Lower bound of the target", u64::from(scale.min))?;
     families.gauge("workers_max", "Upper bound of the target", u64::from(scale.max))?;
+    scale_decision(families, status)?;
     let remaining = scale.lease.as_ref().map_or(0.0, |lease| lease.remaining_seconds);
     families.seconds("scale_lease_remaining", "Time left of the scale lease; 0 without one", remaining)?;
     let epoch = scale.last_epoch.unwrap_or(0);
     families.gauge("control_epoch", "The highest epoch accepted by PUT /scale; 0 for none", epoch)
+}
+
+/// What the policy said last, and what it has said so far.
+fn scale_decision(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    let Status { scale, scaling, .. } = status;
+    let decision = scale.decision.as_ref();
+    let cap = decision.map_or(scale.max, |decision| decision.cap.workers);
+    families.gauge("workers_cap", "The most workers that can be had now, vetoes included", u64::from(cap))?;
+    let vetoed = |kind| decision.is_some_and(|decision| decision.vetoes.iter().any(|veto| veto.kind == kind));
+    families.gauges(
+        "cap_reason",
+        "1 for each veto that is in force",
+        VetoKind::ALL.map(|kind| ([("reason", kind.name())], u64::from(vetoed(kind)))),
+    )?;
+    let inputs = decision.map(|decision| decision.inputs).unwrap_or_default();
+    families.ratio(
+        "demand_erlangs",
+        "Workers that would be busy if no request had to wait: arrival rate times service time",
+        inputs.demand_erlangs.unwrap_or(0.0),
+    )?;
+    families.ratio(
+        "offered_workers",
+        "Mean of busy workers and requests that wait, over 4 s",
+        inputs.offered_fast,
+    )?;
+    families.ratio(
+        "capacity_utilization",
+        "Demand over what the workers at the cap can serve",
+        inputs.capacity_utilization.unwrap_or(0.0),
+    )?;
+    families.counters(
+        "scale_decisions",
+        "Decisions of the scaling policy, by direction and reason",
+        scaling
+            .decisions
+            .iter()
+            .map(|made| ([("direction", made.direction.name()), ("reason", made.reason.name())], made.count)),
+    )?;
+    families.seconds(
+        "spawn",
+        "Moving mean of the time that a worker takes from the fork to readiness",
+        scaling.boot_seconds.unwrap_or(0.0),
+    )?;
+    let Some(cpu) = scaling.cpu else { return Ok(()) };
+    families.ratio("cgroup_cpu_quota_cores", "CPU quota of the container", cpu.quota_cores)?;
+    families.seconds_counter("cgroup_cpu_used", "CPU time that the container has used", cpu.used_seconds)?;
+    families.counter("cgroup_periods", "Periods of the CPU quota in which something ran", cpu.periods)?;
+    families.counter(
+        "cgroup_throttled_periods",
+        "Periods in which the CPU quota was spent and somebody had to wait",
+        cpu.throttled_periods,
+    )
 }
 
 fn supervision(families: &mut Families<'_>, status: &Status) -> fmt::Result {
@@ -330,11 +384,15 @@ impl Families<'_> {
         self.begin(name, help, None, MetricType::Counter)?.encode_counter(&value, NO_EXEMPLAR)
     }
 
-    fn counters<'l>(
+    fn ratio(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.begin(name, help, None, MetricType::Gauge)?.encode_gauge(&finite(value))
+    }
+
+    fn counters<'l, const LABELS: usize>(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = (Label<'l>, u64)>,
+        values: impl IntoIterator<Item = ([(&'static str, &'l str); LABELS], u64)>,
     ) -> fmt::Result {
         let mut encoder = self.begin(name, help, None, MetricType::Counter)?;
         for (labels, value) in values {

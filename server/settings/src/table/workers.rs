@@ -7,17 +7,28 @@ const fn setting(name: &'static str, kind: Kind, help: &'static str) -> Setting 
 }
 
 pub(super) const SETTINGS: &[Setting] = &[
-    setting("workers", Kind::Workers, "Worker processes: a number, or MIN..MAX to start with MIN and stay in that range.")
+    setting("workers", Kind::Workers, "Worker processes: a number, MIN..MAX to follow the load within that range, or auto.")
         .flags(&["-w", "--workers"])
-        .metavar("N|MIN..MAX")
+        .metavar("N|MIN..MAX|auto")
         .default(DefaultValue::Int(1))
         .default_variable("WEB_CONCURRENCY")
         .unit("processes")
         .example("4")
         .details(
-            "From 1 to 512. TTIN, TTOU and the admin API change the number at run time; it survives a reload. With \
-             `WEB_CONCURRENCY` in the environment that is the default. Gunicorn takes a number only.",
+            "From 1 to 512. A range starts with MIN and keeps workers 70 % busy, as far as memory and CPU allow: \
+             [scaling.md](scaling.md). `auto` is the range from 1 to 2 × cores + 1, by the CPU quota of the container and \
+             the CPUs that it may use; it starts with as many as fit the memory limit. TTIN, TTOU and the admin API change \
+             the number at run time; it survives a reload. With `WEB_CONCURRENCY` in the environment that is the default. \
+             Gunicorn takes a number only.",
         ),
+    setting("scale_down_delay", Kind::Seconds, "Take a worker of a range away only when fewer have been enough for this long.")
+        .flags(&["--scale-down-delay"])
+        .metavar("SECONDS")
+        .default(DefaultValue::Int(60))
+        .unit("seconds")
+        .ours()
+        .example("120")
+        .details("More workers come at once, fewer one at a time. A number that goes up and down doubles the delay, up to eight times."),
     setting(
         "worker_class",
         Kind::Class,

@@ -44,6 +44,10 @@ enum Mode {
     Closed,
 }
 
+/// A queue holds fewer: what comes after so many is for whoever else has the socket.
+const MOST_AT_THE_END: usize = 8192;
+/// Connections that are taken in one turn when all that wait are to be taken.
+const BATCH: usize = 256;
 /// How long to leave a connection to a worker that has less to do.
 const STEP_BACK: Nanos = MILLISECOND;
 /// A step back that is longer ago than this is forgotten.
@@ -67,6 +71,7 @@ struct Watched {
 }
 
 /// The listeners and when to ask them.
+#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 pub(crate) struct Acceptor {
     epoll: Arc<Epoll>,
     listeners: Vec<Watched>,
@@ -74,6 +79,9 @@ pub(crate) struct Acceptor {
     /// Most connections at a time.
     most: usize,
     mode: Mode,
+    /// The whole server stops: all that wait are taken, however much there is to do.
+    all: bool,
+    taken_at_the_end: usize,
     paused_until: Option<Nanos>,
     complain_again_at: Nanos,
     /// The listener to ask first, so that a busy one does not starve the others.
@@ -107,6 +115,8 @@ impl Acceptor {
             trusted,
             most,
             mode: Mode::Open,
+            all: false,
+            taken_at_the_end: 0,
             paused_until: None,
             complain_again_at: 0,
             turn: 0,
@@ -194,6 +204,8 @@ impl Acceptor {
         for number in 0..self.listeners.len() {
             self.disarm(number);
         }
+        // The arbiter may have shut them down before it said so.
+        self.close_if_done();
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -202,6 +214,18 @@ impl Acceptor {
 
     pub(super) fn is_closed(&self) -> bool {
         self.mode == Mode::Closed
+    }
+
+    /// Those that wait are still taken.
+    pub(super) fn is_ending(&self) -> bool {
+        self.mode == Mode::UntilEmpty
+    }
+
+    /// Looks at every listener, whatever epoll has said.
+    fn look_at_all(&mut self) {
+        for watched in &mut self.listeners {
+            watched.arrivals = !watched.done;
+        }
     }
 
     /// The next listener that may have a connection.
@@ -221,9 +245,22 @@ impl Acceptor {
         }
     }
 
+    fn count_at_the_end(&mut self) {
+        if self.mode == Mode::UntilEmpty {
+            self.taken_at_the_end += 1;
+            if self.taken_at_the_end >= MOST_AT_THE_END {
+                self.mode = Mode::Closed;
+            }
+        }
+    }
+
     fn finished_with(&mut self, number: usize) {
         self.disarm(number);
         self.listeners[number].done = true;
+        self.close_if_done();
+    }
+
+    fn close_if_done(&mut self) {
         if self.mode == Mode::UntilEmpty && self.listeners.iter().all(|watched| watched.done) {
             self.mode = Mode::Closed;
         }
@@ -240,7 +277,7 @@ impl Reactor {
 
     /// Whether there are as many requests as can be served at a time.
     fn is_busy(&self) -> bool {
-        self.running + self.ready.len() >= self.capacity
+        self.running + self.ready.len() >= self.capacity && !self.acceptor.all
     }
 
     /// Whether listeners need not leave epoll: there is nobody to take turns with, and the wait that an armed listener
@@ -249,36 +286,53 @@ impl Reactor {
         (self.inline || self.acceptor.crowd && !self.is_busy()) && self.slot.is_alone()
     }
 
-    /// Accepts at most one connection.
+    /// Accepts at most one connection, or all that wait if the whole server stops.
     pub(super) fn accept(&mut self, now: Nanos) {
+        self.acceptor.all = !self.acceptor.is_closed() && self.slot.draining();
+        if !self.acceptor.all {
+            self.accept_next(now);
+            return;
+        }
+        self.acceptor.look_at_all();
+        for _ in 0..BATCH {
+            if !self.accept_next(now) {
+                break;
+            }
+        }
+    }
+
+    /// True: one was accepted.
+    fn accept_next(&mut self, now: Nanos) -> bool {
         if self.acceptor.paused_until.is_some_and(|until| until <= now) {
             self.acceptor.paused_until = None;
         }
         self.welcome_connections(now);
         if self.acceptor.paused_until.is_some() {
-            return;
+            return false;
         }
         while let Some(number) = self.acceptor.candidate() {
             let busy = self.is_busy() && self.acceptor.mode == Mode::Open;
             if busy && self.keeps_listening() && !self.acceptor.credit {
-                return;
+                return false;
             }
             if busy && !self.keeps_listening() && !self.take_in_spite_of_work(now) {
-                return;
+                return false;
             }
             if self.acceptor.crowd && self.steps_back(now) {
-                return;
+                return false;
             }
             // Who has to go is found before, and goes when there is somebody to make room for.
             if self.table.len() >= self.acceptor.most && self.evictable(now).is_none() {
-                return;
+                return false;
             }
             match Socket::accept(self.acceptor.listeners[number].listener.as_fd()) {
                 Ok((socket, peer)) => {
                     self.acceptor.turn = number + 1;
                     self.acceptor.declined &= busy;
                     self.acceptor.credit &= !busy;
-                    if self.keeps_listening() {
+                    if self.acceptor.all {
+                        self.acceptor.count_at_the_end();
+                    } else if self.keeps_listening() {
                         self.acceptor.listeners[number].arrivals = false;
                     } else {
                         self.acceptor.disarm(number);
@@ -290,7 +344,8 @@ impl Reactor {
                     let token = self.table.insert(Box::new(Connection::new(socket, peer, number, trusted)));
                     self.slot.accepted(self.table.len() as u32);
                     self.read(token, now);
-                    return self.welcome_connections(now);
+                    self.welcome_connections(now);
+                    return true;
                 }
                 Err(Errno::EAGAIN) => self.acceptor.found_empty(number),
                 // The client has given up: there may be others behind it.
@@ -301,7 +356,8 @@ impl Reactor {
                         self.acceptor.complain_again_at = now + COMPLAIN_EVERY;
                         self.notices.push(Notice::AcceptFailed(errno));
                     }
-                    return self.welcome_connections(now);
+                    self.welcome_connections(now);
+                    return false;
                 }
                 // The arbiter has shut the listener down, or the descriptor is none.
                 Err(errno) => {
@@ -312,6 +368,7 @@ impl Reactor {
                 }
             }
         }
+        false
     }
 
     /// A connection waits while this worker has enough to do: the first time it is left to others.
@@ -329,7 +386,7 @@ impl Reactor {
 
     /// Whether to leave a connection to a worker that has less to do.
     fn steps_back(&mut self, now: Nanos) -> bool {
-        if self.acceptor.mode != Mode::Open {
+        if self.acceptor.mode != Mode::Open || self.acceptor.all {
             return false;
         }
         let weigh = |load: Load| u64::from(load.requests) * REQUEST + u64::from(load.connections);

@@ -29,6 +29,12 @@ impl Reactor {
             Ok(1..) | Err(Errno::EAGAIN | Errno::EINTR) => {}
             Ok(0) | Err(_) => return self.close(token),
         }
+        self.finish(token, Deadline::Linger, now);
+    }
+
+    /// Sends FIN, and listens on for what the client may have sent meanwhile.
+    pub(super) fn finish(&mut self, token: Token, patience: Deadline, now: Nanos) {
+        let Some(connection) = self.table.get(token) else { return };
         connection.socket.finish_sending();
         connection.phase = Phase::Lingering;
         connection.linger_until = now + LINGER_AT_MOST;
@@ -42,7 +48,7 @@ impl Reactor {
         };
         connection.registered |= watched.is_ok();
         match watched {
-            Ok(()) => self.timers.set(token.index(), Deadline::Linger, now),
+            Ok(()) => self.timers.set(token.index(), patience, now),
             Err(_) => self.close(token),
         }
     }
@@ -52,7 +58,9 @@ impl Reactor {
         let Some(connection) = self.table.get(token) else { return };
         match connection.socket.read(&mut self.scratch) {
             Ok(received) if received > 0 && now < connection.linger_until => {
-                self.timers.set(token.index(), Deadline::Linger, now);
+                if self.timers.kind(token.index()) == Some(Deadline::Linger) {
+                    self.timers.set(token.index(), Deadline::Linger, now);
+                }
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             _ => self.close(token),
@@ -78,32 +86,5 @@ impl Reactor {
             Phase::WebSocket => self.lost_websocket(token, &mut connection),
             _ => {}
         }
-    }
-
-    /// Takes no more connections, or only those that already wait in the accept queue.
-    pub(crate) fn stop_accepting(&mut self, take_those_that_wait: bool) {
-        self.acceptor.stop(take_those_that_wait);
-    }
-
-    /// After [`Self::stop_accepting`]: clients that have sent nothing get little time to begin.
-    pub(crate) fn hurry_the_silent(&mut self, now: Nanos) {
-        for token in self.table.tokens() {
-            if self.table.get(token).is_some_and(|connection| connection.is_silent()) {
-                self.timers.set(token.index(), Deadline::Silence, now);
-            }
-        }
-    }
-
-    /// Whether all is done after [`Self::stop_accepting`].
-    pub(crate) fn is_idle(&self) -> bool {
-        self.acceptor.is_closed() && self.table.len() == 0
-    }
-
-    /// Ends every connection at once.
-    pub(crate) fn close_all(&mut self) {
-        for token in self.table.tokens() {
-            self.close(token);
-        }
-        self.ready.clear();
     }
 }

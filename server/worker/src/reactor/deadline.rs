@@ -82,7 +82,7 @@ impl Reactor {
             Deadline::Ping => self.ping(token, now),
             Deadline::Pong => self.miss_pong(token, now),
             Deadline::Closing => self.give_up_websocket(token, now),
-            Deadline::Linger => self.close(token),
+            Deadline::Linger | Deadline::Parting => self.close(token),
             Deadline::Silence | Deadline::KeepAlive => self.end_idle(token, now),
         }
     }
@@ -92,8 +92,9 @@ impl Reactor {
         let Some(connection) = self.table.get(token) else { return };
         connection.drained = false;
         self.read(token, now);
-        if self.table.get(token).is_some_and(|connection| connection.is_silent()) {
-            self.close(token);
+        if self.table.get(token).is_none_or(|connection| !connection.is_silent()) {
+            return;
         }
+        if self.acceptor.is_open() { self.close(token) } else { self.part(token, now) }
     }
 }

@@ -471,7 +471,7 @@ impl Reactor {
     }
 
     /// The request runs on without its connection, which stays.
-    fn let_go(&mut self, token: Token, status: u16) {
+    pub(super) fn let_go(&mut self, token: Token, status: u16) {
         let Some(connection) = self.live(token) else { return };
         connection.phase = Phase::Sending;
         let asked = Box::new(connection.asked());

@@ -22,6 +22,7 @@ mod alarm;
 mod budget;
 mod close;
 mod deadline;
+mod farewell;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ use crate::slot::SharedSlot;
 const LINGER: Nanos = 5 * SECOND;
 /// How long a client that has not sent a byte may keep a worker that wants to stop.
 const SILENCE: Nanos = SECOND;
+/// How long the end of an idle connection is listened to then: a request that has crossed it must not be met by a reset.
+const PARTING: Nanos = 250 * MILLISECOND;
 /// The Server field.
 pub(crate) const SERVER: &[u8] = b"podicorn";
 /// epoll's numbers of the wake-up pipe, of the nudges, of the alarm, and of the first listener.
@@ -159,6 +162,7 @@ impl Reactor {
                 limits.ping_interval,
                 limits.ping_timeout,
                 Some(websocket::CLOSE_TIMEOUT),
+                Some(PARTING),
             ]),
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             ready: VecDeque::new(),
@@ -388,7 +392,8 @@ impl Reactor {
         let Some(connection) = self.table.get(token) else { return };
         connection.phase = Phase::Sending;
         match connection.outbound.flush(&connection.socket) {
-            Sent::All if connection.persists && self.acceptor.is_open() => self.next(token, now),
+            // Also if the worker is to stop: the client was told that it may ask again.
+            Sent::All if connection.persists => self.next(token, now),
             Sent::All => self.end(token, now),
             Sent::Blocked { .. } => {
                 if !self.register(token) {

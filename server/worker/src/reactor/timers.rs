@@ -30,9 +30,11 @@ pub(crate) enum Deadline {
     Pong = 8,
     /// A WebSocket's answer to a Close.
     Closing = 9,
+    /// The client's end of an idle connection that we have ended, from a worker that wants to stop.
+    Parting = 10,
 }
 
-pub(crate) const KINDS: usize = 10;
+pub(crate) const KINDS: usize = 11;
 const ALL: [Deadline; KINDS] = [
     Deadline::Head,
     Deadline::Body,
@@ -44,6 +46,7 @@ const ALL: [Deadline; KINDS] = [
     Deadline::Ping,
     Deadline::Pong,
     Deadline::Closing,
+    Deadline::Parting,
 ];
 const NONE: u32 = u32::MAX;
 
@@ -152,7 +155,7 @@ mod tests {
     use super::*;
 
     fn timers() -> Timers {
-        Timers::new([Some(10), Some(30), None, Some(5), None, None, None, None, None, None])
+        Timers::new([Some(10), Some(30), None, Some(5), None, None, None, None, None, None, None])
     }
 
     #[test]
