@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from podtest import http
-from podtest.cgroups import MIB, MemoryGroup, under, why_not
+from podtest.cgroups import MIB, V2, MemoryGroup, under, why_not
 from podtest.load import Load
 from podtest.server import program_path, settle
 from podtest.types import wsgi_types
@@ -27,8 +27,8 @@ def group():
         pytest.skip(f"no memory cgroups: {reason}")
     made = []
 
-    def make(mib):
-        made.append(MemoryGroup(mib))
+    def make(mib, together):
+        made.append(MemoryGroup(mib, together))
         return made[-1]
 
     yield make
@@ -41,8 +41,8 @@ def confined(group, serve):
     """Serves in a group of so many MiB; the server, and the group."""
     servers = []
 
-    def start(mib, *arguments, **options):
-        box = group(mib)
+    def start(mib, *arguments, together=False, **options):
+        box = group(mib, together)
         program = options.get("program", "podicorn")
         server = serve(*arguments, executable=box.entering(program_path(program)), **options)
         servers.append(server)
@@ -182,6 +182,29 @@ def test_a_leaking_app_is_recycled_before_the_kernel_acts(confined, flags, reque
     )
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not V2, reason="the groups of cgroup v1 never die together; `make cgroup-v2` runs this")
+def test_a_leaking_app_where_all_would_die_together(confined):
+    server, box = confined(256, "faults.leaks", "--workers", "3", together=True)
+    server.err.wait_for(r"memory.oom.group is 1: where the container runs out of memory the kernel kills all")
+    with Load(server.address, clients=4, target=lambda _: "/leak?kib=256&ms=30") as load:
+        settle(LEAK_SECONDS)
+        wait_until(lambda: load.done() // 4 > 512, "twice the container's memory to be leaked")
+    assert set(load.summary()) == {"ok"}, load.failures()[:3]
+    assert box.kills == 0
+    assert restarts(server)["memoryPressure"] >= 2
+
+
+@pytest.mark.skipif(not V2, reason="the groups of cgroup v1 never die together; `make cgroup-v2` runs this")
+def test_what_dies_together(confined):
+    """What no server can help: the docs say it, and so does a line at the start."""
+    server, box = confined(160, "faults.leaks", together=True)
+    with pytest.raises(http.ExchangeError):
+        server.get("/grow?mib=1000")
+    assert server.wait_exit() == -signal.SIGKILL
+    assert box.kills >= 3, "the arbiter, the fork server and the worker"
+
+
 def test_a_worker_that_the_kernel_kills_is_named_with_its_request(confined, as_pid1):
     server, box = confined(160, "faults.leaks", "--workers", "2", pid1=as_pid1)
     server.admin.wait_workers(2)
@@ -191,8 +214,8 @@ def test_a_worker_that_the_kernel_kills_is_named_with_its_request(confined, as_p
     assert box.kills == 1
     line = server.err.wait_for(r"^.*was killed by the kernel.*$").group()
     assert re.search(
-        r"\[ERROR\] Worker \(pid:\d+\) was killed by the kernel: the container is out of memory "
-        r"\(its limit is 160 MiB\).*, while serving GET /grow for \d+\.\d s",
+        r"\[ERROR\] Worker \(pid:\d+\) was killed by the kernel: out of memory "
+        r"\(the container's limit is 160 MiB\).*, while serving GET /grow for \d+\.\d s",
         line,
     )
     server.admin.wait_workers(2)

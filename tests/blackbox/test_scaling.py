@@ -210,7 +210,9 @@ def test_a_reload_keeps_the_number_that_the_load_has_made(serve):
 
 
 def on_one_cpu(*command):
-    script = "import os, sys; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); os.execv(sys.argv[1], sys.argv[1:])"
+    script = (
+        "import os, sys; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); os.execv(sys.argv[1], sys.argv[1:])"
+    )
     return [sys.executable, "-I", "-S", "-c", script, *command]
 
 

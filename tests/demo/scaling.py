@@ -81,7 +81,9 @@ class Watch(threading.Thread):
             now = (view["target"], ready)
             if now != last:
                 why = (view["decision"] or {}).get("message", "")
-                print(f"  {time.monotonic() - self.began:+6.1f} s  wanted {now[0]:2}, ready {now[1]:2}  {why}", flush=True)
+                print(
+                    f"  {time.monotonic() - self.began:+6.1f} s  wanted {now[0]:2}, ready {now[1]:2}  {why}", flush=True
+                )
                 last = now
 
 
@@ -112,7 +114,9 @@ def main() -> int:
         step = time.monotonic() + QUIET
         watch = Watch(server, step)
         watch.start()
-        print(f"{BEFORE / SERVICE:.0f} requests a second for {QUIET:.0f} s, then {AFTER / SERVICE:.0f}; time 0 is the step")
+        print(
+            f"{BEFORE / SERVICE:.0f} requests a second for {QUIET:.0f} s, then {AFTER / SERVICE:.0f}; time 0 is the step"
+        )
         traffic.run(QUIET, BEFORE, random_numbers)
         traffic.run(STEP, AFTER, random_numbers)
         traffic.stop()
