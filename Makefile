@@ -97,10 +97,18 @@ pythons: venv-tests ## Build and serve with every other CPython of this machine.
 	cd tests && PODTEST_PYTHONS=1 $(PYTEST) --quiet blackbox/test_pythons.py
 
 .PHONY: bench
-bench: ## Podicorn beside its peers: speed, CPU, memory (tests/bench/README.md). ARGS=--quick takes 3 minutes.
+bench: ## Podicorn beside its peers: speed, CPU, memory (tests/bench/README.md). ARGS=--quick takes 5 minutes.
 	@dev/prepare.sh bench
 	@dev/venv.sh '$(BENCH_VENV)' bench
 	@cd tests && exec $(BENCH_VENV)/bin/python -B -m bench $(ARGS)
+
+.PHONY: simulate
+simulate: venv ## Scaling policies compared in virtual time; writes the result to docs/scaling.md and docs/scaling.svg.
+	@dev/simulate.sh '$(VENV)/bin/podicorn'
+
+.PHONY: scale-demo
+scale-demo: venv-tests ## Five times the load at once on a real server: when has it been absorbed? SEED=2 for other traffic.
+	@cd tests && exec $(VENV)/bin/python -B -m demo.scaling
 
 .PHONY: venv
 venv: ## The environment with the server, built from this checkout.

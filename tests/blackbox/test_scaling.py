@@ -59,7 +59,7 @@ def test_load_brings_workers_and_its_end_takes_them_one_by_one(serve):
     ups = [(old, new, why) for old, new, why in moves if new > old]
     downs = [(old, new, why) for old, new, why in moves if new < old]
     assert all(new <= 2 * old for old, new, _ in ups), ups
-    assert all("busy or waited for" in why or "requests wait" in why for *_, why in ups), ups
+    assert all("there was work for" in why or "requests wait" in why for *_, why in ups), ups
     assert [new for _, new, _ in downs] == [3, 2, 1], "one at a time"
     assert all("have been enough" in why for *_, why in downs), downs
     metrics = server.admin.metrics()
@@ -181,7 +181,7 @@ def test_a_lease_wins_and_at_its_end_the_range_goes_on_from_there(serve):
         assert server.admin.scale(2, ttl=1)["target"] == 2
         wait_until(lambda: scale(server)["lease"] is None, "the end of the lease")
         wait_until(lambda: scale(server)["target"] > 2, lambda: f"the policy's word again: {scale(server)}")
-    first = next(old for old, _, why in changes(server) if "busy or waited for" in why or "requests wait" in why)
+    first = next(old for old, _, why in changes(server) if "there was work for" in why or "requests wait" in why)
     assert first == 2, f"it goes on from the count under the lease: {changes(server)}"
 
 
@@ -210,9 +210,8 @@ def test_a_reload_keeps_the_number_that_the_load_has_made(serve):
 
 
 def on_one_cpu(*command):
-    script = (
-        "import os, sys; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); os.execv(sys.argv[1], sys.argv[1:])"
-    )
+    one = "os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])"
+    script = f"import os, sys; {one}; os.execv(sys.argv[1], sys.argv[1:])"
     return [sys.executable, "-I", "-S", "-c", script, *command]
 
 

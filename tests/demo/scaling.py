@@ -81,9 +81,8 @@ class Watch(threading.Thread):
             now = (view["target"], ready)
             if now != last:
                 why = (view["decision"] or {}).get("message", "")
-                print(
-                    f"  {time.monotonic() - self.began:+6.1f} s  wanted {now[0]:2}, ready {now[1]:2}  {why}", flush=True
-                )
+                seconds = time.monotonic() - self.began
+                print(f"  {seconds:+6.1f} s  wanted {now[0]:2}, ready {now[1]:2}  {why}", flush=True)
                 last = now
 
 
@@ -93,7 +92,7 @@ def percentile(values: list[float], share: float) -> float:
 
 
 def absorbed(sent: list[tuple[float, float]], step: float) -> float | None:
-    """Seconds from the step until the end of the last late request that was not alone: from then on 19 of 20 are in time."""
+    """Seconds from the step until 19 of 20 requests are in time, those of the next 2 s and all that follow."""
     after = sorted((due - step, wait) for due, wait in sent if due >= step)
     for start, _ in after:
         rest = [wait for due, wait in after if due >= start]
@@ -114,9 +113,8 @@ def main() -> int:
         step = time.monotonic() + QUIET
         watch = Watch(server, step)
         watch.start()
-        print(
-            f"{BEFORE / SERVICE:.0f} requests a second for {QUIET:.0f} s, then {AFTER / SERVICE:.0f}; time 0 is the step"
-        )
+        before, after_it = BEFORE / SERVICE, AFTER / SERVICE
+        print(f"{before:.0f} requests a second for {QUIET:.0f} s, then {after_it:.0f}; time 0 is the step")
         traffic.run(QUIET, BEFORE, random_numbers)
         traffic.run(STEP, AFTER, random_numbers)
         traffic.stop()
@@ -126,7 +124,8 @@ def main() -> int:
     after = [wait for due, wait in traffic.sent if due >= step]
     print(
         f"{len(after)} requests after the step: mean wait {sum(after) / len(after) * 1000:.0f} ms, "
-        f"95 % within {percentile(after, 0.95) * 1000:.0f} ms, longest {max(after) * 1000:.0f} ms; {traffic.failed} failed"
+        f"95 % within {percentile(after, 0.95) * 1000:.0f} ms, longest {max(after) * 1000:.0f} ms; "
+        f"{traffic.failed} failed"
     )
     when = absorbed(traffic.sent, step)
     if when is None:

@@ -33,6 +33,7 @@ impl Direction {
 /// The reason, as a word that metrics can count by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "DecisionReason")]
 pub enum Reason {
     /// Workers have more to do than the target utilization.
     Load,
@@ -50,6 +51,8 @@ pub enum Reason {
     Settling,
     /// More is needed, and a veto is in force.
     Vetoed,
+    /// Workers boot, and nothing is known yet of what one can do.
+    Starting,
     /// Somebody else decides: a lease is in force.
     Leased,
     /// The app does not boot.
@@ -59,7 +62,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Load,
         Self::Queue,
         Self::Idle,
@@ -68,6 +71,7 @@ impl Reason {
         Self::Steady,
         Self::Settling,
         Self::Vetoed,
+        Self::Starting,
         Self::Leased,
         Self::BackingOff,
         Self::NoData,
@@ -83,6 +87,7 @@ impl Reason {
             Self::Steady => "steady",
             Self::Settling => "settling",
             Self::Vetoed => "vetoed",
+            Self::Starting => "starting",
             Self::Leased => "leased",
             Self::BackingOff => "backing_off",
             Self::NoData => "no_data",

@@ -364,6 +364,11 @@ impl WorkersPolicy {
         let more = if inputs.offered_fast > fits { inputs.desired } else { 0 };
         let asked = more.max(if queue { current.saturating_add(1) } else { 0 });
         let limited = asked.min(inputs.ceiling.unwrap_or(u32::MAX)).min(current.saturating_mul(2)).min(max);
+        // A queue before the first answer says how many wait, not how many workers they need.
+        let unknown = situation.ready == 0 || (inputs.ceiling.is_none() && situation.starting > 0);
+        if limited > current && unknown {
+            return self.hold(situation, inputs, Reason::Starting);
+        }
         if limited > current {
             let (cap, vetoes) = self.cap(situation);
             let allowed = limited.min(cap.workers);

@@ -330,3 +330,30 @@ fn memory_pressure_takes_workers_away() {
     plant.run(120.0, 5.0);
     assert_eq!(plant.target, 2, "never below the lower bound");
 }
+
+/// Clients queue up while the first worker boots: that is no reason to boot as many as the bounds allow.
+#[test]
+fn a_queue_before_the_first_answer_boots_no_crowd() {
+    let mut policy = WorkersPolicy::new(Config::default());
+    let mut current = 1;
+    for second in 1..=60 {
+        let ready = u32::from(second > 30);
+        let situation = Situation {
+            current,
+            min: 1,
+            max: MAX,
+            ready,
+            starting: current - ready,
+            concurrency: 1,
+            backing_off: false,
+            leased: false,
+        };
+        let seen =
+            Observation { busy: f64::from(ready), waiting: 500.0, backlog: 500.0, ..Observation::default() };
+        let decision = policy.tick(Duration::from_secs(second), situation, &seen);
+        current = decision.target;
+        // Nothing is ever answered here: one step when the first worker is ready, and then it waits for the second.
+        assert!(current <= if ready == 0 { 1 } else { 2 }, "second {second}: {decision:?}");
+        assert!(current == 2 || ready == 1 || decision.reason == Reason::Starting, "{decision:?}");
+    }
+}

@@ -11,6 +11,12 @@ const HEIGHT: u32 = 420;
 /// Waits are shown from here up, in milliseconds.
 const LEAST: f64 = 1.0;
 
+/// Height of a label, in pixels, and about the width of a letter.
+const LABEL: i32 = 15;
+const LETTER: i32 = 7;
+
+/// Left, top, right, bottom.
+type Rectangle = (i32, i32, i32, i32);
 type Failure = DrawingAreaErrorKind<std::io::Error>;
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -39,7 +45,7 @@ fn panel(area: &Area<'_>, comparison: &Comparison) -> Result<(), Failure> {
     let right = comparison.outcomes.iter().map(cost).fold(comparison.busy_seconds, f64::max) * 1.25;
     let top = comparison.outcomes.iter().map(wait).fold(10.0, f64::max) * 3.0;
     let mut chart = ChartBuilder::on(area)
-        .caption(&comparison.trace, ("sans-serif", 18))
+        .caption(&comparison.trace, ("sans-serif", 24))
         .margin(12)
         .x_label_area_size(42)
         .y_label_area_size(64)
@@ -49,17 +55,37 @@ fn panel(area: &Area<'_>, comparison: &Comparison) -> Result<(), Failure> {
         .light_line_style(TRANSPARENT)
         .x_desc("worker-seconds")
         .y_desc("p99 wait, ms")
+        .label_style(("sans-serif", 15))
+        .axis_desc_style(("sans-serif", 16))
         .x_label_formatter(&|value| format!("{value:.0}"))
         .y_label_formatter(&|value| format!("{value}"))
         .draw()?;
+    let mut taken: Vec<Rectangle> = Vec::new();
     for outcome in &comparison.outcomes {
         let own = outcome.policy.starts_with("podicorn");
         let colour = if own { RGBColor(200, 30, 30) } else { RGBColor(60, 90, 150) };
         let place = (cost(outcome), wait(outcome));
-        let label = Text::new(outcome.policy.clone(), (6, -6), ("sans-serif", 12).into_font().color(&colour));
+        let beside = free_place(chart.backend_coord(&place), outcome.policy.len(), &mut taken);
+        let font = ("sans-serif", f64::from(LABEL)).into_font().color(&colour);
+        let label = Text::new(outcome.policy.clone(), beside, font);
         chart.draw_series(std::iter::once(
             EmptyElement::at(place) + Circle::new((0, 0), 4, colour.filled()) + label,
         ))?;
     }
     Ok(())
+}
+
+/// Where the label goes, from its point: to the right, and up or down until it covers no other.
+fn free_place(point: (i32, i32), letters: usize, taken: &mut Vec<Rectangle>) -> (i32, i32) {
+    let width = i32::try_from(letters).unwrap_or(0) * LETTER;
+    let rectangle = |down: i32| {
+        let (left, top) = (point.0 + 7, point.1 + down);
+        (left, top, left + width, top + LABEL)
+    };
+    let meet = |a: &Rectangle, b: &Rectangle| a.0 < b.2 && b.0 < a.2 && a.1 < b.3 && b.1 < a.3;
+    let rows = (0..12).map(|step| -6 + LABEL * if step % 2 == 0 { step / 2 } else { -(step / 2) - 1 });
+    let down =
+        rows.into_iter().find(|down| taken.iter().all(|other| !meet(other, &rectangle(*down)))).unwrap_or(-6);
+    taken.push(rectangle(down));
+    (7, down)
 }

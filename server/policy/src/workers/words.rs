@@ -32,8 +32,8 @@ pub(super) fn message(
                     .map_or_else(String::new, |veto| format!("; {}", veto.message.trim_end_matches('.')))
             };
             format!(
-                "{current} to {target}: {offered_fast:.1} requests' worth of workers were busy or waited for over {fast} s, \
-                 and {desired} would be {utilization} busy{limit}."
+                "{current} to {target}: over {fast} s there was work for {offered_fast:.1} workers, waiting requests \
+                 included; {desired} would be {utilization} busy{limit}."
             )
         }
         Reason::Queue => format!(
@@ -55,14 +55,19 @@ pub(super) fn message(
         Reason::Steady if desired > current && current >= max => {
             format!("{desired} would be {utilization} busy, and {max} is the upper bound.")
         }
-        Reason::Steady => format!("{} for {offered_fast:.1} busy or waited for: it fits.", workers(current)),
+        Reason::Steady => {
+            format!("{} and work for {offered_fast:.1}: that fits.", workers(current))
+        }
         Reason::Settling => format!(
-            "Fewer than {current} would do for {offered_slow:.1} busy; that has to hold for {:.0} s.",
+            "Work for {offered_slow:.1} workers over {slow} s: fewer than {current} would do; that has to hold for {:.0} s.",
             inputs.down_window_seconds
         ),
         Reason::Vetoed => {
             let why = vetoes.first().map_or("", |veto| veto.message.as_str());
             format!("{desired} would be {utilization} busy, but it stays at {current}: {why}")
+        }
+        Reason::Starting => {
+            format!("{} boot; what one can do is not known yet.", workers(inputs.starting.max(1)))
         }
         Reason::Leased => format!("A lease is in force; {desired} would be {utilization} busy."),
         Reason::BackingOff => {
