@@ -70,6 +70,11 @@ blackbox: venv-tests ## The real server, from outside. ARGS='-k reload' chooses,
 leak: venv-tests ## A leaking app in a container of 256 MiB, for three minutes on each of three worker types.
 	cd tests && PODTEST_LEAK_SECONDS=$(or $(LEAK_SECONDS),180) $(PYTEST) --quiet -k leaking_app blackbox/test_memory.py $(ARGS)
 
+.PHONY: cgroup-v2
+cgroup-v2: venv-tests ## The tests of memory on cgroup v2, in an emulated machine (Debian, x86-64, root). K=together chooses.
+	@dev/prepare.sh cgroup-v2
+	dev/cgroup-v2.sh '$(VENV)' '$(K)'
+
 .PHONY: fuzz
 fuzz: ## Fuzz the HTTP crate. FUZZ_SECONDS (each, default 600) and FUZZ_TARGETS='request_head connection' choose.
 	@dev/prepare.sh c++

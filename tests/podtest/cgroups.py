@@ -10,17 +10,22 @@ from podtest.waiting import wait_until
 
 ROOT = Path("/sys/fs/cgroup")
 MIB = 1 << 20
+#: Whether this machine has cgroup v2 and nothing else.
+V2 = (ROOT / "cgroup.controllers").exists()
 
 
 class MemoryGroup:
     """A group with a limit; what is started by ``entering`` lives in it. ``close()`` it when all that has ended."""
 
-    def __init__(self, mib: int) -> None:
-        self.v2 = (ROOT / "cgroup.controllers").exists()
+    def __init__(self, mib: int, together: bool = False) -> None:
+        """``together``: the kernel kills all of it at once, as in Kubernetes on v2."""
+        self.v2 = V2
         self.path = (ROOT if self.v2 else ROOT / "memory") / f"podicorn-test-{uuid.uuid4().hex[:12]}"
         self.path.mkdir()
         self._write("memory.max" if self.v2 else "memory.limit_in_bytes", mib * MIB)
         # No way out by swap, where the machine has any.
+        if together:
+            (self.path / "memory.oom.group").write_text("1\n")
         self._write("memory.swap.max" if self.v2 else "memory.memsw.limit_in_bytes", 0 if self.v2 else mib * MIB)
 
     def _write(self, name: str, number: int) -> None:

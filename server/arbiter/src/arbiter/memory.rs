@@ -122,7 +122,7 @@ impl Arbiter {
         let unexplained = self.memory.ledger.observe(look.oom.kills, now);
         if unexplained > 0 {
             tracing::error!(
-                "The kernel has killed {unexplained} process(es) that the app had started: the container is out of memory{}",
+                "The kernel has killed {unexplained} process(es) that the app had started: out of memory{}",
                 limit_text(look.memory)
             );
         }
@@ -236,7 +236,7 @@ impl Arbiter {
     ) -> String {
         let look = self.memory.look.as_ref();
         let held = look.and_then(|look| look.processes.get(&pid)).map(|rollup| rollup.uss);
-        let memory = self.memory.group.as_ref().and_then(MemoryGroup::usage);
+        let limit = self.memory.group.as_ref().and_then(MemoryGroup::usage).and_then(|memory| memory.limit);
         self.memory.kills += 1;
         self.memory.last_kill = Some(OomKill {
             at: SystemTime::now(),
@@ -249,10 +249,10 @@ impl Arbiter {
             held.map(|held| format!("; it held {} MiB when last measured", mib(held))).unwrap_or_default();
         let serving =
             request.map(|entry| format!(", while serving {}", request_text(entry))).unwrap_or_default();
-        format!(
-            "was killed by the kernel: the container is out of memory{}{held}{serving}",
-            limit_text(memory)
-        )
+        // In use is less by now: the dead no longer count.
+        let limit =
+            limit.map(|limit| format!(" (the container's limit is {} MiB)", mib(limit))).unwrap_or_default();
+        format!("was killed by the kernel: out of memory{limit}{held}{serving}")
     }
 }
 

@@ -61,6 +61,10 @@ impl Watch {
     /// Walks the page tables only now and then; between, the counters say by how much it has changed.
     fn measure(&mut self, pid: i32) -> Option<Rollup> {
         let counted = process::counted(pid)?;
+        if counted.resident == 0 {
+            // Dead, and not reaped yet: what it held is what it was killed for.
+            return self.known.get(&pid).map(|known| known.rollup);
+        }
         if let Some(known) = self.known.get(&pid) {
             let moved = counted.resident.abs_diff(known.counted.resident);
             if known.at.elapsed() < STALE && moved <= MOVED.max(known.counted.resident / 16) {
