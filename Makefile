@@ -66,6 +66,15 @@ unit: venv-tests ## Tests of the crates and of the Python package, without a run
 blackbox: venv-tests ## The real server, from outside. ARGS='-k reload' chooses, JOBS=4 sets the processes.
 	cd tests && $(PYTEST) --quiet --numprocesses $(JOBS) $(ARGS)
 
+.PHONY: leak
+leak: venv-tests ## A leaking app in a container of 256 MiB, for three minutes on each of three worker types.
+	cd tests && PODTEST_LEAK_SECONDS=$(or $(LEAK_SECONDS),180) $(PYTEST) --quiet -k leaking_app blackbox/test_memory.py $(ARGS)
+
+.PHONY: cgroup-v2
+cgroup-v2: venv-tests ## The tests of memory on cgroup v2, in an emulated machine (Debian, x86-64, root). K=together chooses.
+	@dev/prepare.sh cgroup-v2
+	dev/cgroup-v2.sh '$(VENV)' '$(K)'
+
 .PHONY: fuzz
 fuzz: ## Fuzz the HTTP crate. FUZZ_SECONDS (each, default 600) and FUZZ_TARGETS='request_head connection' choose.
 	@dev/prepare.sh c++
@@ -100,10 +109,18 @@ pythons: venv-tests ## Build and serve with every other CPython of this machine.
 	cd tests && PODTEST_PYTHONS=1 $(PYTEST) --quiet blackbox/test_pythons.py
 
 .PHONY: bench
-bench: ## Podicorn beside its peers: speed, CPU, memory (tests/bench/README.md). ARGS=--quick takes 3 minutes.
+bench: ## Podicorn beside its peers: speed, CPU, memory (tests/bench/README.md). ARGS=--quick takes 5 minutes.
 	@dev/prepare.sh bench
 	@dev/venv.sh '$(BENCH_VENV)' bench
 	@cd tests && exec $(BENCH_VENV)/bin/python -B -m bench $(ARGS)
+
+.PHONY: simulate
+simulate: venv ## Scaling policies compared in virtual time; writes the result to docs/scaling.md and docs/scaling.svg.
+	@dev/simulate.sh '$(VENV)/bin/podicorn'
+
+.PHONY: scale-demo
+scale-demo: venv-tests ## Five times the load at once on a real server: when has it been absorbed? SEED=2 for other traffic.
+	@cd tests && exec $(VENV)/bin/python -B -m demo.scaling
 
 .PHONY: venv
 venv: ## The environment with the server, built from this checkout.

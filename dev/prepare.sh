@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes sure that what the build needs is there. As root on a Debian-like system it installs what is missing;
 # elsewhere it says what to install. Prints nothing when all is well. "prepare.sh tests" asks for the clients and tools of
-# the black-box suites, too, "prepare.sh bench" for the benchmark's, "prepare.sh c++" for what the fuzz targets need.
+# the black-box suites, too, "prepare.sh bench" for the benchmark's, "prepare.sh c++" for what the fuzz targets need,
+# "prepare.sh cgroup-v2" for an emulated machine.
 set -eu
 
 missing=""
@@ -21,6 +22,11 @@ if [ "${1:-}" = tests ]; then
     command -v slowhttptest >/dev/null 2>&1 || need slowhttptest
     command -v node >/dev/null 2>&1 || need nodejs
     command -v go >/dev/null 2>&1 || need golang-go
+fi
+if [ "${1:-}" = cgroup-v2 ]; then
+    command -v qemu-system-x86_64 >/dev/null 2>&1 || need qemu-system-x86
+    [ -x /bin/busybox ] || need busybox-static
+    command -v cpio >/dev/null 2>&1 || need cpio
 fi
 if [ "${1:-}" = bench ]; then
     command -v wrk >/dev/null 2>&1 || need wrk

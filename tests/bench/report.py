@@ -160,6 +160,22 @@ def short_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], famili
     return table(("CPU-µs per request", *families.values()), rows)
 
 
+def types_table(samples: Sequence[Sample], types: Sequence[tuple[str, str, str, str]], label: Label) -> str:
+    """The worker types beside Gunicorn's. ``types``: what to call it, the scenario, ours, theirs."""
+    rows = []
+    for title, scenario, ours, theirs in types:
+        mine = [sample for sample in samples if sample.scenario == scenario]
+        if not {ours, theirs} <= {sample.server for sample in mine}:
+            continue
+        cost = of(mine, ours, "cpu_us").median
+        ratio = targets.paired(
+            targets.rounds(mine, scenario, theirs, "cpu_us"), targets.rounds(mine, scenario, ours, "cpu_us")
+        )
+        rate = of(mine, ours, "rate").median
+        rows.append((title, f"{rate:.0f}", three(cost), f"{three(ratio.median)} × ({label(theirs)})" if ratio else ""))
+    return table(("", "requests per second", "CPU-µs per request", "Gunicorn's needs"), rows)
+
+
 def between(text: str, name: str, content: str) -> str:
     """The text with what stands between ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->`` replaced."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"

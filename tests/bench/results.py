@@ -44,6 +44,17 @@ FRONT_PAGE = {
 }
 
 
+#: The table in docs/workers.md: title, scenario, ours, Gunicorn's.
+TYPES = (
+    ("`-k sync`, a connection per request", "close", "podicorn-sync", "gunicorn-sync"),
+    ("`-k gthread`", "hello", "podicorn", "gunicorn"),
+    ("`-k gthread --threads 4`", "threads", "podicorn-threads", "gunicorn-threads"),
+    ("`-k asgi`, uvloop", "asgi-hello", "podicorn-asgi", "gunicorn-asgi"),
+    ("`-k gevent`", "gevent", "podicorn-gevent", "gunicorn-gevent"),
+    ("`-k eventlet`", "eventlet", "podicorn-eventlet", "gunicorn-eventlet"),
+)
+
+
 @dataclass(frozen=True)
 class Result:
     """One run."""
@@ -148,6 +159,13 @@ def front_page(result: Result) -> str:
     )
 
 
+def types(result: Result) -> str:
+    """The table for the guide to the worker types."""
+    facts = result.machine
+    where = f"One worker on one core, {facts['cpu']}, CPython {facts['python']}, {facts['date'][:10]}."
+    return f"{report.types_table(result.samples, TYPES, label)}\n\n{where}"
+
+
 def raw(result: Result) -> str:
     """JSON, with a measurement on each line."""
 
@@ -187,6 +205,7 @@ def write(result: Result, output: Path, *, into_checkout: bool) -> None:
         for page, name, content in (
             (HERE / "README.md", "result", f"{text}\n{shown}"),
             (CHECKOUT / "README.md", "bench", front_page(result)),
+            (CHECKOUT / "docs" / "workers.md", "types", types(result)),
         ):
             page.write_text(report.between(page.read_text(), name, content))
     print(f"\n{text}\nresult.md, result.json and the plots are in {output}")

@@ -1,5 +1,6 @@
 """What is measured: the requests, the answers that are right, and who takes part."""
 
+import sys
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -9,6 +10,8 @@ EVERYONE = ("podicorn", *PEERS)
 #: One worker each, on uvloop.
 ASYNC_PEERS = ("uvicorn", "hypercorn", "granian-asgi", "fastpysgi-asgi", "gunicorn-asgi")
 ASYNC = ("podicorn-asgi", *ASYNC_PEERS)
+#: Where the interpreter can start a task at once.
+EAGER = ("podicorn-eager",) if sys.version_info >= (3, 12) else ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ SCENARIOS = (
         "fastapi_hello:app",
         b'{"hello":"world"}',
         "application/json",
-        contenders=ASYNC,
+        contenders=(*ASYNC, *EAGER),
         quick=True,
     ),
     *(

@@ -221,6 +221,7 @@ CONTENDERS = {
         Contender("podicorn-gevent", "Podicorn gevent", podicorn(*GEVENT)),
         Contender("podicorn-eventlet", "Podicorn eventlet", podicorn("--worker-class", "eventlet")),
         Contender("podicorn-asgi", "Podicorn asgi", podicorn(*ASGI)),
+        Contender("podicorn-eager", "Podicorn asgi, eager", podicorn(*ASGI, "--asgi-eager")),
         Contender("podicorn-preload", "Podicorn, preloaded", podicorn(*GTHREAD, "--preload")),
         Contender("podicorn-log", "Podicorn, access log", podicorn(*GTHREAD, *ACCESS_LOG), logs=True),
         Contender("gunicorn", "Gunicorn gthread", gunicorn(*GTHREAD)),

@@ -154,6 +154,7 @@ def judge(samples: Sequence[Measured], label: Callable[[str], str]) -> list[Verd
     found += [
         _messages(samples, scenario, *limit, label) for scenario in ("websocket", "websocket-1k") for limit in MESSAGES
     ]
+    found.append(_eager(samples, label))
     found.append(_latency(samples, "asgi-hello-1", label))
     found += [_scaling(samples, f"scaling-{workers}", label) for workers in WORKERS]
     return [verdict for verdict in found if verdict is not None]
@@ -194,6 +195,12 @@ def _messages(
 ) -> Verdict | None:
     value = paired(rounds(samples, scenario, OURS[scenario], "rate"), rounds(samples, scenario, peer, "rate"))
     return value and Verdict(f"{scenario}: messages/s of Podicorn ÷ {label(peer)}", value, limit, True)
+
+
+def _eager(samples: Sequence[Measured], label: Callable[[str], str]) -> Verdict | None:
+    theirs, ours = (rounds(samples, "fastapi", server, "cpu_us") for server in ("uvicorn", "podicorn-eager"))
+    value = paired(theirs, ours)
+    return value and Verdict(f"fastapi: CPU of {label('uvicorn')} ÷ Podicorn, eager", value, 1.5, True)
 
 
 def _latency(samples: Sequence[Measured], scenario: str, label: Callable[[str], str]) -> Verdict | None:

@@ -7,7 +7,7 @@ from podtest import http, processes
 from podtest.types import params
 
 CLIENTS = 10_000
-#: MiB for all of them. What an idle connection is made of (a slot, its buffers, a timer) is far below a tenth of it each.
+#: MiB for all of them: an idle connection is a slot, a timer and small buffers, far below a tenth of that.
 MOST = 100
 
 

@@ -1,4 +1,5 @@
-"""A read-only root, no writable directory at all, a user that nobody knows."""
+"""A pod's strictest security context: a read-only root, no writable directory at all, no home, a user that nobody
+knows, no capabilities, no new privileges, and system calls filtered as container runtimes do."""
 
 import os
 import signal
@@ -7,11 +8,12 @@ from pathlib import Path
 import pytest
 from podtest import http, processes
 from podtest.server import RANDOM_UID
+from podtest.types import every_type
 from podtest.waiting import wait_until
 
 pytestmark = [pytest.mark.pid1, pytest.mark.usefixtures("namespaces")]
 
-HARD = {"pid1": True, "read_only": True, "uid": RANDOM_UID if os.getuid() == 0 else 0}
+HARD = {"pid1": True, "read_only": True, "confined": True, "uid": RANDOM_UID if os.getuid() == 0 else 0}
 
 
 @pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
@@ -21,6 +23,12 @@ def test_the_whole_life_of_a_server(serve, preload):
     identity = server.get("/identity").json()
     if HARD["uid"]:
         assert identity["uid"] == RANDOM_UID
+    for pid in server.family():
+        assert processes.status_field(pid, "NoNewPrivs") == "1"
+        assert processes.status_field(pid, "Seccomp") == "2"
+        for capabilities in ("CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(processes.status_field(pid, capabilities), 16) == 0
+        assert b"HOME=" not in Path(f"/proc/{pid}/environ").read_bytes()
     assert server.post("/echo", b"x" * 3_000_000).body == b"x" * 3_000_000
     server.admin.scale(4)
     server.admin.wait_workers(4)
@@ -34,6 +42,44 @@ def test_the_whole_life_of_a_server(serve, preload):
     assert server.stop() == 0
     assert "Read-only file system" not in server.err.text
     assert "ermission denied" not in server.err.text
+
+
+def test_gunicorn_cannot_begin(serve):
+    """The same with Gunicorn, for the heartbeats of its workers. tests/parity/README.md shows both."""
+    server = serve("probe:app", ready=False, program="gunicorn", **HARD)
+    assert server.wait_exit() != 0
+    server.err.wait_for("No usable temporary directory found")
+
+
+@every_type
+def test_every_worker_type(serve, kind):
+    asgi = "asgi" in kind
+    server = serve("probe_asgi:app" if asgi else "probe:app", *kind, "--max-requests", "20", **HARD)
+    for _ in range(60):
+        assert server.get("/").status == 200
+    wait_until(lambda: server.admin.pool()["totals"]["restarts"]["maxRequests"] > 0, "a replacement")
+    assert server.stop() == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the system's refusals are the user namespace's where this is not root")
+def test_the_filter_filters(serve, tmp_path):
+    """The tests above would be worth nothing on a filter that lets everything through."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "tries.py").write_text(
+        "import ctypes, errno\n"
+        "libc = ctypes.CDLL(None, use_errno=True)\n"
+        "def error(call, *arguments):\n"
+        "    ctypes.set_errno(0)\n"
+        "    call(*arguments)\n"
+        "    return errno.errorcode.get(ctypes.get_errno(), '')\n"
+        "def application(environ, start):\n"
+        "    start('200 OK', [])\n"
+        # CLONE_NEWUSER takes no privilege by itself; the number 5000 is of no system call.
+        "    told = [error(libc.unshare, 0x10000000), error(libc.syscall, 5000), error(libc.getpid)]\n"
+        "    return [' '.join(told).encode()]\n"
+    )
+    server = serve("tries", cwd=tmp_path, **HARD)
+    assert server.get("/").text.split(" ") == ["EPERM", "ENOSYS", ""]
 
 
 def test_django_on_a_read_only_root(serve, django_db):

@@ -281,6 +281,13 @@ def test_the_short_table_takes_the_plain_configuration():
     assert text.splitlines()[2:] == ["| Hello, 32 connections | **10.0** | 12.0 |"]
 
 
+def test_the_table_of_worker_types():
+    samples = [sample("podicorn", 0, 10.0), sample("gunicorn", 0, 180.0)]
+    types = (("gthread", "hello", "podicorn", "gunicorn"), ("asgi", "asgi-hello", "podicorn-asgi", "gunicorn-asgi"))
+    text = report.types_table(samples, types, label)
+    assert text.splitlines()[2:] == ["| gthread | 100000 | 10.0 | 18.0 × (GUNICORN) |"]
+
+
 def test_what_stands_for_a_package():
     known = scenarios.by_name()
     assert known["hello"].plain("podicorn") == "podicorn"

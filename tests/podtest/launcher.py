@@ -1,6 +1,6 @@
 """Runs a program as PID 1 of new PID and mount namespaces, with a /proc of its own.
 
-    python launcher.py STATUS_FD [--keep-pids] [--read-only] [--uid N] [--reach DIR]... -- PROGRAM [ARGS]
+    python launcher.py STATUS_FD [--keep-pids] [--read-only] [--uid N] [--confined] [--reach DIR]... -- PROGRAM [ARGS]
 
 Writes two lines to STATUS_FD: ``pid N``, the program's pid as the outside sees it, and when it has ended
 ``status N``, its raw wait status. It forwards no signal and changes no exit code: util-linux's unshare does both.
@@ -8,6 +8,7 @@ If the launcher dies, the program dies with it. With --keep-pids the program is 
 PID namespace, and only the mounts are its own.
 
 Without root it asks for a user namespace as well. --read-only remounts everything read-only, /tmp and /dev/shm too.
+--confined takes every capability from it, forbids new privileges and refuses system calls as container runtimes do.
 --uid runs the program as a user that no passwd file knows; --reach names directories that this user must be able to
 enter although a parent of theirs is closed (a checkout or a cache below /root).
 """
@@ -19,11 +20,19 @@ import signal
 import stat
 import sys
 
+# -I leaves the script's directory out of the path.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from seccomp import confine
+
 CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
 MS_RDONLY, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 32, 4096, 16384, 1 << 18
 #: Mount flags that must be repeated in a remount, by their name in mountinfo.
 KEPT_FLAGS = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048, "relatime": 1 << 21}
 PR_SET_PDEATHSIG = 1
+PR_CAPBSET_DROP = 24
+PR_SET_SECUREBITS = 28
+#: NOROOT and KEEP_CAPS_LOCKED as well as their locks: not even a program of root gets any capability.
+SECUREBITS = 0b101111
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -100,6 +109,15 @@ def make_read_only() -> None:
         raise SystemExit(f"launcher: {directory} is still writable")
 
 
+def drop_capabilities() -> None:
+    """All of them, for good. What this process still has goes with the change of user or the exec."""
+    with open("/proc/sys/kernel/cap_last_cap") as file:
+        last = int(file.read())
+    check(libc.prctl(PR_SET_SECUREBITS, SECUREBITS, 0, 0, 0), "securebits")
+    for capability in range(last + 1):
+        check(libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0), f"capability {capability}")
+
+
 def become_program(options: argparse.Namespace) -> None:
     """The first process of the namespace: prepares the mounts and turns into the program."""
     mount(None, "/", None, MS_REC | MS_PRIVATE)
@@ -108,11 +126,15 @@ def become_program(options: argparse.Namespace) -> None:
         mount("proc", "/proc", "proc", 0)
     if options.read_only:
         make_read_only()
+    if options.confined:
+        drop_capabilities()
     if options.uid:
         os.setgroups([])
         os.setgid(options.uid)
         os.setuid(options.uid)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if options.confined:
+        confine()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     os.execvp(options.program[0], options.program)
@@ -125,6 +147,7 @@ def main() -> None:
     parser.add_argument("--keep-pids", action="store_true")
     parser.add_argument("--read-only", action="store_true")
     parser.add_argument("--uid", type=int, default=0)
+    parser.add_argument("--confined", action="store_true")
     parser.add_argument("--reach", action="append", default=[])
     parser.add_argument("program", nargs="+")
     options = parser.parse_args()

@@ -55,6 +55,7 @@ class Server:
         pid1: bool = False,
         for_others: bool = False,
         read_only: bool = False,
+        confined: bool = False,
         uid: int = 0,
         reach: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
@@ -70,9 +71,9 @@ class Server:
         """``arguments`` come after ours, so theirs win. ``bind=False`` and ``admin=False`` leave those flags out.
 
         ``for_others`` is for servers that change their user: the interpreter and the apps are made reachable for
-        everybody, whatever closed directory the checkout lies in. ``pid1`` and ``read_only`` do that, too.
+        everybody, whatever closed directory the checkout lies in. ``pid1``, ``read_only`` and ``confined`` do that too.
         """
-        launched = pid1 or for_others or read_only or bool(uid)
+        launched = pid1 or for_others or read_only or confined or bool(uid)
         self.port = free_port()
         self.address: http.Address = ("127.0.0.1", self.port)
         self.admin_port = free_port()
@@ -100,6 +101,7 @@ class Server:
             status_read, status_write = os.pipe()
             options = [] if pid1 else ["--keep-pids"]
             options += ["--read-only"] if read_only else []
+            options += ["--confined"] if confined else []
             options += ["--uid", str(uid)] if uid else []
             wanted = [sys.prefix, sys.base_prefix, str(TESTS), str(cwd), *reach]
             if "PODTEST_GATE" in full_environment:

@@ -12,6 +12,7 @@ use crate::cgroup;
 use crate::forkserver::client::Descriptor;
 use crate::forkserver::{Client, Configured, RequestError, Started};
 use crate::listeners::{ListenError, Listener, Options, open_all};
+use crate::memory::process;
 use crate::origin::Origin;
 
 /// Reading a config file that says nothing of a boot timeout takes no longer than this.
@@ -93,6 +94,7 @@ pub async fn configure(
 /// Opens the sockets that the settings name, keeping those that are open already.
 pub async fn listen(
     settings: &Settings,
+    origin: &Origin,
     existing: &[Arc<Listener>],
 ) -> Result<Vec<Arc<Listener>>, LaunchError> {
     let options = Options {
@@ -101,7 +103,7 @@ pub async fn listen(
         umask: settings.umask,
         owner: (settings.user, settings.group),
     };
-    Ok(open_all(&settings.bind, options, existing).await?)
+    Ok(open_all(&origin.binds(settings), options, existing).await?)
 }
 
 /// Why a fork server is started.
@@ -153,11 +155,12 @@ pub async fn start(
 /// Whether a second preloaded app fits beside the one in the fork server `present`. Reads files of the kernel: call it
 /// on a blocking thread.
 pub fn check_headroom(present: i32) -> Result<(), LaunchError> {
-    let (Some(memory), Some(needed)) = (cgroup::memory(), cgroup::process_memory(present)) else {
+    let (Some(memory), Some(needed)) = (cgroup::memory(), process::rollup(present)) else {
         return Ok(());
     };
-    if memory.headroom() < needed {
-        return Err(LaunchError::Memory { needed, headroom: memory.headroom(), limit: memory.limit });
+    let (needed, headroom) = (needed.rss, memory.headroom());
+    if headroom < needed {
+        return Err(LaunchError::Memory { needed, headroom, limit: memory.limit.unwrap_or(headroom) });
     }
     Ok(())
 }

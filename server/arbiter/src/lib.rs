@@ -3,12 +3,13 @@
 //! Contract:
 //! - One thread on one tokio `current_thread` runtime; nothing on it may block. It never touches a client's socket and
 //!   never runs user code.
-//! - [`pool`] decides (pure), the rest carries out. The arbiter talks to the fork server over the control socket and to
+//! - [`pool`], [`scale`] and the crate `podicorn-policy` decide (pure), the rest carries out. The arbiter talks to the fork server over the control socket and to
 //!   the workers through the scoreboard and signals only (`server/PROTOCOL.md`).
 //! - [`arbiter`] is the run loop; [`launch`], [`forkserver`], [`listeners`], [`drain`], [`signals`], [`reaper`] and [`stacks`] are its
 //!   hands.
 //! - What it says to the outside goes through [`admin`] (HTTP) and [`telemetry`] (logs, metrics).
 
+mod accept_queue;
 pub mod admin;
 pub mod arbiter;
 pub mod cgroup;
@@ -17,6 +18,8 @@ pub mod forkserver;
 mod kernel;
 pub mod launch;
 pub mod listeners;
+mod load;
+pub mod memory;
 pub mod origin;
 pub mod pidfile;
 pub mod pool;
@@ -26,5 +29,6 @@ pub mod scale;
 pub mod signals;
 pub mod stacks;
 pub mod status;
+pub mod systemd;
 pub mod telemetry;
 pub mod token;

@@ -14,6 +14,7 @@ use nix::sys::stat::{Mode, umask};
 use podicorn_settings::Bind;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::accept_queue;
 use crate::forkserver::message::ListenerDescription;
 use crate::kernel;
 use crate::status::ListenerStatus;
@@ -105,7 +106,7 @@ impl Listener {
         let tcp = self.description.family == "tcp";
         ListenerStatus {
             address: self.description.address.clone(),
-            accept_queue: tcp.then(|| kernel::accept_queue(self.socket.as_fd())).flatten(),
+            accept_queue: accept_queue::of(self.socket.as_fd(), tcp),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `podicorn`: signals first, then the command line, then the run loop.
+//! `podicorn`: signals first, then the command line, then the run loop. `podicorn simulate` is another program in the
+//! same file.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,6 +9,10 @@ use podicorn_arbiter::signals::Signals;
 use podicorn_settings::parse_command_line;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    if arguments.next_if(|first| first == "simulate").is_some() {
+        return exit_code(podicorn_simulator::run(arguments));
+    }
     // Before anything else: PID 1 has no default actions, and an early TERM must count.
     let signals = match Signals::install() {
         Ok(signals) => signals,
@@ -16,7 +21,7 @@ fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    match parse_command_line(std::env::args_os().skip(1)) {
+    match parse_command_line(arguments) {
         Ok(command_line) => exit_code(arbiter::run(command_line, signals)),
         Err(exit) => {
             let _ = if exit.to_stderr {

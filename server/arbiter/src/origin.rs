@@ -4,17 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use podicorn_settings::{
-    CommandLine, EnvLayers, Host, Settings, SettingsError, early, environment_layers, layer_from_config_file,
-    merge, table,
+    Bind, CommandLine, EnvLayers, Host, Settings, SettingsError, early, environment_layers,
+    layer_from_config_file, merge, table,
 };
 use serde_json::{Map, Value, json};
 
 use crate::forkserver::Configured;
+use crate::systemd::{self, ActivationError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Activation(#[from] ActivationError),
     #[error("cannot tell the working directory (was it deleted?): {0}; start in another one or set --chdir")]
     WorkingDirectory(#[from] std::io::Error),
 }
@@ -26,6 +29,7 @@ pub struct Origin {
     environment: EnvLayers,
     host: Host,
     directory: PathBuf,
+    activated: Vec<Bind>,
 }
 
 impl Origin {
@@ -33,12 +37,33 @@ impl Origin {
         let environment = environment_layers(|name| std::env::var(name).ok())?;
         let host = Host::of_process()?;
         let directory = logical_directory(&host.working_directory);
-        Ok(Self { command_line, environment, host, directory })
+        let activated = systemd::activated(|name| std::env::var(name).ok())?;
+        Ok(Self { command_line, environment, host, directory, activated })
     }
 
     /// Where every fork server starts, whatever `chdir` says: relative paths on the command line count from there.
     pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// Where to listen: on what `bind` names, or on what systemd has opened instead.
+    pub fn binds(&self, settings: &Settings) -> Vec<Bind> {
+        if self.activated.is_empty() {
+            return settings.bind.clone();
+        }
+        let passed = settings.bind.iter().filter(|bind| matches!(bind, Bind::Fd(_)));
+        let mut binds: Vec<Bind> = passed.cloned().collect();
+        for bind in &self.activated {
+            if !binds.contains(bind) {
+                binds.push(bind.clone());
+            }
+        }
+        binds
+    }
+
+    /// Sockets that systemd has opened for us.
+    pub fn activated(&self) -> usize {
+        self.activated.len()
     }
 
     /// The interpreter asked for by `--python` or `PODICORN_PYTHON`.

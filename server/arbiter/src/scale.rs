@@ -1,8 +1,9 @@
 //! Which number of workers is wanted, and by whose word.
 //!
-//! A pure machine: the caller passes the time in. Three voices are heard.
+//! A pure machine: the caller passes the time in. Four voices are heard.
 //!
 //! * The **configuration** (`--workers N` or `MIN..MAX`) gives the base target and, for a range, the bounds.
+//! * The **policy** moves the base target of a range by load, unless a lease is in force.
 //! * **Steps** (TTIN, TTOU, `POST /scale/ttin|ttou`) move the base target by one each.
 //! * A **lease** (`PUT /scale`) sets an absolute target for `ttlSeconds`. While it is in force its target counts and
 //!   steps move only the base target. The holder repeats the same body to renew it; a change needs a higher epoch.
@@ -12,6 +13,7 @@
 
 use std::time::{Duration, Instant};
 
+use podicorn_policy::Decision;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -71,6 +73,8 @@ pub enum ScaleError {
 pub enum Reason {
     Configuration,
     Step,
+    /// The load.
+    Policy,
     Lease,
     /// A lease ended and a range went on from its count.
     Expiry,
@@ -92,6 +96,8 @@ pub struct ScaleView {
     pub lease: Option<LeaseView>,
     /// The highest epoch accepted so far, its lease in force or not.
     pub last_epoch: Option<u64>,
+    /// What the policy said last, and why; absent until it has seen anything. It is followed by a range that has no lease.
+    pub decision: Option<Decision>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -194,6 +200,28 @@ impl Scale {
         Ok(self.view(now))
     }
 
+    /// Whether the number is the policy's to decide, when no lease is in force.
+    pub fn follows_load(&self) -> bool {
+        matches!(self.configured, Workers::Range { .. })
+    }
+
+    /// The policy wants so many workers; true if the base target is another one now. A lease wins, and a fixed number is
+    /// not for the policy.
+    pub fn follow(&mut self, wanted: u32, now: Instant) -> bool {
+        self.expire(now);
+        if !self.follows_load() || self.lease().is_some() {
+            return false;
+        }
+        let (min, max) = self.configured_bounds();
+        let wanted = wanted.clamp(min, max);
+        let changed = wanted != self.base;
+        if changed {
+            self.base = wanted;
+            self.reason = Reason::Policy;
+        }
+        changed
+    }
+
     /// Moves the base target by `delta` steps, as far as the bounds of the configuration allow.
     pub fn step(&mut self, delta: i64, now: Instant) -> StepView {
         self.expire(now);
@@ -238,6 +266,7 @@ impl Scale {
             clamped: self.lease().and_then(|request| self.clamp_lease(request).1),
             lease,
             last_epoch: accepted.map(|accepted| accepted.request.epoch),
+            decision: None,
         }
     }
 

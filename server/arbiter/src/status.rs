@@ -11,6 +11,10 @@ use serde::{Serialize, Serializer};
 
 use crate::scale::ScaleView;
 
+mod memory;
+
+pub use memory::{CgroupMemory, MemoryStatus, OomKill, ProcessMemory, Stalls, Victim};
+
 /// Everything the admin API tells about the pool.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -38,6 +42,8 @@ pub struct Status {
     pub log_lines_dropped: u64,
     /// Scoreboard reads that failed a bounds, UTF-8 or sequence check.
     pub scoreboard_corruptions: u64,
+    pub memory: MemoryStatus,
+    pub scaling: Scaling,
     /// One entry per slot in use, by slot.
     pub workers: Vec<WorkerStatus>,
     pub totals: Totals,
@@ -54,6 +60,38 @@ impl Status {
     pub fn workers_in(&self, state: WorkerState) -> usize {
         self.workers.iter().filter(|worker| worker.state == state).count()
     }
+}
+
+/// What scaling goes by, and what it has done, beside the present decision in [`Status::scale`].
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Scaling {
+    /// Moving mean of the time from the fork to readiness.
+    pub boot_seconds: Option<f64>,
+    /// Decisions by direction and reason; those that change nothing too.
+    pub decisions: Vec<DecisionCount>,
+    /// Absent where the container has no CPU quota.
+    pub cpu: Option<CpuStatus>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionCount {
+    pub direction: podicorn_policy::Direction,
+    pub reason: podicorn_policy::Reason,
+    pub count: u64,
+}
+
+/// The container's CPU time, since its cgroup began.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CpuStatus {
+    pub quota_cores: f64,
+    pub used_seconds: f64,
+    /// Periods of the quota in which something ran.
+    pub periods: u64,
+    /// Those of them in which the quota was spent and somebody had to wait.
+    pub throttled_periods: u64,
 }
 
 /// Where the arbiter is in its life.
@@ -126,6 +164,7 @@ pub struct ForkServer {
     pub starts: u64,
     /// Fork servers that died without being asked to.
     pub deaths: u64,
+    pub memory: Option<ProcessMemory>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -201,6 +240,8 @@ pub struct WorkerStatus {
     pub connections: u32,
     /// Seconds with at least one request running.
     pub busy_seconds: f64,
+    /// Absent until it was measured.
+    pub memory: Option<ProcessMemory>,
     /// Seconds since the arbiter saw the heartbeat change.
     pub last_beat_seconds: Option<f64>,
     /// The request that has run longest, as far as the worker tells.
@@ -305,6 +346,12 @@ pub struct Restarts {
     pub timeout: u64,
     /// Not ready within the boot deadline.
     pub boot_timeout: u64,
+    /// Replaced for the memory that the worker held.
+    pub max_memory: u64,
+    /// Replaced because the container was nearly out of memory.
+    pub memory_pressure: u64,
+    /// Killed by the kernel, for certain, because the container was out of memory.
+    pub oom: u64,
     /// Died by a signal or an exit code that nobody asked for.
     pub crash: u64,
     /// The target went down.
@@ -313,9 +360,12 @@ pub struct Restarts {
 }
 
 impl Restarts {
-    pub fn by_reason(&self) -> [(&'static str, u64); 6] {
+    pub fn by_reason(&self) -> [(&'static str, u64); 9] {
         [
             ("max_requests", self.max_requests),
+            ("max_memory", self.max_memory),
+            ("memory_pressure", self.memory_pressure),
+            ("oom", self.oom),
             ("timeout", self.timeout),
             ("boot_timeout", self.boot_timeout),
             ("crash", self.crash),
@@ -334,7 +384,7 @@ pub struct ListenerStatus {
     pub accept_queue: Option<AcceptQueue>,
 }
 
-/// Connections that the kernel holds and no worker has accepted (`TCP_INFO`: `tcpi_unacked`, `tcpi_sacked`).
+/// Connections that the kernel holds and no worker has accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AcceptQueue {

@@ -9,6 +9,7 @@ import time
 
 from podicorn import _engine, app, environment, gthread, leaving, signals, titles
 from podicorn.failure import BOOT_ERROR, UNHANDLED, Failure, first_line, trimmed
+from podicorn.oom_score import offer_to_the_oom_killer
 from podicorn.privileges import become
 
 TYPE_CHECKING = False
@@ -76,6 +77,8 @@ class WorkerProcess:
             self._log.exception("a worker cannot use the scoreboard")
             os._exit(BOOT_ERROR)
         self._worker.pid = os.getpid()
+        # While that is still allowed: a process that has changed its user may not.
+        offer_to_the_oom_killer()
         code = self._run()
         # The app may have forked: only the worker itself leaves its slot.
         if os.getpid() != self._worker.pid:

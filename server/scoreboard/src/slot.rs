@@ -139,6 +139,11 @@ impl<'m> SlotReader<'m> {
         }
     }
 
+    /// How long the newest `most` requests that run have run, summed up.
+    pub fn running_nanos(&self, most: u32, now_unix_nanos: u64) -> u64 {
+        ring::running_nanos(self.map, self.base, most as usize, now_unix_nanos)
+    }
+
     /// The newest requests first, at most `most`.
     pub fn requests(&self, most: usize) -> Vec<RingEntry> {
         ring::read(self.map, self.base, most)

@@ -38,6 +38,8 @@ pub struct Settings {
     pub reuse_port: bool,
 
     pub workers: Workers,
+    #[serde(deserialize_with = "seconds")]
+    pub scale_down_delay: Duration,
     /// The type in force: `sync` with more than one thread is gthread.
     pub worker_class: WorkerClass,
     pub threads: u32,
@@ -46,6 +48,12 @@ pub struct Settings {
     #[serde(deserialize_with = "count_or_none")]
     pub max_requests: Option<u64>,
     pub max_requests_jitter: u64,
+    /// Bytes of its own that a worker may hold before it is replaced; `None`: any.
+    #[serde(deserialize_with = "count_or_none")]
+    pub worker_max_memory: Option<u64>,
+    /// The same before it is stopped at once.
+    #[serde(deserialize_with = "count_or_none")]
+    pub worker_max_memory_hard: Option<u64>,
     /// How many workers may be missing while others replace them.
     pub max_unavailable: u32,
 

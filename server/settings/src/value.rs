@@ -166,7 +166,9 @@ pub(crate) fn from_json(setting: &Setting, value: &Value) -> Result<Value, Probl
             _ => Err(wrong()),
         },
         (Kind::Int { min, max, .. }, _) => in_range(setting, integer(value).ok_or_else(wrong)?, min, max),
-        (Kind::Workers, Value::String(text)) if text.contains("..") => workers(setting, text),
+        (Kind::Workers, Value::String(text)) if text.contains("..") || text.trim() == "auto" => {
+            workers(setting, text)
+        }
         (Kind::Workers, _) => workers(setting, &integer(value).ok_or_else(wrong)?.to_string()),
         (Kind::Seconds, Value::Number(number)) => seconds(setting, number.clone()),
         (Kind::Seconds, Value::String(text)) => seconds(setting, number::seconds(text).ok_or_else(wrong)?),
@@ -277,7 +279,7 @@ fn seconds(setting: &Setting, number: Number) -> Result<Value, Problem> {
 fn workers(setting: &Setting, text: &str) -> Result<Value, Problem> {
     match text.parse::<Workers>() {
         Ok(Workers::Fixed(count)) => Ok(count.into()),
-        Ok(range) => Ok(range.to_string().into()),
+        Ok(other) => Ok(other.to_string().into()),
         Err(_) => Err(Problem::wrong(quoted(text), expectation(setting))),
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// The most workers that can be asked for: the scoreboard has 1024 slots, and a reload needs two for each worker.
 pub const MAX_WORKERS: u32 = 512;
 
-/// A fixed number, or a range that the pool stays in.
+/// A fixed number, a range that the pool stays in, or a range that follows from what the container may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Deserialize)]
 #[serde(try_from = "serde_json::Value")]
 pub enum Workers {
@@ -16,10 +16,12 @@ pub enum Workers {
         min: u32,
         max: u32,
     },
+    /// From 1 to 2 × cores + 1.
+    Auto,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a number from 1 to {MAX_WORKERS}, or a range MIN..MAX such as 2..8")]
+#[error("a number from 1 to {MAX_WORKERS}, a range MIN..MAX such as 2..8, or auto")]
 pub struct WorkersError;
 
 impl Workers {
@@ -32,6 +34,7 @@ impl Workers {
         match self {
             Self::Fixed(count) => count,
             Self::Range { min, .. } => min,
+            Self::Auto => 1,
         }
     }
 
@@ -39,6 +42,7 @@ impl Workers {
         match self {
             Self::Fixed(count) => count,
             Self::Range { max, .. } => max,
+            Self::Auto => MAX_WORKERS,
         }
     }
 }
@@ -52,6 +56,9 @@ impl FromStr for Workers {
     type Err = WorkersError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.trim() == "auto" {
+            return Ok(Self::Auto);
+        }
         let Some((min, max)) = text.split_once("..") else { return count(text).map(Self::Fixed) };
         match (count(min)?, count(max)?) {
             (min, max) if min == max => Ok(Self::Fixed(min)),
@@ -78,6 +85,7 @@ impl fmt::Display for Workers {
         match self {
             Self::Fixed(count) => write!(f, "{count}"),
             Self::Range { min, max } => write!(f, "{min}..{max}"),
+            Self::Auto => f.write_str("auto"),
         }
     }
 }
@@ -87,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_or_a_range() {
+    fn a_number_a_range_or_auto() {
         for (text, expected) in [
             ("1", Some(Workers::Fixed(1))),
             (" 4 ", Some(Workers::Fixed(4))),
@@ -104,7 +112,11 @@ mod tests {
             ("..2", None),
             ("2...3", None),
             ("abc", None),
-            ("auto", None),
+            ("auto", Some(Workers::Auto)),
+            (" auto ", Some(Workers::Auto)),
+            ("Auto", None),
+            ("auto..8", None),
+            ("1..auto", None),
             ("", None),
             ("1.5", None),
         ] {

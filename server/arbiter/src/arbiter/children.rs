@@ -3,8 +3,10 @@
 use super::workers::request_text;
 use super::{Arbiter, Ending, Forkserver};
 use crate::forkserver::message::Hook;
+use crate::memory::Suspicion;
 use crate::pool::{DeathCause, Event, Exit, HangReason, Phase, RetireReason};
 use crate::reaper;
+use crate::status::Victim;
 
 impl Arbiter {
     /// Takes in every child that has ended.
@@ -24,6 +26,10 @@ impl Arbiter {
             self.unmatched.push((pid, exit));
         } else {
             self.tally.strays += 1;
+            if exit == Exit::Signal(libc::SIGKILL) && self.suspect() == Suspicion::Certain {
+                let how = self.killed_for_memory(Victim::Stray, pid, None);
+                tracing::error!("A process that the app had left behind (pid:{pid}) {how}");
+            }
         }
     }
 
@@ -39,11 +45,16 @@ impl Arbiter {
         let (phase, age) = (worker.phase, worker.age);
         let attendant = self.attendants.get(&slot);
         let generation = attendant.map_or(0, |attendant| attendant.generation);
-        self.log_death(slot, pid, phase, exit);
-        match (phase, attendant.and_then(|attendant| attendant.retired)) {
+        let retired = attendant.and_then(|attendant| attendant.retired);
+        let suspicion = self.suspicion(phase, exit);
+        self.log_death(slot, pid, phase, exit, suspicion);
+        match (phase, retired) {
+            _ if suspicion == Some(Suspicion::Certain) => self.tally.restarts.oom += 1,
             (_, Some(RetireReason::ScaledDown)) => self.tally.restarts.scale += 1,
             (_, Some(RetireReason::Replaced)) => self.tally.restarts.reload += 1,
             (_, Some(RetireReason::MaxRequests)) => self.tally.restarts.max_requests += 1,
+            (_, Some(RetireReason::MaxMemory)) => self.tally.restarts.max_memory += 1,
+            (_, Some(RetireReason::MemoryPressure)) => self.tally.restarts.memory_pressure += 1,
             (Phase::Spawning { .. } | Phase::Booting { .. } | Phase::Ready { .. }, None) => {
                 self.tally.restarts.crash += 1;
             }
@@ -53,14 +64,32 @@ impl Arbiter {
         self.tell_pool(Event::Exited { slot, exit });
     }
 
-    fn log_death(&self, slot: u32, pid: i32, phase: Phase, exit: Exit) {
+    /// What is to be thought of a SIGKILL that is not ours; `None` for any other end.
+    fn suspicion(&mut self, phase: Phase, exit: Exit) -> Option<Suspicion> {
+        let ours = matches!(phase, Phase::Killed { .. } | Phase::Aborting { aborted: true, .. });
+        (exit == Exit::Signal(libc::SIGKILL) && !ours).then(|| self.suspect())
+    }
+
+    fn log_death(&mut self, slot: u32, pid: i32, phase: Phase, exit: Exit, suspicion: Option<Suspicion>) {
         let asked_to_go = matches!(phase, Phase::Stopping { .. } | Phase::Killed { .. });
-        let serving =
-            self.running_request(slot).map(|entry| format!(", while serving {}", request_text(&entry)));
-        let serving = serving.unwrap_or_default();
+        let request = self.running_request(slot);
+        let serving = request
+            .as_ref()
+            .map(|entry| format!(", while serving {}", request_text(entry)))
+            .unwrap_or_default();
         match exit {
+            Exit::Signal(libc::SIGKILL) if suspicion == Some(Suspicion::Certain) => {
+                let how = self.killed_for_memory(Victim::Worker, pid, request.as_ref());
+                tracing::error!(slot, "Worker (pid:{pid}) {how}");
+            }
+            Exit::Signal(libc::SIGKILL) if suspicion == Some(Suspicion::Unfounded) => {
+                tracing::error!(
+                    slot,
+                    "Worker (pid:{pid}) was sent SIGKILL! Not by the kernel for memory: its count of such kills has not moved{serving}"
+                );
+            }
             Exit::Code(0) if asked_to_go => tracing::debug!(slot, "Worker (pid:{pid}) has exited"),
-            Exit::Signal(libc::SIGKILL) if !asked_to_go && !matches!(phase, Phase::Aborting { .. }) => {
+            Exit::Signal(libc::SIGKILL) if suspicion.is_some() => {
                 tracing::error!(slot, "Worker (pid:{pid}) was sent SIGKILL! Perhaps out of memory?{serving}");
             }
             Exit::Signal(libc::SIGTERM) => {
@@ -83,6 +112,10 @@ impl Arbiter {
         }
         self.tally.forkserver_deaths += 1;
         let generation = server.generation;
+        if exit == Exit::Signal(libc::SIGKILL) && self.suspect() == Suspicion::Certain {
+            let how = self.killed_for_memory(Victim::ForkServer, pid, None);
+            tracing::error!("The fork server (pid:{pid}) {how}");
+        }
         if !server.ready {
             let message = format!("the fork server (pid:{pid}) {exit} while it started");
             tracing::error!("{message}");

@@ -9,7 +9,7 @@ use super::{Arbiter, Ending};
 use crate::admin::{Command, Refusal, StackError};
 use crate::forkserver::message::Hook;
 use crate::pool::Event;
-use crate::scale::ScaleError;
+use crate::scale::{ScaleError, StepView};
 use crate::signals;
 
 /// How long a worker has to write its stacks.
@@ -22,10 +22,10 @@ impl Arbiter {
         match command {
             Command::Livez(reply) => drop(reply.send(())),
             Command::Status(detail, reply) => drop(reply.send(Box::new(self.status(detail)))),
-            Command::ScaleView(reply) => drop(reply.send(self.scale.view(now))),
+            Command::ScaleView(reply) => drop(reply.send(self.scale_view(now))),
             Command::Scale(request, reply) => {
                 let answer = if self.ending == Ending::Not {
-                    self.scale.apply(request, now)
+                    self.scale.apply(request, now).map(|_| self.scale_view(now))
                 } else {
                     Err(ScaleError::Draining)
                 };
@@ -39,7 +39,7 @@ impl Arbiter {
                 }
                 let view = self.scale.step(step.delta(), now);
                 self.apply_target("POST /scale");
-                let _ = reply.send(Ok(view));
+                let _ = reply.send(Ok(StepView { scale: self.scale_view(now), ..view }));
             }
             Command::Reload(reply) => drop(reply.send(self.request_reload())),
             Command::Config(reply) => drop(reply.send(self.config())),

@@ -55,6 +55,7 @@ impl Budget {
 impl Arbiter {
     /// TERM (graceful) or INT, QUIT.
     pub(super) fn begin_shutdown(&mut self, graceful: bool) {
+        self.systemd.stopping();
         let now = Instant::now();
         match self.ending {
             Ending::Not if graceful && self.pool.ready() > 0 => self.begin_to_drain(now),
@@ -187,6 +188,7 @@ impl Arbiter {
             _ => "The server cannot start.",
         };
         self.exit_code = code;
+        self.systemd.stopping();
         let detail =
             self.tally.last_boot_error.take().map_or_else(|| cause.to_string(), |error| error.message);
         crate::critical!("{reason} {detail}");

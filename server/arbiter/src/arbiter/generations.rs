@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use podicorn_settings::Settings;
 
-use super::setup::{configured_workers, limits, log_options, stack_reader};
+use super::setup::{auto_start, configured_workers, limits, log_options, memory_limits, stack_reader};
 use super::{Arbiter, Ending, Forkserver, Input, Launched, Python};
 use crate::admin::{Refusal, ReloadView};
 use crate::forkserver::message::Hook;
@@ -52,7 +52,7 @@ impl Arbiter {
                         let check = tokio::task::spawn_blocking(move || launch::check_headroom(present));
                         check.await.unwrap_or(Ok(()))?;
                     }
-                    let listeners = launch::listen(&settings, &existing).await?;
+                    let listeners = launch::listen(&settings, &origin, &existing).await?;
                     Blueprint { settings, listeners, hooks }
                 };
                 let started = launch::start(&client, &blueprint, generation, occasion, &shared).await?;
@@ -203,6 +203,7 @@ impl Arbiter {
         self.reload.total += 1;
         self.reload.again = false;
         self.reload.under_way = Some(generation);
+        self.systemd.reloading();
         tracing::info!("Reloading: generation {generation} is being started");
         if let Err(error) = self.launch(generation, Occasion::Reload) {
             self.reload_failed(generation, error.to_string());
@@ -224,6 +225,7 @@ impl Arbiter {
         self.reload.last_error = Some(Self::error_now(message));
         self.blueprints.remove(&generation);
         self.dismiss_generation(generation);
+        self.systemd.ready("The last reload has failed; the old code serves");
         self.reload_if_asked();
     }
 
@@ -237,6 +239,7 @@ impl Arbiter {
         tracing::info!("Generation {generation} is ready at {}: replacing the workers", addresses.join(", "));
         let old = std::mem::replace(&mut self.settings, Arc::clone(&new));
         self.adopt_settings(&old, &new);
+        self.systemd.ready(&format!("Serving, generation {generation}"));
         self.reload_if_asked();
     }
 
@@ -255,8 +258,11 @@ impl Arbiter {
         // A target set at run time survives; a changed setting is a new word.
         if old.workers != new.workers {
             self.scale.reconfigure(configured_workers(new), Instant::now());
+            self.autoscale.begin_with(auto_start(new));
             self.apply_target("the configuration has changed");
         }
+        self.memory.reconfigure(memory_limits(new));
+        self.autoscale.reconfigure(new);
         self.tell_pool(Event::Limits(limits(new)));
     }
 

@@ -3,12 +3,14 @@
 //!
 //! One file per kind of work: [`mod@run`] starts and ends it all, [`setup`] puts settings to work, [`generations`] brings fork servers up and down,
 //! [`workers`] carries out the pool's actions, [`children`] takes the dead in, [`commands`] answers the admin API,
-//! [`report`] fills its snapshot, [`ending`] is the shutdown.
+//! [`report`] fills its snapshot, [`mod@memory`] watches what workers hold, [`autoscale`] follows the load, [`ending`] is the shutdown.
 
+mod autoscale;
 mod children;
 mod commands;
 mod ending;
 mod generations;
+mod memory;
 mod report;
 mod run;
 mod setup;
@@ -28,14 +30,18 @@ use crate::admin::StackError;
 use crate::drain::Watch;
 use crate::forkserver::{Client, Interpreter, RequestError};
 use crate::launch::{Blueprint, LaunchError, Shared};
+use crate::memory::Look;
 use crate::origin::Origin;
 use crate::pidfile::Pidfile;
 use crate::pool::{Exit, Pool, RetireReason};
 use crate::scale::Scale;
 use crate::stacks::StackReader;
 use crate::status::{LastError, Restarts};
+use crate::systemd::Notifier;
 use crate::telemetry::log::LogHandle;
 
+use autoscale::Autoscale;
+use memory::MemoryCare;
 pub use run::run;
 
 /// What background tasks tell the loop.
@@ -59,6 +65,11 @@ enum Input {
     HookFailed {
         hook: &'static str,
         error: String,
+    },
+    /// What the memory of the container and of its processes is.
+    Looked {
+        watch: Box<crate::memory::Watch>,
+        look: Look,
     },
     /// A fork server did not answer in time.
     ForkserverHung {
@@ -161,6 +172,9 @@ struct Arbiter {
     pool: Pool,
     scale: Scale,
     ledger: Ledger,
+    memory: MemoryCare,
+    autoscale: Autoscale,
+    systemd: Notifier,
     attendants: HashMap<u32, Attendant>,
     /// By pid.
     forkservers: HashMap<i32, Forkserver>,

@@ -6,10 +6,12 @@ use podicorn_scoreboard::{BOUNDS_SECONDS, BUCKETS, RingEntry};
 
 use super::{Arbiter, Ending};
 use crate::admin::Detail;
+use crate::cgroup::Pressure;
 use crate::pool::{self, Worker};
 use crate::status::{
-    Boot, CurrentRequest, ForkServer, ForkServerState, Histogram, Phase, RecentRequest, Reloads,
-    RequestsByClass, Status, Totals, WorkerState, WorkerStatus,
+    Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState, Histogram,
+    MemoryStatus, Phase, ProcessMemory, RecentRequest, Reloads, RequestsByClass, Scaling, Stalls, Status,
+    Totals, WorkerState, WorkerStatus,
 };
 
 /// How many of a worker's last requests `/workers` shows.
@@ -35,7 +37,7 @@ impl Arbiter {
             },
             startup_done: self.pool.first_ready(),
             generation,
-            scale: self.scale.view(now),
+            scale: self.scale_view(now),
             reloads: Reloads {
                 total: self.reload.total,
                 failed: self.reload.failed,
@@ -56,6 +58,8 @@ impl Arbiter {
             strays_reaped: self.tally.strays,
             log_lines_dropped: self.log.dropped(),
             scoreboard_corruptions: self.ledger.totals().corruptions,
+            memory: self.memory_status(),
+            scaling: self.scaling(),
             workers,
             totals: self.totals(),
             listeners: self
@@ -78,6 +82,7 @@ impl Arbiter {
             pid: current.and_then(|(pid, _)| u32::try_from(*pid).ok()),
             starts: self.tally.forkserver_starts,
             deaths: self.tally.forkserver_deaths,
+            memory: current.and_then(|(pid, _)| self.held_by(*pid)),
         }
     }
 
@@ -108,6 +113,7 @@ impl Arbiter {
             queued: worker.parked,
             connections: worker.connections,
             busy_seconds: seconds(counters.busy_nanos),
+            memory: worker.pid.and_then(|pid| self.held_by(pid)),
             last_beat_seconds: worker.pid.map(|_| seconds_since(worker.beat_seen)),
             current_request: requests
                 .iter()
@@ -120,6 +126,60 @@ impl Arbiter {
                 .take(RECENT)
                 .map(recent_request)
                 .collect(),
+        }
+    }
+
+    fn held_by(&self, pid: i32) -> Option<ProcessMemory> {
+        let rollup = self.memory.look.as_ref()?.processes.get(&pid)?;
+        Some(ProcessMemory { rss_bytes: rollup.rss, pss_bytes: rollup.pss, uss_bytes: rollup.uss })
+    }
+
+    fn scaling(&self) -> Scaling {
+        let decisions = self.autoscale.decisions.iter();
+        Scaling {
+            boot_seconds: self.autoscale.boot.map(|boot| boot.as_secs_f64()),
+            decisions: decisions
+                .map(|((direction, reason), count)| DecisionCount {
+                    direction: *direction,
+                    reason: *reason,
+                    count: *count,
+                })
+                .collect(),
+            cpu: self.autoscale.cpu().map(|cpu| CpuStatus {
+                quota_cores: cpu.quota_cores,
+                used_seconds: cpu.used_seconds,
+                periods: cpu.periods,
+                throttled_periods: cpu.throttled_periods,
+            }),
+        }
+    }
+
+    fn memory_status(&self) -> MemoryStatus {
+        let look = self.memory.look.as_ref();
+        let stalls = |pressure: Pressure| Stalls {
+            some_seconds: pressure.some.total_seconds,
+            full_seconds: pressure.full.total_seconds,
+        };
+        let cgroup = look.and_then(|look| {
+            let memory = look.memory?;
+            Some(CgroupMemory {
+                version: self.memory.version()?,
+                limit_bytes: memory.limit,
+                current_bytes: memory.current,
+                working_set_bytes: memory.working_set,
+                unreclaimable_bytes: memory.unreclaimable,
+                oom_events: look.oom.oom,
+                oom_kills: look.oom.kills,
+                kills_together: look.kills_together,
+                pressure: look.memory_pressure.map(stalls),
+            })
+        });
+        MemoryStatus {
+            cgroup,
+            cpu_pressure: look.and_then(|look| look.cpu_pressure).map(stalls),
+            fresh_worker_bytes: self.memory.fresh(),
+            oom_kills: self.memory.kills,
+            last_oom_kill: self.memory.last_kill.clone(),
         }
     }
 
@@ -152,7 +212,7 @@ fn start_of(entry: &RingEntry) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(nanos)
 }
 
-fn current_request(entry: &RingEntry) -> CurrentRequest {
+pub(super) fn current_request(entry: &RingEntry) -> CurrentRequest {
     let since = SystemTime::now().duration_since(start_of(entry)).unwrap_or_default();
     CurrentRequest { method: entry.method.clone(), path: entry.path.clone(), seconds: since.as_secs_f64() }
 }

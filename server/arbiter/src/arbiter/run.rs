@@ -13,8 +13,12 @@ use podicorn_settings::CommandLine;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
-use super::setup::{FLUSH_TIME, announce, configured_workers, limits, open_admin, stack_reader, start_log};
-use super::{Arbiter, Ending, Forkserver, Input, Python, ReloadState, Tally, share};
+use super::autoscale::Autoscale;
+use super::setup::{
+    FLUSH_TIME, announce, auto_start, configured_workers, limits, memory_limits, open_admin, stack_reader,
+    start_log,
+};
+use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
 use crate::forkserver::interpreter::{InterpreterError, Surroundings, find};
 use crate::forkserver::spawn::spawn;
@@ -27,6 +31,7 @@ use crate::pool::{Event, Pool};
 use crate::reaper;
 use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
+use crate::systemd::Notifier;
 use crate::telemetry::log::LogError;
 use crate::token::TokenError;
 
@@ -126,14 +131,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     std::env::set_current_dir(&settings.chdir)
         .map_err(|source| RunError::Chdir { path: settings.chdir.clone(), source })?;
 
-    let (map, memfd) = Map::create()?;
-    let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let nudge = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let shared = Shared {
-        memfd: share(memfd),
-        doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
-        nudge: share(nudge.into()),
-    };
+    let (map, doorbell, shared) = shared_with_workers()?;
     let mut blueprint = Blueprint { settings: Arc::clone(&settings), listeners: Vec::new(), hooks };
 
     if settings.print_config || settings.check_config {
@@ -142,8 +140,11 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
 
     let log = start_log(&settings)?;
     announce(&settings);
+    if origin.activated() > 0 {
+        tracing::info!("Serving on {} socket(s) from systemd instead of bind", origin.activated());
+    }
     let pidfile = settings.pidfile.as_deref().map(Pidfile::create).transpose()?;
-    let Some(listeners) = unless_stopped(&mut signals, launch::listen(&settings, &[])).await? else {
+    let Some(listeners) = unless_stopped(&mut signals, launch::listen(&settings, &origin, &[])).await? else {
         return Ok(0);
     };
     blueprint.listeners = match listeners {
@@ -166,6 +167,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     let now = Instant::now();
     let scale = Scale::new(configured_workers(&settings), MAX_SLOTS / 2);
     let target = scale.target() as usize;
+    let memory = MemoryCare::new(memory_limits(&settings), now);
+    memory.announce();
     let mut arbiter = Arbiter {
         origin,
         python,
@@ -178,6 +181,9 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         pool: Pool::new(limits(&settings), target, 1),
         scale,
         ledger: Ledger::default(),
+        memory,
+        autoscale: Autoscale::new(&settings, auto_start(&settings), now),
+        systemd: Notifier::new(|name| std::env::var(name).ok(), now),
         attendants: HashMap::new(),
         forkservers: HashMap::new(),
         blueprints: BTreeMap::from([(1, blueprint.clone())]),
@@ -201,6 +207,19 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     arbiter.start_generation(1, pid, blueprint, Occasion::First);
     let code = arbiter.serve(signals, kernel::watch(doorbell.into())?, inbox, commands).await?;
     Ok(code)
+}
+
+/// The scoreboard, the eventfd by which workers wake the arbiter, and what is handed to every fork server.
+fn shared_with_workers() -> Result<(Map, EventFd, Shared), RunError> {
+    let (map, memfd) = Map::create()?;
+    let doorbell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let nudge = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let shared = Shared {
+        memfd: share(memfd),
+        doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
+        nudge: share(nudge.into()),
+    };
+    Ok((map, doorbell, shared))
 }
 
 /// Runs `work` unless TERM, INT or QUIT comes first.
@@ -297,8 +316,17 @@ impl Arbiter {
 
     /// Far away when nothing is due.
     fn next_deadline(&self) -> Instant {
-        let soonest =
-            [self.pool.next_deadline(), self.scale.deadline(), self.next_step()].into_iter().flatten().min();
+        // While the server ends nothing is scaled, and a sample that is due would stay due.
+        let sample = (self.ending == Ending::Not).then(|| self.autoscale.deadline());
+        let soonest = [
+            self.pool.next_deadline(),
+            self.scale.deadline(),
+            self.memory.deadline(),
+            sample,
+            self.next_step(),
+            self.systemd.deadline(),
+        ];
+        let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
     }
 
@@ -308,6 +336,9 @@ impl Arbiter {
             self.apply_target("the lease on the worker count has expired");
         }
         self.proceed(now);
+        self.look_at_memory(now);
+        self.autoscale(now);
+        self.systemd.keep_alive(now);
         self.tell_pool(Event::Tick);
     }
 
@@ -319,6 +350,7 @@ impl Arbiter {
             }
             Input::Stacks { who, text } => self.on_stacks(who, &text),
             Input::HookFailed { hook, error } => tracing::error!("Hook {hook} failed: {error}"),
+            Input::Looked { watch, look } => self.on_look(watch, look),
             Input::ForkserverHung { pid, error } => self.on_hung_forkserver(pid, &error),
         }
     }

@@ -9,7 +9,9 @@ use tokio::sync::mpsc;
 use super::run::RunError;
 use super::{Input, Python};
 use crate::admin::{self, Access, AdminListener, AdminState, BindAddress, Command};
+use crate::cgroup;
 use crate::launch;
+use crate::memory;
 use crate::pool::Limits;
 use crate::scale::Workers;
 use crate::stacks::StackReader;
@@ -48,6 +50,9 @@ pub(super) fn announce(settings: &Settings) {
     for notice in settings.notices() {
         tracing::warn!("{notice}");
     }
+    if let Some(most) = auto_start(settings) {
+        tracing::info!("Workers: auto is from 1 to {most}, for {:.2} cores", cgroup::cores());
+    }
 }
 
 pub(super) fn limits(settings: &Settings) -> Limits {
@@ -59,11 +64,25 @@ pub(super) fn limits(settings: &Settings) -> Limits {
     }
 }
 
+pub(super) fn memory_limits(settings: &Settings) -> memory::Limits {
+    memory::Limits { soft: settings.worker_max_memory, hard: settings.worker_max_memory_hard }
+}
+
 pub(super) fn configured_workers(settings: &Settings) -> Workers {
     match settings.workers {
         podicorn_settings::Workers::Fixed(count) => Workers::Fixed(count),
         podicorn_settings::Workers::Range { min, max } => Workers::Range { min, max },
+        podicorn_settings::Workers::Auto => Workers::Range { min: 1, max: auto_workers() },
     }
+}
+
+/// How many workers `auto` begins with, if they fit the memory limit.
+pub(super) fn auto_start(settings: &Settings) -> Option<u32> {
+    (settings.workers == podicorn_settings::Workers::Auto).then(auto_workers)
+}
+
+fn auto_workers() -> u32 {
+    podicorn_policy::seed_for_cores(cgroup::cores()).min(podicorn_settings::MAX_WORKERS)
 }
 
 pub(super) fn open_admin(settings: &Settings, commands: mpsc::Sender<Command>) -> Result<(), RunError> {

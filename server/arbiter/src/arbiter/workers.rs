@@ -57,6 +57,9 @@ impl Arbiter {
                 let pid = pid.unwrap_or(0);
                 tracing::debug!(slot, "Worker (pid:{pid}) is ready after {:.3} s", boot.as_secs_f64());
                 self.tally.last_boot_error = None;
+                self.autoscale.booted(boot);
+                self.memory.hurry(Instant::now());
+                self.systemd.first_ready("Serving");
                 self.reload_if_asked();
             }
             Action::Freed { slot } => self.free(slot),
@@ -287,6 +290,8 @@ fn retire_text(reason: RetireReason) -> &'static str {
         RetireReason::ScaledDown => "fewer workers are wanted",
         RetireReason::Replaced => "a newer generation serves",
         RetireReason::MaxRequests => "it has served max_requests",
+        RetireReason::MaxMemory => "it holds more memory than a worker may",
+        RetireReason::MemoryPressure => "the container is nearly out of memory",
         RetireReason::RolledBack => "its generation was taken back",
         RetireReason::Shutdown => "the server is shutting down",
     }

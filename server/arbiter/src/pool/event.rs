@@ -86,8 +86,23 @@ pub enum RetireReason {
     /// A newer generation serves.
     Replaced,
     MaxRequests,
+    /// It holds more memory than one worker may.
+    MaxMemory,
+    /// It holds the most memory, and the container is nearly full.
+    MemoryPressure,
     RolledBack,
     Shutdown,
+}
+
+/// How a worker is to be recycled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// It serves until its replacement is ready.
+    ReplaceFirst,
+    /// It is told to go, and its replacement starts at once.
+    Now,
+    /// It is told to go; its replacement starts when it has gone.
+    StopFirst,
 }
 
 /// What the scoreboard says of a slot, already checked for sense.
@@ -134,6 +149,13 @@ pub enum Event {
     Reading {
         slot: u32,
         reading: Reading,
+    },
+    /// A ready worker is to be recycled for its memory.
+    Recycle {
+        slot: u32,
+        epoch: u32,
+        reason: RetireReason,
+        order: Order,
     },
     Exited {
         slot: u32,

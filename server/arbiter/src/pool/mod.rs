@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 pub use backoff::{Backoff, Verdict};
-pub use event::{Action, DeathCause, Event, Exit, HangReason, Reading, RetireReason};
+pub use event::{Action, DeathCause, Event, Exit, HangReason, Order, Reading, RetireReason};
 pub use worker::{Phase, Worker};
 
 use podicorn_scoreboard::State;
@@ -192,6 +192,9 @@ impl Pool {
             Event::Spawned { slot, epoch, pid } => self.spawned(slot, epoch, pid, now, &mut actions),
             Event::SpawnFailed { slot, epoch } => self.spawn_failed(slot, epoch, now, &mut actions),
             Event::Reading { slot, reading } => self.reading(slot, reading, now, &mut actions),
+            Event::Recycle { slot, epoch, reason, order } => {
+                self.recycle(slot, epoch, reason, order, now, &mut actions);
+            }
             Event::Exited { slot, exit } => self.exited(slot, exit, now, &mut actions),
             Event::Stop { graceful } => self.stop(graceful, now, &mut actions),
         }
@@ -262,6 +265,29 @@ impl Pool {
             actions.push(Action::Committed { generation });
         } else if generation == self.generation {
             self.backoff.booted();
+        }
+    }
+
+    fn recycle(
+        &mut self,
+        slot: u32,
+        epoch: u32,
+        reason: RetireReason,
+        order: Order,
+        now: Instant,
+        actions: &mut Vec<Action>,
+    ) {
+        let wanted = |worker: &&mut Worker| worker.epoch == epoch && worker.is_ready();
+        let Some(worker) = self.workers.get_mut(&slot).filter(wanted) else { return };
+        match order {
+            Order::ReplaceFirst => {
+                worker.recycle.get_or_insert(reason);
+            }
+            Order::Now => self.retire(slot, reason, now, actions),
+            Order::StopFirst => {
+                worker.keeps_place = true;
+                self.retire(slot, reason, now, actions);
+            }
         }
     }
 

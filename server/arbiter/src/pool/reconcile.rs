@@ -50,8 +50,9 @@ impl Pool {
                 fresh += usize::from(!self.is_stale(worker));
                 pending += usize::from(!worker.is_ready());
             }
+            let held = self.workers.values().filter(|worker| worker.holds_place()).count();
             let surge = if self.may_be_missing() == 0 { SURGE } else { 0 };
-            let wanted = fresh < self.target && total < self.target + surge;
+            let wanted = fresh + held < self.target && total + held < self.target + surge;
             // After a failure one boot at a time is enough to find out whether the cause is gone.
             let pilot_flies = self.backoff.failures() > 0 && pending > 0;
             if !wanted || pilot_flies || self.source != Source::Up || !self.backoff.allows(now) {
@@ -102,12 +103,10 @@ impl Pool {
     }
 
     fn reason_to_retire(&self, worker: &Worker) -> RetireReason {
-        if worker.generation != self.generation {
-            RetireReason::Replaced
-        } else if worker.recycle {
-            RetireReason::MaxRequests
+        if worker.generation == self.generation {
+            worker.recycle.unwrap_or(RetireReason::ScaledDown)
         } else {
-            RetireReason::ScaledDown
+            RetireReason::Replaced
         }
     }
 
@@ -140,7 +139,7 @@ impl Pool {
 
     /// To be replaced as soon as another is ready.
     fn is_stale(&self, worker: &Worker) -> bool {
-        worker.generation != self.generation || worker.recycle
+        worker.generation != self.generation || worker.recycle.is_some()
     }
 
     pub(super) fn slots(&self, wanted: impl Fn(&Worker) -> bool) -> Vec<u32> {

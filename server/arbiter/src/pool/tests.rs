@@ -59,6 +59,11 @@ impl World {
         self.send(Event::Reading { slot, reading })
     }
 
+    fn recycle(&mut self, slot: u32, order: Order) -> Vec<Action> {
+        let epoch = self.pool.worker(slot).unwrap().epoch;
+        self.send(Event::Recycle { slot, epoch, reason: RetireReason::MaxMemory, order })
+    }
+
     /// Every booting worker becomes ready.
     fn boot(&mut self) {
         self.fork();
@@ -179,6 +184,69 @@ fn max_requests_has_the_replacement_ready_first() {
         action,
         Action::Terminate { slot: 0, reason: RetireReason::MaxRequests, .. }
     )));
+}
+
+#[test]
+fn a_worker_above_its_memory_is_replaced_as_after_max_requests() {
+    let mut world = World::new(1);
+    world.boot();
+    let actions = world.recycle(0, Order::ReplaceFirst);
+    assert_eq!(spawns(&actions), 1);
+    world.fork();
+    let actions = world.read(1, State::Ready, 1, false, 0);
+    assert!(
+        actions.iter().any(|action| matches!(
+            action,
+            Action::Terminate { slot: 0, reason: RetireReason::MaxMemory, .. }
+        ))
+    );
+}
+
+#[test]
+fn far_above_it_goes_at_once_and_its_replacement_starts() {
+    let mut world = World::new(2);
+    world.boot();
+    let actions = world.recycle(0, Order::Now);
+    assert!(matches!(
+        actions[..],
+        [Action::Terminate { slot: 0, reason: RetireReason::MaxMemory, .. }, Action::Spawn { .. }]
+    ));
+}
+
+#[test]
+fn without_room_for_both_the_replacement_waits_until_the_old_one_has_gone() {
+    let mut world = World::new(2);
+    world.boot();
+    let actions = world.recycle(0, Order::StopFirst);
+    assert!(matches!(actions[..], [Action::Terminate { slot: 0, .. }]), "{actions:?}");
+    assert_eq!(spawns(&world.send(Event::Tick)), 0);
+    // Another one that dies meanwhile is replaced all the same.
+    world.now += STEADY;
+    assert_eq!(spawns(&world.exit(1, Exit::Signal(9))), 1);
+    world.boot();
+    assert_eq!(world.pool.ready(), 1);
+    assert_eq!(spawns(&world.exit(0, Exit::Code(0))), 1);
+    world.boot();
+    assert_eq!(world.pool.ready(), 2);
+}
+
+#[test]
+fn a_replacement_does_not_wait_for_one_that_had_to_be_killed() {
+    let mut world = World::new(1);
+    world.boot();
+    world.recycle(0, Order::StopFirst);
+    let actions = world.after(LIMITS.graceful_timeout);
+    assert!(matches!(actions[..], [Action::Kill { slot: 0, .. }, Action::Spawn { .. }]), "{actions:?}");
+}
+
+#[test]
+fn only_the_worker_that_was_measured_is_recycled() {
+    let mut world = World::new(1);
+    world.boot();
+    let reason = RetireReason::MaxMemory;
+    assert!(world.send(Event::Recycle { slot: 0, epoch: 77, reason, order: Order::Now }).is_empty());
+    world.send(Event::Stop { graceful: true });
+    assert!(world.recycle(0, Order::ReplaceFirst).is_empty());
 }
 
 #[test]
@@ -374,6 +442,7 @@ enum Step {
     Die(usize, i32),
     CrashBooting(usize),
     Recycle(usize),
+    RecycleForMemory(usize, Order),
     Target(usize),
     Hup,
     ForkserverDies,
@@ -390,6 +459,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (any::<usize>(), prop_oneof![Just(0), Just(3), Just(-9)]).prop_map(|(who, how)| Step::Die(who, how)),
         1 => any::<usize>().prop_map(Step::CrashBooting),
         2 => any::<usize>().prop_map(Step::Recycle),
+        2 => (any::<usize>(), prop_oneof![Just(Order::ReplaceFirst), Just(Order::Now), Just(Order::StopFirst)])
+            .prop_map(|(who, order)| Step::RecycleForMemory(who, order)),
         2 => (1usize..6).prop_map(Step::Target),
         1 => Just(Step::Hup),
         1 => Just(Step::ForkserverDies),
@@ -467,6 +538,13 @@ proptest! {
                 Step::Recycle(who) => {
                     let slots = world.slots(Worker::is_ready);
                     if let Some(slot) = pick(&slots, who) { beat += 1; world.read(slot, State::Ready, beat, true, 0); }
+                }
+                Step::RecycleForMemory(who, order) => {
+                    let slots = world.slots(Worker::is_ready);
+                    if let Some(slot) = pick(&slots, who) {
+                        lost = usize::from(order != Order::ReplaceFirst);
+                        world.recycle(slot, order);
+                    }
                 }
                 Step::Target(target) => { lost = 5; world.send(Event::Target(target)); }
                 Step::Hup => if world.pool.candidate().is_none() && up {

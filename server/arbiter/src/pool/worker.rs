@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{HangReason, Limits, Reading};
+use super::{HangReason, Limits, Reading, RetireReason};
 
 /// Where a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,10 @@ pub struct Worker {
     pub epoch: u32,
     pub pid: Option<i32>,
     pub phase: Phase,
-    pub recycle: bool,
+    /// Why it is to be replaced, if it is.
+    pub recycle: Option<RetireReason>,
+    /// Its replacement starts only when it has gone.
+    pub keeps_place: bool,
     pub in_flight: u32,
     pub parked: u32,
     pub connections: u32,
@@ -59,7 +62,8 @@ impl Worker {
             epoch,
             pid: None,
             phase: Phase::Spawning { since: now },
-            recycle: false,
+            recycle: None,
+            keeps_place: false,
             in_flight: 0,
             parked: 0,
             connections: 0,
@@ -75,6 +79,11 @@ impl Worker {
 
     pub fn is_leaving(&self) -> bool {
         matches!(self.phase, Phase::Stopping { .. } | Phase::Aborting { .. } | Phase::Killed { .. })
+    }
+
+    /// On its way out, and nobody may start in its place yet. After KILL nobody waits for it any more.
+    pub(super) fn holds_place(&self) -> bool {
+        self.keeps_place && matches!(self.phase, Phase::Stopping { .. })
     }
 
     /// What it would be a pity to interrupt.
@@ -98,7 +107,9 @@ impl Worker {
         self.parked = reading.parked;
         self.connections = reading.connections;
         // A wish to be replaced is not taken back.
-        self.recycle |= reading.recycle && self.is_ready();
+        if reading.recycle && self.is_ready() {
+            self.recycle.get_or_insert(RetireReason::MaxRequests);
+        }
     }
 
     /// When something has to be done about this worker if nothing happens before.

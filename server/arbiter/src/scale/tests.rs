@@ -263,3 +263,134 @@ proptest! {
         }
     }
 }
+
+/// What a network does to a holder's orders: each may be lost, come twice, and come late behind newer ones.
+#[derive(Debug, Clone)]
+enum Delivery {
+    Lost,
+    Once,
+    Twice,
+    /// Comes after so many later orders.
+    Late(usize),
+}
+
+fn delivery() -> impl Strategy<Value = Delivery> {
+    prop_oneof![
+        1 => Just(Delivery::Lost),
+        3 => Just(Delivery::Once),
+        1 => Just(Delivery::Twice),
+        2 => (1..6_usize).prop_map(Delivery::Late),
+    ]
+}
+
+/// What a holder sends: rising epochs, and now and then the last order again to renew it.
+#[derive(Debug, Clone)]
+struct Order {
+    workers: u32,
+    ttl_seconds: u32,
+    renews: bool,
+    delivery: Delivery,
+    /// Seconds until the next.
+    pause: u64,
+    /// What the policy or a person wants meanwhile.
+    meanwhile: Option<(bool, i64)>,
+}
+
+fn orders() -> impl Strategy<Value = Vec<Order>> {
+    let order = (
+        1..=16_u32,
+        1..40_u32,
+        any::<bool>(),
+        delivery(),
+        0..15_u64,
+        proptest::option::of((any::<bool>(), -4..20_i64)),
+    );
+    let order = order.prop_map(|(workers, ttl_seconds, renews, delivery, pause, meanwhile)| Order {
+        workers,
+        ttl_seconds,
+        renews,
+        delivery,
+        pause,
+        meanwhile,
+    });
+    proptest::collection::vec(order, 1..40)
+}
+
+/// In which step of time which order arrives: those that are late come after others that were sent later.
+fn arrivals(orders: &[Order]) -> Vec<Vec<ScaleRequest>> {
+    let mut steps = vec![Vec::new(); orders.len() + 8];
+    let (mut epoch, mut last) = (0, None);
+    for (step, sent) in orders.iter().enumerate() {
+        let request = if let Some(request) = last.filter(|_| sent.renews) {
+            request
+        } else {
+            epoch += 1;
+            ScaleRequest { ttl_seconds: sent.ttl_seconds, ..order(sent.workers, epoch) }
+        };
+        last = Some(request);
+        match sent.delivery {
+            Delivery::Lost => {}
+            Delivery::Once => steps[step].push(request),
+            Delivery::Twice => steps[step].extend([request, request]),
+            Delivery::Late(by) => steps[step + by].push(request),
+        }
+    }
+    steps
+}
+
+proptest! {
+    /// The lease as DESIGN has it, in as few words as possible, beside the machine: whatever the network does, both say the
+    /// same. The newest order that has arrived counts until its time is over; nothing older ever does again.
+    #[test]
+    fn a_lease_is_the_newest_order_that_has_arrived(ranged in any::<bool>(), orders in orders()) {
+        let configured = if ranged { Workers::Range { min: 1, max: 16 } } else { Workers::Fixed(3) };
+        let mut scale = Scale::new(configured, CAPACITY);
+        let mut now = Instant::now();
+        // The model: the newest order, when it ends, and the number without a lease.
+        let mut newest: Option<(ScaleRequest, Instant)> = None;
+        let mut base = scale.base();
+        let pauses = orders.iter().map(|order| (order.pause, order.meanwhile)).chain(std::iter::repeat((3, None)));
+        for (arrived, (pause, meanwhile)) in arrivals(&orders).into_iter().zip(pauses) {
+            for request in arrived {
+                let answer = scale.apply(request, now);
+                let stale = newest.is_some_and(|(held, _)| request.epoch < held.epoch);
+                if stale {
+                    prop_assert!(matches!(answer, Err(ScaleError::OlderEpoch { .. })), "{answer:?}");
+                } else {
+                    newest = Some((request, now + Duration::from_secs(u64::from(request.ttl_seconds))));
+                    prop_assert_eq!(answer.map(|view| view.target), Ok(request.workers));
+                }
+            }
+            let leased = newest.filter(|(_, end)| now < *end);
+            match meanwhile {
+                Some((true, wanted)) => {
+                    let wanted = u32::try_from(wanted).unwrap_or(0);
+                    let changed = scale.follow(wanted, now);
+                    if ranged && leased.is_none() {
+                        let before = std::mem::replace(&mut base, wanted.clamp(1, 16));
+                        prop_assert_eq!(changed, before != base);
+                    } else {
+                        prop_assert!(!changed, "the policy has no say under a lease, nor over a fixed number");
+                    }
+                }
+                Some((false, steps)) => {
+                    scale.step(steps, now);
+                    let most = if ranged { 16 } else { i64::from(CAPACITY) };
+                    base = u32::try_from((i64::from(base) + steps).clamp(1, most)).unwrap_or(base);
+                }
+                None => {}
+            }
+            prop_assert_eq!(scale.target(), leased.map_or(base, |(request, _)| request.workers));
+            prop_assert_eq!(scale.base(), base);
+            now += Duration::from_secs(pause);
+            scale.expire(now);
+            if let Some((request, _)) = leased.filter(|(_, end)| now >= *end)
+                && ranged
+            {
+                base = request.workers;
+            }
+            let leased = newest.filter(|(_, end)| now < *end);
+            prop_assert_eq!(scale.target(), leased.map_or(base, |(request, _)| request.workers));
+        }
+    }
+}

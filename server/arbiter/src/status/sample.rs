@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use podicorn_policy::{Config, Decision, Direction, Memory, Observation, Reason, Situation, WorkersPolicy};
+
 use super::{
-    AcceptQueue, Boot, CurrentRequest, ForkServer, ForkServerState, Histogram, LastError, ListenerStatus,
-    Phase, RecentRequest, Reloads, RequestsByClass, Restarts, Status, Totals, WorkerState, WorkerStatus,
+    AcceptQueue, Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState,
+    Histogram, LastError, ListenerStatus, MemoryStatus, OomKill, Phase, ProcessMemory, RecentRequest,
+    Reloads, RequestsByClass, Restarts, Scaling, Stalls, Status, Totals, Victim, WorkerState, WorkerStatus,
 };
-use crate::scale::{Scale, ScaleRequest, Workers};
+use crate::scale::{Scale, ScaleRequest, ScaleView, Workers};
 
 /// 2026-11-22 22:58:40 UTC.
 pub(crate) fn birth() -> SystemTime {
@@ -27,6 +30,7 @@ pub(crate) fn worker(slot: u32, state: WorkerState) -> WorkerStatus {
         queued: 2 * u32::from(busy),
         connections: 3,
         busy_seconds: 12.25,
+        memory: Some(ProcessMemory { rss_bytes: 50 << 20, pss_bytes: 30 << 20, uss_bytes: 20 << 20 }),
         last_beat_seconds: Some(0.5),
         current_request: busy.then(|| CurrentRequest {
             method: "POST".into(),
@@ -40,6 +44,72 @@ pub(crate) fn worker(slot: u32, state: WorkerState) -> WorkerStatus {
             started_at: birth() + Duration::from_secs(60),
             seconds: 0.004,
         }],
+    }
+}
+
+fn memory() -> MemoryStatus {
+    MemoryStatus {
+        cgroup: Some(CgroupMemory {
+            version: 2,
+            limit_bytes: Some(256 << 20),
+            current_bytes: 200 << 20,
+            working_set_bytes: 160 << 20,
+            unreclaimable_bytes: 150 << 20,
+            oom_events: Some(3),
+            oom_kills: Some(2),
+            kills_together: true,
+            pressure: Some(Stalls { some_seconds: 2.5, full_seconds: 0.5 }),
+        }),
+        cpu_pressure: Some(Stalls { some_seconds: 7.5, full_seconds: 0.0 }),
+        fresh_worker_bytes: Some(18 << 20),
+        oom_kills: 1,
+        last_oom_kill: Some(OomKill {
+            at: birth(),
+            victim: Victim::Worker,
+            pid: 4001,
+            uss_bytes: Some(90 << 20),
+            request: Some(CurrentRequest { method: "GET".into(), path: "/grow".into(), seconds: 0.5 }),
+        }),
+    }
+}
+
+/// Under a lease, and with little memory left.
+fn decision() -> Decision {
+    let situation = Situation {
+        current: 3,
+        min: 1,
+        max: 3,
+        ready: 2,
+        starting: 1,
+        concurrency: 1,
+        backing_off: false,
+        leased: true,
+    };
+    let seen = Observation {
+        busy: 1.5,
+        arrivals: 20.0,
+        completions: 20.0,
+        service: 1.5,
+        duration: 1.5,
+        memory: Some(Memory {
+            limit: 256 << 20,
+            working_set: 200 << 20,
+            per_worker: Some(40 << 20),
+            pressure: None,
+        }),
+        ..Observation::default()
+    };
+    WorkersPolicy::new(Config::default()).tick(Duration::from_secs(1), situation, &seen)
+}
+
+fn scaling() -> Scaling {
+    Scaling {
+        boot_seconds: Some(0.25),
+        decisions: vec![
+            DecisionCount { direction: Direction::Up, reason: Reason::Load, count: 4 },
+            DecisionCount { direction: Direction::Hold, reason: Reason::Leased, count: 31 },
+        ],
+        cpu: Some(CpuStatus { quota_cores: 1.5, used_seconds: 12.5, periods: 400, throttled_periods: 10 }),
     }
 }
 
@@ -58,7 +128,7 @@ pub(crate) fn status() -> Status {
         phase: Phase::Running,
         startup_done: true,
         generation: 2,
-        scale: scale.view(now),
+        scale: ScaleView { decision: Some(decision()), ..scale.view(now) },
         reloads: Reloads {
             total: 3,
             failed: 1,
@@ -74,14 +144,27 @@ pub(crate) fn status() -> Status {
             backoff_seconds: Some(1.5),
             last_error: Some(LastError { message: "worker died by SIGSEGV".into(), at: birth() }),
         },
-        fork_server: ForkServer { state: ForkServerState::Ready, pid: Some(7), starts: 2, deaths: 1 },
+        fork_server: ForkServer {
+            state: ForkServerState::Ready,
+            pid: Some(7),
+            starts: 2,
+            deaths: 1,
+            memory: Some(ProcessMemory { rss_bytes: 40 << 20, pss_bytes: 15 << 20, uss_bytes: 5 << 20 }),
+        },
         strays_reaped: 11,
         log_lines_dropped: 13,
         scoreboard_corruptions: 17,
+        memory: memory(),
+        scaling: scaling(),
         workers: vec![
             worker(0, WorkerState::Busy),
             worker(1, WorkerState::Idle),
-            WorkerStatus { last_beat_seconds: None, pid: None, ..worker(2, WorkerState::Starting) },
+            WorkerStatus {
+                last_beat_seconds: None,
+                pid: None,
+                memory: None,
+                ..worker(2, WorkerState::Starting)
+            },
         ],
         totals: Totals {
             requests: RequestsByClass {
@@ -106,6 +189,9 @@ pub(crate) fn status() -> Status {
                 max_requests: 1,
                 timeout: 2,
                 boot_timeout: 3,
+                max_memory: 7,
+                memory_pressure: 8,
+                oom: 9,
                 crash: 4,
                 scale: 5,
                 reload: 6,

@@ -7,13 +7,16 @@
 use std::fmt;
 use std::time::UNIX_EPOCH;
 
+use podicorn_policy::VetoKind;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::status::{ForkServerState, Histogram, Phase, Status, WorkerState, WorkerStatus};
+use crate::status::{
+    ForkServerState, Histogram, Phase, ProcessMemory, Stalls, Status, WorkerState, WorkerStatus,
+};
 
 /// The media type of OpenMetrics 1.0 text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -36,6 +39,7 @@ impl Collector for Snapshot {
         arbiter(&mut families, &self.0)?;
         scale(&mut families, &self.0)?;
         supervision(&mut families, &self.0)?;
+        memory(&mut families, &self.0)?;
         requests(&mut families, &self.0)?;
         workers(&mut families, &self.0.workers)?;
         accept_queues(&mut families, &self.0)
@@ -84,10 +88,63 @@ fn scale(families: &mut Families<'_>, status: &Status) -> fmt::Result {
     families.gauge("workers_base_target", "Workers wanted without a lease", u64::from(scale.base))?;
     families.gauge("workers_min", "Lower bound of the target", u64::from(scale.min))?;
     families.gauge("workers_max", "Upper bound of the target", u64::from(scale.max))?;
+    scale_decision(families, status)?;
     let remaining = scale.lease.as_ref().map_or(0.0, |lease| lease.remaining_seconds);
     families.seconds("scale_lease_remaining", "Time left of the scale lease; 0 without one", remaining)?;
     let epoch = scale.last_epoch.unwrap_or(0);
     families.gauge("control_epoch", "The highest epoch accepted by PUT /scale; 0 for none", epoch)
+}
+
+/// What the policy said last, and what it has said so far.
+fn scale_decision(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    let Status { scale, scaling, .. } = status;
+    let decision = scale.decision.as_ref();
+    let cap = decision.map_or(scale.max, |decision| decision.cap.workers);
+    families.gauge("workers_cap", "The most workers that can be had now, vetoes included", u64::from(cap))?;
+    let vetoed = |kind| decision.is_some_and(|decision| decision.vetoes.iter().any(|veto| veto.kind == kind));
+    families.gauges(
+        "cap_reason",
+        "1 for each veto that is in force",
+        VetoKind::ALL.map(|kind| ([("reason", kind.name())], u64::from(vetoed(kind)))),
+    )?;
+    let inputs = decision.map(|decision| decision.inputs).unwrap_or_default();
+    families.ratio(
+        "demand_erlangs",
+        "Workers that would be busy if no request had to wait: arrival rate times service time",
+        inputs.demand_erlangs.unwrap_or(0.0),
+    )?;
+    families.ratio(
+        "offered_workers",
+        "Mean of busy workers and requests that wait, over 4 s",
+        inputs.offered_fast,
+    )?;
+    families.ratio(
+        "capacity_utilization",
+        "Demand over what the workers at the cap can serve",
+        inputs.capacity_utilization.unwrap_or(0.0),
+    )?;
+    families.counters(
+        "scale_decisions",
+        "Decisions of the scaling policy, by direction and reason",
+        scaling
+            .decisions
+            .iter()
+            .map(|made| ([("direction", made.direction.name()), ("reason", made.reason.name())], made.count)),
+    )?;
+    families.seconds(
+        "spawn",
+        "Moving mean of the time that a worker takes from the fork to readiness",
+        scaling.boot_seconds.unwrap_or(0.0),
+    )?;
+    let Some(cpu) = scaling.cpu else { return Ok(()) };
+    families.ratio("cgroup_cpu_quota_cores", "CPU quota of the container", cpu.quota_cores)?;
+    families.seconds_counter("cgroup_cpu_used", "CPU time that the container has used", cpu.used_seconds)?;
+    families.counter("cgroup_periods", "Periods of the CPU quota in which something ran", cpu.periods)?;
+    families.counter(
+        "cgroup_throttled_periods",
+        "Periods in which the CPU quota was spent and somebody had to wait",
+        cpu.throttled_periods,
+    )
 }
 
 fn supervision(families: &mut Families<'_>, status: &Status) -> fmt::Result {
@@ -116,6 +173,42 @@ fn supervision(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         "scoreboard_corruptions",
         "Reads of the scoreboard that failed a check",
         status.scoreboard_corruptions,
+    )
+}
+
+fn memory(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    let memory = &status.memory;
+    if let Some(group) = &memory.cgroup {
+        let kinds = [
+            ("current", Some(group.current_bytes)),
+            ("working_set", Some(group.working_set_bytes)),
+            ("unreclaimable", Some(group.unreclaimable_bytes)),
+            ("limit", group.limit_bytes),
+        ];
+        families.bytes_by(
+            "cgroup_memory",
+            "Memory of the container, and its limit if it has one",
+            kinds.into_iter().filter_map(|(kind, bytes)| Some(([("kind", kind)], bytes?))),
+        )?;
+        if let Some(kills) = group.oom_kills {
+            families.counter(
+                "cgroup_oom_kills",
+                "Processes of the container that the kernel killed for memory",
+                kills,
+            )?;
+        }
+        families.gauge(
+            "cgroup_oom_group",
+            "1 if the kernel would kill the whole container at once",
+            u64::from(group.kills_together),
+        )?;
+        families.stalls("psi_memory", "Time in which work waited for memory", group.pressure)?;
+    }
+    families.stalls("psi_cpu", "Time in which work waited for the CPU", memory.cpu_pressure)?;
+    families.counter(
+        "oom_kills",
+        "Workers, fork servers and orphans that the kernel killed for memory",
+        memory.oom_kills,
     )
 }
 
@@ -160,6 +253,18 @@ fn requests(families: &mut Families<'_>, status: &Status) -> fmt::Result {
 fn workers(families: &mut Families<'_>, workers: &[WorkerStatus]) -> fmt::Result {
     let slots: Vec<String> = workers.iter().map(|worker| worker.slot.to_string()).collect();
     let by_slot = || slots.iter().map(|slot| [("slot", slot.as_str())]).zip(workers);
+    for (name, help, bytes) in [
+        (
+            "worker_rss",
+            "Resident memory of the worker of a slot",
+            (|memory| memory.rss_bytes) as fn(ProcessMemory) -> u64,
+        ),
+        ("worker_pss", "The same, what it shares counted by its share", |memory| memory.pss_bytes),
+        ("worker_uss", "Memory that only the worker of a slot has", |memory| memory.uss_bytes),
+    ] {
+        let held = by_slot().filter_map(|(labels, worker)| Some((labels, bytes(worker.memory?))));
+        families.bytes_by(name, help, held)?;
+    }
     families.gauges(
         "worker_in_flight",
         "Requests that run in the worker of a slot",
@@ -235,6 +340,29 @@ impl Families<'_> {
         Ok(())
     }
 
+    fn bytes_by<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (Label<'l>, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.begin(name, help, Some(&Unit::Bytes), MetricType::Gauge)?;
+        for (labels, value) in values {
+            encoder.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing where the kernel does not measure it.
+    fn stalls(&mut self, name: &str, help: &str, stalls: Option<Stalls>) -> fmt::Result {
+        let Some(stalls) = stalls else { return Ok(()) };
+        let mut encoder = self.begin(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
+        for (kind, seconds) in [("some", stalls.some_seconds), ("full", stalls.full_seconds)] {
+            encoder.encode_family(&[("kind", kind)])?.encode_counter(&finite(seconds), NO_EXEMPLAR)?;
+        }
+        Ok(())
+    }
+
     fn seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         self.begin(name, help, Some(&Unit::Seconds), MetricType::Gauge)?.encode_gauge(&finite(value))
     }
@@ -256,11 +384,15 @@ impl Families<'_> {
         self.begin(name, help, None, MetricType::Counter)?.encode_counter(&value, NO_EXEMPLAR)
     }
 
-    fn counters<'l>(
+    fn ratio(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.begin(name, help, None, MetricType::Gauge)?.encode_gauge(&finite(value))
+    }
+
+    fn counters<'l, const LABELS: usize>(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = (Label<'l>, u64)>,
+        values: impl IntoIterator<Item = ([(&'static str, &'l str); LABELS], u64)>,
     ) -> fmt::Result {
         let mut encoder = self.begin(name, help, None, MetricType::Counter)?;
         for (labels, value) in values {

@@ -7,17 +7,28 @@ const fn setting(name: &'static str, kind: Kind, help: &'static str) -> Setting 
 }
 
 pub(super) const SETTINGS: &[Setting] = &[
-    setting("workers", Kind::Workers, "Worker processes: a number, or MIN..MAX to start with MIN and stay in that range.")
+    setting("workers", Kind::Workers, "Worker processes: a number, MIN..MAX to follow the load within that range, or auto.")
         .flags(&["-w", "--workers"])
-        .metavar("N|MIN..MAX")
+        .metavar("N|MIN..MAX|auto")
         .default(DefaultValue::Int(1))
         .default_variable("WEB_CONCURRENCY")
         .unit("processes")
         .example("4")
         .details(
-            "From 1 to 512. TTIN, TTOU and the admin API change the number at run time; it survives a reload. With \
-             `WEB_CONCURRENCY` in the environment that is the default. Gunicorn takes a number only.",
+            "From 1 to 512. A range starts with MIN and keeps workers 70 % busy, as far as memory and CPU allow: \
+             [scaling.md](scaling.md). `auto` is the range from 1 to 2 × cores + 1, by the CPU quota of the container and \
+             the CPUs that it may use; it starts with as many as fit the memory limit. TTIN, TTOU and the admin API change \
+             the number at run time; it survives a reload. With `WEB_CONCURRENCY` in the environment that is the default. \
+             Gunicorn takes a number only.",
         ),
+    setting("scale_down_delay", Kind::Seconds, "Take a worker of a range away only when fewer have been enough for this long.")
+        .flags(&["--scale-down-delay"])
+        .metavar("SECONDS")
+        .default(DefaultValue::Int(60))
+        .unit("seconds")
+        .ours()
+        .example("120")
+        .details("More workers come at once, fewer one at a time. A number that goes up and down doubles the delay, up to eight times."),
     setting(
         "worker_class",
         Kind::Class,
@@ -68,6 +79,31 @@ pub(super) const SETTINGS: &[Setting] = &[
         .default(DefaultValue::Int(0))
         .unit("requests")
         .details("So that the workers are not all replaced at once."),
+    setting("worker_max_memory", Kind::Size, "Replace a worker that holds more memory than this; 0: never.")
+        .flags(&["--worker-max-memory"])
+        .metavar("SIZE")
+        .default(DefaultValue::Int(0))
+        .unit("bytes")
+        .ours()
+        .example("300M")
+        .details(
+            "With the suffixes K, M and G for powers of 1024; Mi and MiB mean the same. It is the worker's own memory that counts \
+             (USS: what the container gets back when the worker ends), as `/workers` and `podicorn_worker_uss_bytes` show it. The \
+             replacement is ready before the old worker leaves, and that one finishes what it has begun. Where the container has \
+             no room for both, an idle worker leaves first. Whatever is set here: when the container is about to reach its own \
+             limit, the fattest worker is replaced before the kernel kills one.",
+        ),
+    setting("worker_max_memory_hard", Kind::Size, "Stop a worker that holds more memory than this at once; 0: never.")
+        .flags(&["--worker-max-memory-hard"])
+        .metavar("SIZE")
+        .default(DefaultValue::Int(0))
+        .unit("bytes")
+        .ours()
+        .example("400M")
+        .details(
+            "It accepts nothing more, has `graceful_timeout` for what it has begun, and is killed then; its replacement starts at \
+             once. Sensible above `worker_max_memory`, for a leak that is faster than a replacement.",
+        ),
     setting("max_unavailable", COUNT, "Workers that may be missing while others replace them; 0: one more runs meanwhile.")
         .flags(&["--max-unavailable"])
         .metavar("N")
@@ -76,7 +112,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         .ours()
         .example("1")
         .details(
-            "At a reload, and when workers are replaced for `max_requests` or for their memory. 0 never has fewer workers than are              wanted, and takes the memory of one more for a while; where that does not fit, 1 has one less instead. The first worker              of a reload always comes on top, because it is the test of the new code, and one worker always serves.",
+            "At a reload, and when workers are replaced for `max_requests` or for their memory. 0 never has fewer workers than \
+             are wanted, and takes the memory of one more for a while; where that does not fit, 1 has one less instead. The \
+             first worker of a reload always comes on top, because it is the test of the new code, and one worker always \
+             serves.",
         ),
     setting("asgi_loop", Kind::Choice(&["auto", "asyncio", "uvloop"]), "Event loop of the asgi worker.")
         .flags(&["--asgi-loop"])
