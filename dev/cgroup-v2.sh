@@ -5,7 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=$1
-choice=${2:-}
+# Gunicorn wants to write somewhere.
+choice=${2:-not gunicorn}
 work=$PODICORN_CACHE/podicorn-cgroup-v2
 mkdir -p "$work/kernel" "$work/image"
 
@@ -48,6 +49,7 @@ for module in /modules/*; do \$b insmod \$module; done
 \$b mount -t proc proc /mnt/proc
 \$b mount -t sysfs sysfs /mnt/sys
 \$b mount -t devtmpfs devtmpfs /mnt/dev
+\$b mkdir /mnt/dev/pts /mnt/dev/shm
 \$b mount -t devpts devpts /mnt/dev/pts
 \$b mount -t tmpfs tmpfs /mnt/dev/shm
 \$b mount -t tmpfs tmpfs /mnt/run
