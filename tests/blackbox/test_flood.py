@@ -1,4 +1,4 @@
-"""Thousands of clients that never finish what they begin, with the default settings."""
+"""Thousands of clients at a time: those that never finish what they begin, and those that say nothing more."""
 
 import resource
 
@@ -8,13 +8,17 @@ from podtest.types import params
 from podtest.waiting import wait_until
 
 CLIENTS = 5000
+IDLE = 10_000
+#: MiB for all that are idle: each is a slot, a timer and small buffers, far below a tenth of that.
+MOST = 100
 
 
 @pytest.fixture
 def many_descriptors():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert hard == resource.RLIM_INFINITY or hard > CLIENTS + 1000, f"no more than {hard} open files: raise the limit"
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, CLIENTS * 2), hard))
+    needed = IDLE + 1000
+    assert hard == resource.RLIM_INFINITY or hard >= needed, f"no more than {hard} open files: raise the limit"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -60,3 +64,38 @@ def test_ordinary_requests_and_probes_are_served_beside_thousands_that_stall(ser
     finally:
         for client in stalled:
             client.close()
+
+
+def exchange(client: http.Connection) -> http.Response:
+    """One request on a connection that is kept."""
+    client.send(http.head("GET", "/", {"Host": "x"}))
+    return client.read_response()
+
+
+@pytest.mark.parametrize("kind", params("asgi", "gevent"))
+def test_one_worker_keeps_ten_thousand_and_serves_others(serve, many_descriptors, kind):
+    server = serve("probe:app", *kind, "--worker-connections", str(IDLE + 500), "--keep-alive", "600")
+    (pid,) = server.admin.pids()
+    for _ in range(100):
+        server.get("/")
+    before = resident(pid)
+    idle = []
+    try:
+        for number in range(IDLE):
+            client = server.connect()
+            idle.append(client)
+            assert exchange(client).status == 200
+            if number % 1000 == 0:
+                assert server.post("/echo", b"ordinary").body == b"ordinary"
+                assert server.admin.status("/readyz") == 200
+        assert server.admin.workers()[0]["connections"] >= IDLE
+        assert resident(pid) - before < MOST * 1024
+        for _ in range(100):
+            assert server.get("/").status == 200
+        # None of them was closed to make room.
+        for client in idle[:: IDLE // 100]:
+            assert exchange(client).status == 200
+    finally:
+        for client in idle:
+            client.close()
+    assert server.admin.pids() == [pid]
