@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from podtest import processes
 from podtest.waiting import wait_until
 
 
@@ -68,6 +67,6 @@ def test_respawned_workers_are_forked_from_the_same_import(serve, tmp_path):
     for _ in range(5):
         victim = server.worker_pids()[0]
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda victim=victim: not processes.alive(victim), "its end")
+        wait_until(lambda victim=victim: victim not in server.admin.pids(), "its end")
         server.admin.wait_workers(2)
     assert server.err.text.count("imported\n") == 1

@@ -187,7 +187,8 @@ def test_a_running_request_is_finished_by_its_old_worker(server, site, gate):
         site.write("two")
         server.send(signal.SIGHUP)
         wait_until(lambda: server.get().body == b"two", "the new code")
-        assert len(server.fork_servers()) == 2, "a generation's fork server lives until its last worker has left"
+        # A process that is about to be a worker still looks like its fork server.
+        wait_until(lambda: len(server.fork_servers()) == 2, "both: the old one lives until its last worker has left")
         gate.open()
         assert client.read_response().body == b"one"
     reloaded(server, 2)
