@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use podicorn_scoreboard::RingEntry;
 use serde_json::{Map, Value};
 
+use super::report::current_request;
 use super::setup::stack_reader;
 use super::{Arbiter, Attendant, Input, Python, share};
 use crate::forkserver::RequestError;
@@ -298,10 +299,8 @@ fn retire_text(reason: RetireReason) -> &'static str {
 }
 
 pub(super) fn request_text(entry: &RingEntry) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let started = std::time::Duration::from_nanos(entry.start_unix_nanos);
-    let running = now.saturating_sub(started).as_secs_f64();
-    format!("{} {} for {running:.1} s", entry.method, entry.path)
+    let request = current_request(entry);
+    format!("{} {} for {:.1} s", request.method, request.path, request.seconds)
 }
 
 fn is_our_child(pid: i32) -> bool {
