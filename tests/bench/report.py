@@ -54,8 +54,7 @@ def scenario_table(scenario: Scenario, samples: Sequence[Sample], label: Label) 
     """All servers of a scenario, least CPU first."""
     mine = [sample for sample in samples if sample.scenario == scenario.name]
     names = sorted({sample.server for sample in mine}, key=lambda name: of(mine, name, "cpu_us").median)
-    ours = targets.OURS.get(scenario.name, "podicorn")
-    base = targets.rounds(mine, scenario.name, ours, "cpu_us")
+    base = targets.rounds(mine, scenario.name, scenario.ours, "cpu_us")
     logged = any(sample.log_lines for sample in mine)
     rows = []
     for name in names:

@@ -48,6 +48,11 @@ class Scenario:
         """The request's body."""
         return self.body_byte.encode() * self.body_size
 
+    @property
+    def ours(self) -> str:
+        """Podicorn's configuration that the peers are compared with: the first."""
+        return next(name for name in self.contenders if name.partition("-")[0] == "podicorn")
+
     def plain(self, family: str) -> str | None:
         """The configuration that stands for a package: that made for this scenario, else its first here."""
         mine = [name for name in self.contenders if name.partition("-")[0] == family]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
+from bench.scenarios import by_name
+
 
 class Measured(Protocol):
     """What is read of every sample; the figures are named."""
@@ -106,12 +108,6 @@ RATIOS = (
 )
 #: Messages per second on WebSockets: Podicorn ÷ peer.
 MESSAGES = (("uvicorn", 1.5), ("granian-websocket", 1.0))
-#: Podicorn's configuration where it is not the plain one.
-OURS = {
-    "close": "podicorn-sync",
-    "gevent": "podicorn-gevent",
-    "eventlet": "podicorn-eventlet",
-} | dict.fromkeys(("asgi-hello", "asgi-hello-1", "asgi-echo", "fastapi", "websocket", "websocket-1k"), "podicorn-asgi")
 #: Scenarios with 32 keep-alive connections and one thread.
 THIRTY_TWO = ("hello", "10k", "100k", "echo", "upload", "flask", "django")
 
@@ -164,7 +160,7 @@ def _ratio(samples: Sequence[Measured], ratio: Ratio, label: Callable[[str], str
     peer = best_peer(samples, ratio.scenario, "cpu_us") if ratio.peer == "best" else ratio.peer
     if peer is None:
         return None
-    ours = OURS.get(ratio.scenario, "podicorn")
+    ours = by_name()[ratio.scenario].ours
     value = paired(rounds(samples, ratio.scenario, peer, "cpu_us"), rounds(samples, ratio.scenario, ours, "cpu_us"))
     name = f"best peer ({label(peer)})" if ratio.peer == "best" else label(peer)
     if value is None:
@@ -193,7 +189,7 @@ def _p99(samples: Sequence[Measured], scenario: str, label: Callable[[str], str]
 def _messages(
     samples: Sequence[Measured], scenario: str, peer: str, limit: float, label: Callable[[str], str]
 ) -> Verdict | None:
-    value = paired(rounds(samples, scenario, OURS[scenario], "rate"), rounds(samples, scenario, peer, "rate"))
+    value = paired(rounds(samples, scenario, by_name()[scenario].ours, "rate"), rounds(samples, scenario, peer, "rate"))
     return value and Verdict(f"{scenario}: messages/s of Podicorn ÷ {label(peer)}", value, limit, True)
 
 
@@ -207,7 +203,9 @@ def _latency(samples: Sequence[Measured], scenario: str, label: Callable[[str], 
     peer = best_peer(samples, scenario, "p50_us")
     if peer is None:
         return None
-    value = paired(rounds(samples, scenario, OURS[scenario], "p50_us"), rounds(samples, scenario, peer, "p50_us"))
+    value = paired(
+        rounds(samples, scenario, by_name()[scenario].ours, "p50_us"), rounds(samples, scenario, peer, "p50_us")
+    )
     return value and Verdict(f"{scenario}: p50 of Podicorn ÷ best peer ({label(peer)})", value, 1.0, False)
 
 
@@ -229,7 +227,7 @@ def judge_memory(single: Sequence[Measured], four: Sequence[Measured], label: Ca
     """One worker's PSS against two peers in every app, and the total of four preloaded workers."""
     found = []
     for scenario in dict.fromkeys(sample.scenario for sample in single):
-        ours = OURS.get(scenario, "podicorn")
+        ours = by_name()[scenario].ours
         for peer in ("granian", "gunicorn") if ours == "podicorn" else ("uvicorn",):
             value = paired(rounds(single, scenario, ours, "pss_worker"), rounds(single, scenario, peer, "pss_worker"))
             found.append(value and Verdict(f"{scenario}: PSS of a worker ÷ {label(peer)}'s", value, 1.0, False))
