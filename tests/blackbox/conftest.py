@@ -1,13 +1,15 @@
 """Fixtures of the black-box suites."""
 
 import os
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from podtest.cgroups import MemoryGroup, why_not
 from podtest.gate import Gate
-from podtest.server import Server
+from podtest.server import Server, program_path
 
 #: What no server may ever say, whatever a test did to it.
 NEVER = ("panicked at", "Fatal Python error: Segmentation fault", "SystemError", "internal error: entered unreachable")
@@ -69,6 +71,19 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
 
 
 @pytest.fixture
+def open_files() -> Iterator[Callable[[int], None]]:
+    """Raises the limit of open files for a test with so many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def raise_to(count: int) -> None:
+        assert hard == resource.RLIM_INFINITY or hard >= count, f"no more than {hard} open files: raise the limit"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
+
+    yield raise_to
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture
 def config(tmp_path: Path) -> Callable[[str], str]:
     """Writes a config file and returns its path."""
 
@@ -124,3 +139,39 @@ def as_pid1(request: pytest.FixtureRequest) -> bool:
     if request.param == "pid1":
         request.getfixturevalue("namespaces")
     return request.param == "pid1"
+
+
+@pytest.fixture
+def group() -> Iterator[Callable[..., MemoryGroup]]:
+    """Makes memory groups that end with the test; the servers in them must be closed before."""
+    reason = why_not()
+    if reason:
+        if os.environ.get("CI"):
+            pytest.fail(f"memory cgroups are needed here: {reason}")
+        pytest.skip(f"no memory cgroups: {reason}")
+    made: list[MemoryGroup] = []
+
+    def make(mib: int, together: bool = False) -> MemoryGroup:
+        made.append(MemoryGroup(mib, together))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def confined(group: Callable[..., MemoryGroup], serve: Serve) -> Iterator[Callable[..., tuple[Server, MemoryGroup]]]:
+    """Serves in a group of so many MiB; the server, and the group."""
+    servers: list[Server] = []
+
+    def start(mib: int, *arguments: str, together: bool = False, **options: object) -> tuple[Server, MemoryGroup]:
+        box = group(mib, together)
+        name = str(options.get("program", "podicorn"))
+        server = serve(*arguments, executable=box.entering(program_path(name)), **options)
+        servers.append(server)
+        return server, box
+
+    yield start
+    for server in servers:
+        server.close()

@@ -223,7 +223,7 @@ def test_nothing_is_read_that_the_app_does_not_take(serve, gate):
                 sent += client.socket.send(piece)
             except BlockingIOError:
                 settle(0.01)
-        before = int(processes.status_field(pid, "VmRSS").split()[0])
+        before = processes.resident(pid)
         stuck = 0
         while stuck < 20:
             try:
@@ -233,7 +233,7 @@ def test_nothing_is_read_that_the_app_does_not_take(serve, gate):
                 stuck += 1
                 settle(0.05)
         assert sent < 64 * MIB, "more than kernels buffer"
-        assert int(processes.status_field(pid, "VmRSS").split()[0]) - before < 16 * 1024
+        assert processes.resident(pid) - before < 16 * 1024
         gate.open()
         client.socket.settimeout(http.SILENCE)
         while sent < total:

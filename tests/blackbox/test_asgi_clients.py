@@ -1,7 +1,6 @@
 """The worker type asgi: clients that leave, that take their time, and that come in numbers."""
 
 import re
-import resource
 import socket
 
 import pytest
@@ -185,14 +184,14 @@ def test_a_slow_download_holds_up_nobody(serve, tmp_path):
     server = serve(*ASGI)
     (pid,) = server.admin.pids()
     server.get("/")
-    before = int(processes.status_field(pid, "VmRSS").split()[0])
+    before = processes.resident(pid)
     slow = [server.connect() for _ in range(8)]
     for client in slow:
         client.send(http.head("GET", f"/path?path={path}"))
         assert client.read_head().header("Content-Length") == str(512 * MIB)
     for _ in range(20):
         assert server.get("/").status == 200
-    assert int(processes.status_field(pid, "VmRSS").split()[0]) - before < 16 * 1024
+    assert processes.resident(pid) - before < 16 * 1024
     for client in slow:
         client.close()
 
@@ -261,50 +260,13 @@ def test_a_streamed_body_of_a_slow_app_has_no_deadline(serve, gate):
 # ---- many ----
 
 
-IDLE = 10_000
-
-
-@pytest.fixture
-def many_descriptors():
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = IDLE + 2000
-    assert hard == resource.RLIM_INFINITY or hard > wanted, f"no more than {hard} open files: raise the limit"
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_ten_thousand_idle_connections_are_cheap(serve, many_descriptors):
-    server = serve(*ASGI, "--worker-connections", "20000", "--keep-alive", "600")
-    (pid,) = server.admin.pids()
-    server.get("/")
-    before = int(processes.status_field(pid, "VmRSS").split()[0])
-    clients = []
-    try:
-        for _ in range(IDLE):
-            client = server.connect()
-            client.send(http.head("GET", "/"))
-            clients.append(client)
-        for client in clients:
-            assert client.read_response().header("Connection") == "keep-alive"
-        assert server.get("/").status == 200
-        grown = int(processes.status_field(pid, "VmRSS").split()[0]) - before
-        assert grown < 100 * 1024, f"{grown} KiB"
-        # They are good for more.
-        for client in clients[::100]:
-            client.send(http.head("GET", "/pid"))
-            assert client.read_response().body == str(pid).encode()
-    finally:
-        for client in clients:
-            client.close()
-
-
-def test_thousands_of_waiting_requests_are_cheap(serve, many_descriptors):
+def test_thousands_of_waiting_requests_are_cheap(serve, open_files):
     """Long polling: each has a task, and none has a read buffer of its own."""
+    open_files(5000)
     server = serve(*ASGI, "--worker-connections", "20000")
     (pid,) = server.admin.pids()
     server.get("/")
-    before = int(processes.status_field(pid, "VmRSS").split()[0])
+    before = processes.resident(pid)
     clients = []
     try:
         for _ in range(3000):
@@ -313,7 +275,7 @@ def test_thousands_of_waiting_requests_are_cheap(serve, many_descriptors):
             clients.append(client)
         wait_until(lambda: in_flight(server) == 3000, "all requests")
         assert server.get("/").status == 200
-        grown = int(processes.status_field(pid, "VmRSS").split()[0]) - before
+        grown = processes.resident(pid) - before
         assert grown < 60 * 1024, f"{grown} KiB"
     finally:
         for client in clients:

@@ -96,14 +96,14 @@ def test_a_slow_download_of_a_file_holds_no_worker_and_no_memory(serve, tmp_path
     server = serve("plumbing:application", *kind)
     (pid,) = server.admin.pids()
     server.get("/pid")
-    before = int(processes.status_field(pid, "VmRSS").split()[0])
+    before = processes.resident(pid)
     slow = [server.connect() for _ in range(8)]
     for client in slow:
         client.send(http.head("GET", f"/file?path={path}"))
         assert client.read_head().header("Content-Length") == str(512 * MIB)
     for _ in range(20):
         assert int(server.get("/pid").text) == pid
-    assert int(processes.status_field(pid, "VmRSS").split()[0]) - before < 16 * 1024
+    assert processes.resident(pid) - before < 16 * 1024
     for client in slow:
         client.close()
 

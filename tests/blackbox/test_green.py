@@ -1,7 +1,6 @@
 """gevent and eventlet: a greenlet for each request, thousands at a time, and nothing that keeps the hub."""
 
 import os
-import resource
 import signal
 import socket
 import threading
@@ -15,24 +14,6 @@ from podtest.types import GREEN, green_types
 from podtest.waiting import wait_until
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def descriptors():
-    """Raises the limit for a test with so many connections."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-
-    def raise_to(count: int) -> None:
-        assert hard == resource.RLIM_INFINITY or hard >= count, f"no more than {hard} open files: raise the limit"
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count), hard))
-
-    yield raise_to
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def resident(pid: int) -> int:
-    """KiB."""
-    return int((processes.status_field(pid, "VmRSS") or "0 kB").split()[0])
 
 
 # ---- the patched world ----
@@ -103,12 +84,12 @@ def test_gunicorns_names_mean_these_types(serve):
 
 
 @green_types
-def test_thousands_wait_and_others_are_served(serve, descriptors, kind):
-    descriptors(7000)
+def test_thousands_wait_and_others_are_served(serve, open_files, kind):
+    open_files(7000)
     server = serve("green_app:application", *kind, "--worker-connections", "4000")
     (pid,) = server.admin.pids()
     server.get("/pid")
-    before = resident(pid)
+    before = processes.resident(pid)
     waiting = []
     try:
         for number in range(3000):
@@ -118,7 +99,7 @@ def test_thousands_wait_and_others_are_served(serve, descriptors, kind):
         wait_until(lambda: server.admin.workers()[0]["inFlight"] == 3000, "three thousand requests in flight")
         for _ in range(50):
             assert int(server.get("/pid").text) == pid
-        assert resident(pid) - before < 300 * 1024
+        assert processes.resident(pid) - before < 300 * 1024
         server.get("/wake")
         for number, client in enumerate(waiting):
             response = client.read_response()
@@ -128,35 +109,6 @@ def test_thousands_wait_and_others_are_served(serve, descriptors, kind):
         for client in waiting:
             client.close()
     wait_until(lambda: server.admin.workers()[0]["inFlight"] == 0, "the end of all requests")
-
-
-@pytest.mark.slow
-def test_ten_thousand_idle_connections_cost_little(serve, descriptors):
-    """On one gevent worker, while it serves others."""
-    count = 10_000
-    descriptors(count + 1000)
-    options = ("--worker-connections", "12000", "--keep-alive", "600", "--head-timeout", "600")
-    server = serve("green_app:application", "-k", "gevent", *options)
-    (pid,) = server.admin.pids()
-    server.get("/pid")
-    before = resident(pid)
-    idle = []
-    try:
-        for number in range(count):
-            client = server.connect()
-            client.send(http.head("GET", "/pid"))
-            assert client.read_response().header("Connection") == "keep-alive"
-            idle.append(client)
-            if number % 1000 == 0:
-                assert int(server.get("/pid").text) == pid
-        assert server.admin.workers()[0]["connections"] == count
-        assert resident(pid) - before < 100 * 1024
-        for client in idle[:: count // 100]:
-            client.send(http.head("GET", "/pid"))
-            assert int(client.read_response().text) == pid
-    finally:
-        for client in idle:
-            client.close()
 
 
 @green_types

@@ -11,11 +11,6 @@ from podtest.waiting import wait_until
 MIB = 1 << 20
 
 
-def resident(pid: int) -> int:
-    """KiB."""
-    return int((processes.status_field(pid, "VmRSS") or "0 kB").split()[0])
-
-
 @every_type
 @pytest.mark.parametrize(
     ("options", "raw", "status"),
@@ -97,7 +92,7 @@ def test_buffered_bodies_share_a_budget(serve, kind):
     server = serve("probe:app", *kind, "--body-budget", "512k")
     (pid,) = server.admin.pids()
     server.post("/digest", b"x" * MIB)
-    before = resident(pid)
+    before = processes.resident(pid)
     with server.connect() as holder, ThreadPoolExecutor(40) as pool:
         # All but the last byte, so that it cannot go to the app; one may be above the budget, for none else can end.
         holder.send(http.head("POST", "/digest", {"Content-Length": str(MIB)}) + b"x" * (MIB - 1))
@@ -107,7 +102,7 @@ def test_buffered_bodies_share_a_budget(serve, kind):
             assert server.get("/").status == 200
             assert server.post("/echo", b"small" * 100).status == 200
         assert not any(upload.done() for upload in uploads)
-        assert resident(pid) - before < 20 * 1024, "of the 41 MiB under way"
+        assert processes.resident(pid) - before < 20 * 1024, "of the 41 MiB under way"
         holder.send(b"x")
         assert holder.read_response().json()["length"] == MIB
         assert [upload.result().json()["length"] for upload in uploads] == [MIB] * 40

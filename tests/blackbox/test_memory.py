@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from podtest import http
-from podtest.cgroups import MIB, V2, MemoryGroup, under, why_not
+from podtest.cgroups import MIB, V2, under
 from podtest.load import Load
 from podtest.server import program_path, settle
 from podtest.types import wsgi_types
@@ -15,42 +15,6 @@ from podtest.waiting import wait_until
 
 #: How long a leaking app is served; `make leak` takes three minutes.
 LEAK_SECONDS = float(os.environ.get("PODTEST_LEAK_SECONDS", "25"))
-
-
-@pytest.fixture
-def group():
-    """Makes memory groups that end with the test; the servers in them must be closed before."""
-    reason = why_not()
-    if reason:
-        if os.environ.get("CI"):
-            pytest.fail(f"memory cgroups are needed here: {reason}")
-        pytest.skip(f"no memory cgroups: {reason}")
-    made = []
-
-    def make(mib, together):
-        made.append(MemoryGroup(mib, together))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-
-
-@pytest.fixture
-def confined(group, serve):
-    """Serves in a group of so many MiB; the server, and the group."""
-    servers = []
-
-    def start(mib, *arguments, together=False, **options):
-        box = group(mib, together)
-        program = options.get("program", "podicorn")
-        server = serve(*arguments, executable=box.entering(program_path(program)), **options)
-        servers.append(server)
-        return server, box
-
-    yield start
-    for server in servers:
-        server.close()
 
 
 def restarts(server):

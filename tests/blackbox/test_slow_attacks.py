@@ -1,7 +1,6 @@
 """Slow attacks by slowhttptest, and by readers of our own: ordinary requests and probes go on beside them."""
 
 import re
-import resource
 import subprocess
 import time
 
@@ -12,15 +11,6 @@ from podtest.types import every_type, params
 from podtest.waiting import wait_until
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def many_descriptors():
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert hard == resource.RLIM_INFINITY or hard > 5000, f"no more than {hard} open files: raise the limit"
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4500, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.fixture
@@ -88,7 +78,8 @@ def serve_beside(server, attack: Attack, filled: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ATTACKED)
-def test_slow_heads(serve, many_descriptors, kind):
+def test_slow_heads(serve, open_files, kind):
+    open_files(4500)
     server = serve("probe:app", *kind)
     with Attack(f"http://127.0.0.1:{server.port}/", "-H", "-i", "2", connections=1500) as attack:
         serve_beside(server, attack, 990)
@@ -96,7 +87,8 @@ def test_slow_heads(serve, many_descriptors, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ATTACKED)
-def test_slow_bodies(serve, many_descriptors, kind):
+def test_slow_bodies(serve, open_files, kind):
+    open_files(4500)
     server = serve("probe:app", *kind)
     options = ("-B", "-i", "2", "-s", "100000")
     with Attack(f"http://127.0.0.1:{server.port}/echo", *options, connections=1500) as attack:
@@ -105,8 +97,9 @@ def test_slow_bodies(serve, many_descriptors, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ATTACKED)
-def test_slow_reads_of_what_the_kernel_holds(serve, many_descriptors, kind):
+def test_slow_reads_of_what_the_kernel_holds(serve, open_files, kind):
     """The responses are out as far as the worker is concerned."""
+    open_files(4500)
     server = serve("probe:app", *kind)
     options = ("-X", "-w", "10", "-y", "20", "-n", "1", "-z", "5")
     with Attack(f"http://127.0.0.1:{server.port}/bytes/100000", *options, connections=1000) as attack:
@@ -115,8 +108,9 @@ def test_slow_reads_of_what_the_kernel_holds(serve, many_descriptors, kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ATTACKED)
-def test_slow_reads_of_more_than_that(serve, big, many_descriptors, kind):
+def test_slow_reads_of_more_than_that(serve, big, open_files, kind):
     """More of them than there are places. Fewer than elsewhere: each costs the kernel some megabytes."""
+    open_files(4500)
     server = serve("plumbing:application", *kind, "--worker-connections", "100")
     options = ("-X", "-w", "10", "-y", "20", "-n", "1", "-z", "5")
     url = f"http://127.0.0.1:{server.port}/file?path={big}"

@@ -8,7 +8,7 @@ import signal
 import pytest
 from podtest import http
 from podtest.server import APPS, copy_apps, run
-from podtest.socket_types import ALL
+from podtest.socket_types import ALL, check_requests_seen
 from podtest.waiting import wait_until
 
 CLASSES = "socket_types.worker_classes"
@@ -276,18 +276,7 @@ def test_the_requests_of_gunicorns_own_classes_are_counted(serve, gate, config):
     )
     for kind in ("sync-subclass", "gthread-subclass"):
         server = serve(*ALL[kind], "--config", path, environment=gate.environment)
-        for target in ("/", "/nothing?a=b", "/boom"):
-            server.get(target)
-        with server.connect() as client:
-            client.send(http.head("GET", "/await/known"))
-            gate.wait(1, "known")
-            (worker,) = server.admin.workers()
-            assert (worker["state"], worker["inFlight"], worker["requests"]) == ("busy", 1, 3)
-            assert worker["currentRequest"]["path"] == "/await/known"
-            recent = [(entry["method"], entry["path"], entry["status"]) for entry in worker["recentRequests"]]
-            assert recent == [("GET", "/boom", 500), ("GET", "/nothing", 404), ("GET", "/", 200)]
-            gate.release_all()
-            client.read_response()
+        check_requests_seen(server, gate)
         assert "pre /nothing" in server.err.text
         assert "post 404 Not Found" in server.err.text
 

@@ -8,6 +8,7 @@ import pytest
 from podtest import http, processes
 from podtest.load import Load
 from podtest.server import run, settle
+from podtest.socket_types import check_requests_seen
 from podtest.waiting import wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -295,18 +296,7 @@ def test_max_requests_counts_requests_and_loses_none(serve):
 
 def test_the_scoreboard_knows_requests(serve, gate):
     server = serve(*LINE, environment=gate.environment)
-    for path in ("/", "/boom", "/nothing?secret=1"):
-        server.get(path)
-    with server.connect() as client:
-        client.send(http.head("GET", "/await/known"))
-        gate.wait(1, "known")
-        (worker,) = server.admin.workers()
-        assert (worker["state"], worker["inFlight"], worker["requests"]) == ("busy", 1, 3)
-        assert worker["currentRequest"]["path"] == "/await/known"
-        recent = [(entry["method"], entry["path"], entry["status"]) for entry in worker["recentRequests"]]
-        assert recent == [("GET", "/nothing", 404), ("GET", "/boom", 500), ("GET", "/", 200)]
-        gate.open()
-        client.read_response()
+    check_requests_seen(server, gate)
 
     def totals() -> tuple[int, int, int]:
         counted = server.admin.pool()["totals"]["requests"]

@@ -131,14 +131,20 @@ def _half_heads(program: str, line: tuple[str, ...], clients: int) -> str:
     return f"the third gets {third}; {said}" if third else said
 
 
+def ask(server: Server, count: int, target: str) -> list[http.Connection]:
+    """So many clients that have sent a request each; a moment later."""
+    clients = [server.connect() for _ in range(count)]
+    for client in clients:
+        client.send(http.head("GET", target))
+    time.sleep(0.3)
+    return clients
+
+
 @row("one sync worker, four requests in flight or queued, TERM")
 def four_requests(program: str) -> str:
     with Server("bodies:wsgi", program=program) as server:
         server.wait_ready()
-        clients = [server.connect() for _ in range(4)]
-        for client in clients:
-            client.send(http.head("GET", "/?wait=700"))
-        time.sleep(0.3)
+        clients = ask(server, 4, "/?wait=700")
         server.send(signal.SIGTERM)
         seen = []
         for client in clients:
@@ -233,10 +239,7 @@ def idlest_goes(program: str) -> str:
 def probe_waits(program: str) -> str:
     with Server("bodies:wsgi", program=program) as server:
         server.wait_ready()
-        clients = [server.connect() for _ in range(3)]
-        for client in clients:
-            client.send(http.head("GET", "/?wait=2000"))
-        time.sleep(0.3)
+        clients = ask(server, 3, "/?wait=2000")
         port = server.admin_port if program == "podicorn" else server.port
         seen = answer(("127.0.0.1", port), "/readyz" if program == "podicorn" else "/", silence=1)
         for client in clients:

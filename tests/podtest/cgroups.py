@@ -24,10 +24,17 @@ class MemoryGroup:
         self.path = (ROOT if self.v2 else ROOT / "memory") / f"podicorn-test-{uuid.uuid4().hex[:12]}"
         self.path.mkdir()
         self._write("memory.max" if self.v2 else "memory.limit_in_bytes", mib * MIB)
-        # No way out by swap, where the machine has any.
         if together:
             (self.path / "memory.oom.group").write_text("1\n")
+        # No way out by swap, where the machine has any.
         self._write("memory.swap.max" if self.v2 else "memory.memsw.limit_in_bytes", 0 if self.v2 else mib * MIB)
+
+    def grow(self, mib: int) -> None:
+        """Raises the limit."""
+        if not self.v2:
+            # The sum with swap first: it is never below the limit.
+            self._write("memory.memsw.limit_in_bytes", mib * MIB)
+        self._write("memory.max" if self.v2 else "memory.limit_in_bytes", mib * MIB)
 
     def _write(self, name: str, number: int) -> None:
         file = self.path / name

@@ -91,6 +91,11 @@ def command_line(pid: int) -> list[str]:
         return []
 
 
+def resident(pid: int) -> int:
+    """RSS in KiB."""
+    return int((status_field(pid, "VmRSS") or "0 kB").split()[0])
+
+
 def proportional_set_size(pid: int) -> int:
     """PSS in KiB: shared pages counted by their share."""
     for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():

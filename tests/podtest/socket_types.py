@@ -2,6 +2,10 @@
 
 import pytest
 
+from podtest import http
+from podtest.gate import Gate
+from podtest.server import Server
+
 #: Command lines. Where two apps could go with a class, the tests of that class try the other one.
 ALL = {
     "tornado": ("-k", "tornado", "socket_types.tornado_app:app"),
@@ -28,3 +32,20 @@ every_socket_type = pytest.mark.parametrize("line", params())
 third_party_types = pytest.mark.parametrize("line", params(*THIRD_PARTY))
 concurrent_types = pytest.mark.parametrize("line", params(*CONCURRENT))
 websocket_types = pytest.mark.parametrize("line", params(*WEBSOCKET))
+
+
+def check_requests_seen(server: Server, gate: Gate) -> None:
+    """Three requests that are over and one that runs, as the pool shows them."""
+    over = {"/": 200, "/nothing?secret=1": 404, "/boom": 500}
+    for target in over:
+        server.get(target)
+    with server.connect() as client:
+        client.send(http.head("GET", "/await/known"))
+        gate.wait(1, "known")
+        (worker,) = server.admin.workers()
+        assert (worker["state"], worker["inFlight"], worker["requests"]) == ("busy", 1, 3)
+        assert worker["currentRequest"]["path"] == "/await/known"
+        recent = [(entry["method"], entry["path"], entry["status"]) for entry in worker["recentRequests"]]
+        assert recent == [("GET", target.partition("?")[0], status) for target, status in reversed(over.items())]
+        gate.release_all()
+        client.read_response()
