@@ -1,0 +1,1 @@
+//! What the admin API of a pod says and takes.
