@@ -23,7 +23,7 @@ PYTEST ?= $(VENV)/bin/python -m pytest
 
 .PHONY: help
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: venv ## Build, serve the demo app and print what to try. PORT, ADMIN_PORT and WORKERS may be set.
@@ -121,6 +121,10 @@ simulate: venv ## Scaling policies compared in virtual time; writes the result t
 .PHONY: scale-demo
 scale-demo: venv-tests ## Five times the load at once on a real server: when has it been absorbed? SEED=2 for other traffic.
 	@cd tests && exec $(VENV)/bin/python -B -m demo.scaling
+
+.PHONY: cluster-assets
+cluster-assets: ## etcd, kube-apiserver and kube-controller-manager for the cluster suites; built once, 15 minutes. Needs Go 1.26.
+	@dev/cluster-assets.sh
 
 .PHONY: venv
 venv: ## The environment with the server, built from this checkout.
