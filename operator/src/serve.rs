@@ -5,7 +5,7 @@
 //! - `GET /readyz`: 200 once the leadership question has been put and, where this replica leads, all watches have been
 //!   read once; 503 before, and while it stops. With `?verbose` a line for each check, as kube-apiserver has it.
 //! - `GET /metrics`: OpenMetrics text.
-//! - `GET /snapshot/{namespace}/{name}`: what the autoscaler knows of one GunicornApp, as YAML for
+//! - `GET /snapshot/{namespace}/{name}`: what the autoscaler knows of one `GunicornApp`, as YAML for
 //!   `podicorn-operator explain`; 404 for apps it does not know, and on a replica that does not lead.
 
 use std::future::Future;
@@ -113,9 +113,9 @@ async fn readyz(State(pages): State<Pages>, RawQuery(query): RawQuery) -> Respon
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let verbose = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
     let text = if verbose || !ready {
-        let lines = checks.map(|(name, passed)| match passed {
-            true => format!("[+]{name} ok\n"),
-            false => format!("[-]{name} failed\n"),
+        let lines = checks.map(|(name, passed)| {
+            let (sign, verdict) = if passed { ('+', "ok") } else { ('-', "failed") };
+            format!("[{sign}]{name} {verdict}\n")
         });
         lines.concat() + &format!("stage: {stage:?}\n").to_lowercase()
     } else {
