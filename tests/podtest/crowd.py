@@ -130,15 +130,25 @@ def terminate(program: str, line: tuple[str, ...], *arguments: str, chunked: boo
         return report
 
 
-def recycle(program: str, line: tuple[str, ...], *arguments: str, requests: int) -> tuple[Report, int]:
-    """A crowd at workers that are replaced after 50 requests; how many were. Preloaded, they are there the sooner."""
+def recycle(
+    program: str, line: tuple[str, ...], *arguments: str, requests: int, replacements: int = 0
+) -> tuple[Report, int]:
+    """A crowd at workers that are replaced after 50 requests; how many were. Preloaded, they are there the sooner.
+
+    A quick server answers ``requests`` before many have booted: the crowd comes again until ``replacements`` have.
+    """
     with Server("--workers", "2", "--max-requests", "50", "--preload", *arguments, *line) as server:
         server.wait_ready()
         server.admin.wait_workers(2)
         address = f"127.0.0.1:{server.port}"
-        report = gather(
-            program, address, process=0, warm=requests, target="/?size=3000&wait=0", length=3000, keeping=20, single=20
-        )
+        options = {"process": 0, "warm": requests, "target": "/?size=3000&wait=0", "length": 3000}
+
+        def booted() -> int:
+            return server.err.text.count("Booting worker with pid") - 2
+
+        report = gather(program, address, keeping=20, single=20, **options)
+        while booted() < replacements and not report.errors:
+            report.add(gather(program, address, keeping=20, single=20, **options))
         server.stop()
         # Not those that have ended: the last ones of them may still have had connections.
-        return report, server.err.text.count("Booting worker with pid") - 2
+        return report, booted()
