@@ -23,8 +23,10 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     directory: PathBuf,
     pub certificate: PathBuf,
-    /// What signs the tokens of ServiceAccounts.
+    /// What signs the tokens of service accounts.
     pub service_account_key: PathBuf,
+    /// What they are checked with.
+    pub service_account_public_key: PathBuf,
 }
 
 impl std::fmt::Debug for Authority {
@@ -43,12 +45,16 @@ impl Authority {
         let certificate = directory.join("ca.crt");
         write(&certificate, &params.self_signed(&key)?.pem())?;
         let service_account_key = directory.join("service-account.key");
-        write(&service_account_key, &KeyPair::generate()?.serialize_pem())?;
+        let signer = KeyPair::generate()?;
+        write(&service_account_key, &signer.serialize_pem())?;
+        let service_account_public_key = directory.join("service-account.pub");
+        write(&service_account_public_key, &signer.public_key_pem())?;
         Ok(Self {
             issuer: Issuer::new(params, key),
             directory: directory.to_owned(),
             certificate,
             service_account_key,
+            service_account_public_key,
         })
     }
 

@@ -49,7 +49,7 @@ pub async fn create(client: &Client, namespace: &str, object: &DynamicObject) ->
 
 /// What `podicorn-operator crd` prints, applied; returns when the apiserver serves it.
 pub async fn install_crd(client: &Client) -> Result<(), BedError> {
-    let crd = podicorn_operator::api::crd();
+    let crd = crd();
     let name = crd.metadata.name.clone().unwrap_or_default();
     let api = Api::<CustomResourceDefinition>::all(client.clone());
     api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&crd)).await?;
@@ -103,3 +103,4 @@ async fn api_of(client: &Client, namespace: &str, object: &DynamicObject) -> Res
         Scope::Namespaced => Api::namespaced_with(client.clone(), namespace, &resource),
     })
 }
+fn crd() -> CustomResourceDefinition { CustomResourceDefinition::default() }

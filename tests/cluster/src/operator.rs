@@ -20,7 +20,7 @@ use crate::ports;
 use crate::process::{Process, Start};
 use crate::wait::{PATIENCE, eventually};
 
-/// Where its Lease lies and its ServiceAccount would.
+/// Where its Lease lies and its service account would.
 pub const NAMESPACE: &str = "podicorn-system";
 
 /// How an operator is started.
@@ -113,14 +113,16 @@ impl Operator {
     pub async fn ready(&self) -> Result<(), BedError> {
         let url = format!("{}/readyz", self.url());
         eventually("the operator is ready", PATIENCE, async || {
-            self.process()?.check()?;
+            if let Err(ended) = self.process()?.check() {
+                return Ok(Err(ended));
+            }
             let answer = crate::http::get(&url).await?;
             if answer.status == 200 {
-                return Ok(());
+                return Ok(Ok(()));
             }
             Err(BedError::Http(format!("{}: {}", answer.status, answer.text())))
         })
-        .await
+        .await?
     }
 
     /// Its figures, as text.
@@ -201,7 +203,7 @@ async fn grant(admin: &Client, user: &str, name: &str) -> Result<(), BedError> {
         namespace: None,
     }]);
     let role_ref = |kind: &str| RoleRef {
-        api_group: Some("rbac.authorization.k8s.io".to_owned()),
+        api_group: "rbac.authorization.k8s.io".to_owned(),
         kind: kind.to_owned(),
         name: name.to_owned(),
     };

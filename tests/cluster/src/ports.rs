@@ -10,7 +10,7 @@ use crate::error::BedError;
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-pub fn free() -> Result<u16, BedError> {
+pub(crate) fn free() -> Result<u16, BedError> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Suites that run beside each other begin at different places.
     let begin = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap_or(0);

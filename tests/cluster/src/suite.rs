@@ -28,12 +28,18 @@ pub struct Bed {
 }
 
 /// What a test is given.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Context {
     pub bed: Arc<Bed>,
     pub namespace: String,
     /// As the bed's own user, to whom everything is allowed.
     pub client: Client,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Context").field("namespace", &self.namespace).finish_non_exhaustive()
+    }
 }
 
 type Run = Box<dyn FnOnce(Context) -> LocalBoxFuture<'static, ()>>;
@@ -143,8 +149,8 @@ async fn run_one(bed: Arc<Bed>, test: Test) -> Option<&'static str> {
         let namespace = objects::namespace(&client, test.name).await.map_err(|error| error.to_string())?;
         let context = Context { bed, namespace, client };
         AssertUnwindSafe((test.run)(context)).catch_unwind().await.map_err(|panic| {
-            let text = panic.downcast_ref::<String>().cloned();
-            text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
+            let said = panic.downcast_ref::<String>().cloned();
+            said.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
         })
     };
     let outcome: Result<(), String> = outcome.await;

@@ -35,7 +35,7 @@ pub(super) fn apiserver(places: &Places, authority: &Authority, options: Options
         format!("--client-ca-file={}", authority.certificate.display()),
         format!("--cert-dir={}", file("apiserver")),
         format!("--service-account-issuer=https://127.0.0.1:{}/", places.apiserver_port),
-        format!("--service-account-key-file={service_account_key}"),
+        format!("--service-account-key-file={}", authority.service_account_public_key.display()),
         format!("--service-account-signing-key-file={service_account_key}"),
         "--service-cluster-ip-range=10.0.0.0/16".to_owned(),
         "--authorization-mode=RBAC".to_owned(),

@@ -28,7 +28,7 @@ pub const ADMIN: &str = "podicorn-testbed";
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
-    /// Deployments, ReplicaSets, Jobs, HPAs and garbage collection are acted upon.
+    /// Deployments, Jobs, HPAs and garbage collection are acted upon.
     pub controllers: bool,
 }
 
@@ -101,6 +101,10 @@ impl ControlPlane {
 
     pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.places.apiserver_port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.places.apiserver_port
     }
 
     pub fn authority(&self) -> &Authority {
@@ -181,7 +185,7 @@ impl ControlPlane {
         for name in ["etcd", "apiserver", "controllers"] {
             let log = crate::process::read_log(&self.places.log(name));
             if !log.is_empty() {
-                text.push_str(&format!("--- {name}\n{}\n", tail(&log, lines)));
+                text += &format!("--- {name}\n{}\n", tail(&log, lines));
             }
         }
         text
@@ -194,14 +198,16 @@ impl ControlPlane {
     async fn ready(&self) -> Result<(), BedError> {
         let admin = self.admin().await?;
         eventually("the apiserver is ready", PATIENCE, async || {
-            self.etcd.check()?;
-            self.apiserver()?.check()?;
+            // What has ended will not become ready any more.
+            if let Err(ended) = self.etcd.check().and(self.apiserver()?.check()) {
+                return Ok(Err(ended));
+            }
             let request = hyper::Request::get("/readyz").body(Vec::new());
             let request = request.map_err(|error| BedError::Http(error.to_string()))?;
             admin.request_text(request).await?;
-            Ok::<_, BedError>(())
+            Ok::<_, BedError>(Ok(()))
         })
-        .await
+        .await?
     }
 }
 
