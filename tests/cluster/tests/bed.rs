@@ -184,10 +184,10 @@ async fn a_light_pod_scales_by_its_load(context: Context) {
     objects::apply_yaml(&client, &namespace, pod).await.unwrap();
     let kubelet = bed.kubelet.as_ref().unwrap();
     kubelet.set_load(&namespace, "light", 40.0, 0.1);
-    // 4 workers' work at 70 %: 6.
-    eventually("six workers", PATIENCE, async || {
+    // 4 workers' work at 70 % needs 6; a queue may ask for a quarter more.
+    eventually("six to eight workers", PATIENCE, async || {
         let totals = kubelet.loads().totals(&namespace, "light");
-        if totals.workers == 6 { Ok(()) } else { Err(format!("{totals:?}")) }
+        if (6..=8).contains(&totals.workers) { Ok(()) } else { Err(format!("{totals:?}")) }
     })
     .await
     .unwrap();
@@ -201,10 +201,10 @@ async fn a_light_pod_scales_by_its_load(context: Context) {
     };
     assert_eq!(order(3, 5).await, 200);
     assert_eq!(order(4, 4).await, 409);
-    assert_eq!(order(8, 6).await, 200);
+    assert_eq!(order(9, 6).await, 200);
     eventually("the lease's target", PATIENCE, async || {
         let totals = kubelet.loads().totals(&namespace, "light");
-        if totals.workers == 8 { Ok(()) } else { Err(format!("{totals:?}")) }
+        if totals.workers == 9 { Ok(()) } else { Err(format!("{totals:?}")) }
     })
     .await
     .unwrap();
