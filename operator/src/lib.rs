@@ -1,4 +1,5 @@
 //! x
 pub mod cli;
+pub mod lease;
 pub mod serve;
 pub mod telemetry;
