@@ -1,5 +1,6 @@
 //! x
 pub mod cli;
 pub mod lease;
+pub mod pods;
 pub mod serve;
 pub mod telemetry;
