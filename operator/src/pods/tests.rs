@@ -202,13 +202,14 @@ async fn a_connection_that_the_pod_has_closed_is_replaced() {
     assert_eq!(connections.load(Ordering::SeqCst), 3);
 }
 
+async fn close(State(hits): State<Arc<AtomicU32>>) -> Response {
+    hits.fetch_add(1, Ordering::SeqCst);
+    ([("connection", "close")], Json(view())).into_response()
+}
+
 #[tokio::test]
 async fn a_pod_that_says_goodbye_is_called_anew() {
     let hits = Arc::new(AtomicU32::new(0));
-    async fn close(State(hits): State<Arc<AtomicU32>>) -> Response {
-        hits.fetch_add(1, Ordering::SeqCst);
-        ([("connection", "close")], Json(view())).into_response()
-    }
     let router = Router::new().route("/scale", get(close)).with_state(Arc::clone(&hits));
     let pod = open(serve(router).await);
     let client = PodClient::default();
