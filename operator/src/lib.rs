@@ -1,4 +1,5 @@
 //! x
+pub mod api;
 pub mod cli;
 pub mod lease;
 pub mod pods;
