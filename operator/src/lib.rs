@@ -1,5 +1,7 @@
 //! x
+pub mod api;
 pub mod cli;
 pub mod lease;
+pub mod pods;
 pub mod serve;
 pub mod telemetry;

@@ -55,6 +55,12 @@ impl Window {
         if known.is_zero() { 0.0 } else { sum / known.as_secs_f64() }
     }
 
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.samples.capacity() * size_of::<Sample>()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.samples.clear();
     }
@@ -72,6 +78,12 @@ pub(crate) struct Highest {
 impl Highest {
     pub(crate) fn new(reach: Duration) -> Self {
         Self { reach, values: VecDeque::new() }
+    }
+
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.values.capacity() * size_of::<(Duration, f64)>()
     }
 
     /// `value` held until `now`. Times do not go back.

@@ -223,6 +223,21 @@ impl WorkersPolicy {
         &self.config
     }
 
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        let windows = [
+            &self.busy,
+            &self.waiting,
+            &self.offered,
+            &self.arrivals,
+            &self.completions,
+            &self.service,
+            &self.duration,
+        ];
+        windows.iter().map(|window| window.held()).sum::<usize>() + self.desired.held()
+    }
+
     /// Forgets all that was observed, as after the clock or the app has become another one.
     pub fn restart(&mut self) {
         *self = Self { penalty: self.penalty, ..Self::new(self.config) };
