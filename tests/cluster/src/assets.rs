@@ -19,9 +19,9 @@ pub struct Assets {
 
 impl Assets {
     pub fn find() -> Result<Self, BedError> {
-        let directory = env::var_os("KUBEBUILDER_ASSETS")
-            .map(PathBuf::from)
-            .ok_or_else(|| BedError::Assets("KUBEBUILDER_ASSETS is not set; use `make cluster-test`".to_owned()))?;
+        let directory = env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from).ok_or_else(|| {
+            BedError::Assets("KUBEBUILDER_ASSETS is not set; use `make cluster-test`".to_owned())
+        })?;
         let program = |name: &str| existing(directory.join(name));
         Ok(Self {
             etcd: program("etcd")?,
@@ -48,7 +48,8 @@ pub fn operator() -> Result<PathBuf, BedError> {
     let own = env::current_exe().map_err(BedError::io("the path of this program"))?;
     // target/debug/deps/suite-1234 or target/debug/cluster
     let directory = own.parent().unwrap_or(Path::new("."));
-    let directory = if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
+    let directory =
+        if directory.ends_with("deps") { directory.parent().unwrap_or(directory) } else { directory };
     existing(directory.join("podicorn-operator"))
 }
 
@@ -58,9 +59,5 @@ pub fn checkout(path: &str) -> PathBuf {
 }
 
 fn existing(path: PathBuf) -> Result<PathBuf, BedError> {
-    if path.is_file() {
-        Ok(path)
-    } else {
-        Err(BedError::Assets(format!("there is no {}", path.display())))
-    }
+    if path.is_file() { Ok(path) } else { Err(BedError::Assets(format!("there is no {}", path.display()))) }
 }

@@ -25,7 +25,11 @@ pub async fn namespace(client: &Client, prefix: &str) -> Result<String, BedError
 }
 
 /// Applies every document, in order; what has a namespace of its own keeps it.
-pub async fn apply_yaml(client: &Client, namespace: &str, yaml: &str) -> Result<Vec<DynamicObject>, BedError> {
+pub async fn apply_yaml(
+    client: &Client,
+    namespace: &str,
+    yaml: &str,
+) -> Result<Vec<DynamicObject>, BedError> {
     let mut applied = Vec::new();
     for document in serde_yaml::Deserializer::from_str(yaml) {
         let value = serde_json::Value::deserialize(document)?;
@@ -42,14 +46,18 @@ pub async fn apply_yaml(client: &Client, namespace: &str, yaml: &str) -> Result<
 }
 
 /// Creates the object as it is, as a client that knows nothing of apply would.
-pub async fn create(client: &Client, namespace: &str, object: &DynamicObject) -> Result<DynamicObject, BedError> {
+pub async fn create(
+    client: &Client,
+    namespace: &str,
+    object: &DynamicObject,
+) -> Result<DynamicObject, BedError> {
     let api = api_of(client, namespace, object).await?;
     Ok(api.create(&PostParams::default(), object).await?)
 }
 
 /// What `podicorn-operator crd` prints, applied; returns when the apiserver serves it.
 pub async fn install_crd(client: &Client) -> Result<(), BedError> {
-    let crd = crd();
+    let crd = podicorn_operator::api::crd();
     let name = crd.metadata.name.clone().unwrap_or_default();
     let api = Api::<CustomResourceDefinition>::all(client.clone());
     api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&crd)).await?;
@@ -90,7 +98,11 @@ pub async fn kubectl(program: &Path, kubeconfig: &Path, arguments: &[&str]) -> R
     })
 }
 
-async fn api_of(client: &Client, namespace: &str, object: &DynamicObject) -> Result<Api<DynamicObject>, BedError> {
+async fn api_of(
+    client: &Client,
+    namespace: &str,
+    object: &DynamicObject,
+) -> Result<Api<DynamicObject>, BedError> {
     let kind = object
         .types
         .as_ref()
@@ -103,4 +115,3 @@ async fn api_of(client: &Client, namespace: &str, object: &DynamicObject) -> Res
         Scope::Namespaced => Api::namespaced_with(client.clone(), namespace, &resource),
     })
 }
-fn crd() -> CustomResourceDefinition { CustomResourceDefinition::default() }

@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
+};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, Resource};
 use nix::sys::signal::Signal;
@@ -86,7 +88,8 @@ impl Operator {
             Some(lease) => start.arguments([format!("--lease-name={lease}")]),
             None => start.arguments(["--no-leader-election"]),
         };
-        start = start.arguments(settings.namespaces.iter().map(|namespace| format!("--namespace={namespace}")));
+        start =
+            start.arguments(settings.namespaces.iter().map(|namespace| format!("--namespace={namespace}")));
         start = start.arguments(settings.arguments.clone());
         start.environment = Some(environment(&kubeconfig, &settings.environment));
         let process = Process::start(start.clone())?;
@@ -175,11 +178,12 @@ fn user(name: &str) -> String {
     format!("system:serviceaccount:{NAMESPACE}:{name}")
 }
 
-fn environment(kubeconfig: &Path, more: &[(String, String)]) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-    let mut all = vec![
-        ("KUBECONFIG".into(), kubeconfig.as_os_str().to_owned()),
-        ("RUST_BACKTRACE".into(), "1".into()),
-    ];
+fn environment(
+    kubeconfig: &Path,
+    more: &[(String, String)],
+) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    let mut all =
+        vec![("KUBECONFIG".into(), kubeconfig.as_os_str().to_owned()), ("RUST_BACKTRACE".into(), "1".into())];
     all.extend(more.iter().map(|(name, value)| (name.into(), value.into())));
     all
 }

@@ -15,7 +15,8 @@ pub(crate) fn free() -> Result<u16, BedError> {
     // Suites that run beside each other begin at different places.
     let begin = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap_or(0);
     for _ in 0..COUNT {
-        let offset = (u32::from(begin) * 7 + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % u32::from(COUNT);
+        let offset =
+            (u32::from(begin) * 7 + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % u32::from(COUNT);
         let port = FIRST + u16::try_from(offset).unwrap_or(0);
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
             return Ok(port);

@@ -32,7 +32,8 @@ pub(crate) fn connector(authority: &Path, identity: &Identity) -> Result<TlsConn
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, BedError> {
-    let read = |error: rustls::pki_types::pem::Error| BedError::Unexpected(format!("{}: {error}", path.display()));
+    let read =
+        |error: rustls::pki_types::pem::Error| BedError::Unexpected(format!("{}: {error}", path.display()));
     CertificateDer::pem_file_iter(path).map_err(read)?.collect::<Result<_, _>>().map_err(read)
 }
 

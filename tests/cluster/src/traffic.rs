@@ -83,7 +83,9 @@ async fn client(shared: Arc<Shared>, mut turn: usize, path: String) {
             continue;
         };
         match http::get(&format!("{base}{path}")).await {
-            Ok(answer) if (200..300).contains(&answer.status) => shared.answered.fetch_add(1, Ordering::Relaxed),
+            Ok(answer) if (200..300).contains(&answer.status) => {
+                shared.answered.fetch_add(1, Ordering::Relaxed)
+            }
             _ => {
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 shared.failed.fetch_add(1, Ordering::Relaxed)

@@ -149,7 +149,7 @@ async fn a_deployment_runs_the_real_server_and_drains_it(context: Context) {
     .await
     .unwrap();
     let log = bed.kubelet.as_ref().unwrap().log(&namespace, &running[0].name_any());
-    assert!(log.contains("SIGTERM") || log.contains("TERM"), "{log}");
+    assert!(log.contains("Handling signal: term"), "{log}");
 }
 
 async fn a_job_ends(context: Context) {

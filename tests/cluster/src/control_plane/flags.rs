@@ -18,7 +18,7 @@ pub(super) fn etcd(places: &Places) -> Vec<String> {
         format!("--data-dir={}", places.directory.join("etcd").display()),
         // What a test writes need not survive a power cut.
         "--unsafe-no-fsync=true".to_owned(),
-        "--log-level=warn".to_owned(),
+        "--log-level=error".to_owned(),
     ]
 }
 

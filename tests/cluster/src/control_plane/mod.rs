@@ -59,7 +59,8 @@ impl ControlPlane {
         // A second call finds it installed, which is all right.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let assets = Assets::find()?;
-        let directory = TempDir::with_prefix("podicorn-bed-").map_err(BedError::io("a temporary directory"))?;
+        let directory =
+            TempDir::with_prefix("podicorn-bed-").map_err(BedError::io("a temporary directory"))?;
         let places = Places {
             directory: directory.path().to_owned(),
             etcd_port: ports::free()?,
@@ -185,7 +186,7 @@ impl ControlPlane {
         for name in ["etcd", "apiserver", "controllers"] {
             let log = crate::process::read_log(&self.places.log(name));
             if !log.is_empty() {
-                text += &format!("--- {name}\n{}\n", tail(&log, lines));
+                text.extend(["--- ", name, "\n", &tail(&log, lines), "\n"]);
             }
         }
         text

@@ -31,7 +31,12 @@ pub(super) struct Upstream {
     pub port: u16,
 }
 
-pub(super) async fn run(listener: TcpListener, acceptor: TlsAcceptor, upstream: Upstream, shared: Arc<Shared>) {
+pub(super) async fn run(
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+    upstream: Upstream,
+    shared: Arc<Shared>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
         let (acceptor, upstream, shared) = (acceptor.clone(), upstream.clone(), shared.clone());
         // What goes wrong with one connection is seen by its two ends.
@@ -58,7 +63,11 @@ async fn connect(upstream: &Upstream) -> io::Result<Sender> {
 }
 
 /// An error ends the operator's connection without an answer.
-async fn handle(shared: Arc<Shared>, sender: Sender, request: Request<Incoming>) -> io::Result<Response<Body>> {
+async fn handle(
+    shared: Arc<Shared>,
+    sender: Sender,
+    request: Request<Incoming>,
+) -> io::Result<Response<Body>> {
     let verb = Verb::of(request.method(), request.uri().query());
     let action = shared.judge(verb, request.uri().path());
     match action {
@@ -73,7 +82,8 @@ async fn handle(shared: Arc<Shared>, sender: Sender, request: Request<Incoming>)
         return Err(io::Error::other("by rule"));
     }
     let watched = verb == Verb::Watch;
-    Ok(answer.map(|body| if watched { cuttable(body, &shared) } else { body.map_err(io::Error::other).boxed() }))
+    Ok(answer
+        .map(|body| if watched { cuttable(body, &shared) } else { body.map_err(io::Error::other).boxed() }))
 }
 
 /// Passes on what comes until all watches are cut off.

@@ -44,8 +44,11 @@ impl FaultProxy {
         let upstream = Upstream { connector: tls::connector(authority, &identity)?, port: plane.port() };
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(BedError::io("the proxy's port"))?;
         let port = listener.local_addr().map_err(BedError::io("the proxy's port"))?.port();
-        let shared =
-            Arc::new(Shared { rules: Mutex::default(), injected: Mutex::default(), cut: watch::Sender::new(0) });
+        let shared = Arc::new(Shared {
+            rules: Mutex::default(),
+            injected: Mutex::default(),
+            cut: watch::Sender::new(0),
+        });
         let task = tokio::spawn(forward::run(listener, acceptor, upstream, shared.clone()));
         Ok(Self { url: format!("https://127.0.0.1:{port}"), shared, task })
     }

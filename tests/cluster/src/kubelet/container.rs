@@ -48,7 +48,8 @@ pub(super) async fn mount(shared: &Shared, pod: &Pod) -> Result<Mounts, BedError
         .flatten()
         .filter_map(|mount| {
             let directory = volumes.get(&mount.name)?;
-            let directory = mount.sub_path.as_ref().map_or_else(|| directory.clone(), |path| directory.join(path));
+            let directory =
+                mount.sub_path.as_ref().map_or_else(|| directory.clone(), |path| directory.join(path));
             Some((mount.mount_path.clone(), directory))
         })
         .collect())
@@ -74,9 +75,9 @@ pub(super) fn start(
     let mut words = container.command.iter().flatten().chain(container.args.iter().flatten());
     let program = match words.next().map(String::as_str) {
         None => return Err(BedError::Unexpected(format!("image {image} has no command of its own"))),
-        Some("podicorn") => podicorn
-            .cloned()
-            .ok_or_else(|| BedError::Unexpected("this bed has no podicorn".to_owned()))?,
+        Some("podicorn") => {
+            podicorn.cloned().ok_or_else(|| BedError::Unexpected("this bed has no podicorn".to_owned()))?
+        }
         Some(word) if word.contains('/') => PathBuf::from(word),
         Some(word) => {
             let own = programs.join(word);
@@ -149,7 +150,10 @@ mod tests {
         let here = |word: &str| localise(word, address, &mounts);
         assert_eq!(here("--bind=0.0.0.0:8000"), "--bind=127.20.0.7:8000");
         assert_eq!(here("--admin-bind=[::]:9099"), "--admin-bind=127.20.0.7:9099");
-        assert_eq!(here("--admin-token-file=/var/run/podicorn/admin/token"), "--admin-token-file=/tmp/x/token");
+        assert_eq!(
+            here("--admin-token-file=/var/run/podicorn/admin/token"),
+            "--admin-token-file=/tmp/x/token"
+        );
         assert_eq!(here("shop:app"), "shop:app");
     }
 }

@@ -17,7 +17,10 @@ use crate::process::read_log;
 use crate::tls;
 
 /// The port, and the task that serves.
-pub(super) async fn serve(plane: &ControlPlane, shared: Arc<Shared>) -> Result<(u16, JoinHandle<()>), BedError> {
+pub(super) async fn serve(
+    plane: &ControlPlane,
+    shared: Arc<Shared>,
+) -> Result<(u16, JoinHandle<()>), BedError> {
     let acceptor = tls::acceptor(&plane.authority().server("kubelet")?)?;
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(BedError::io("the kubelet's port"))?;
     let port = listener.local_addr().map_err(BedError::io("the kubelet's port"))?.port();

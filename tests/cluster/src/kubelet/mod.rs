@@ -111,7 +111,8 @@ impl Kubelet {
     /// Sends a signal to the first process of a pod's container.
     pub fn signal(&self, namespace: &str, pod: &str, signal: Signal) -> Result<(), BedError> {
         let container = self.shared.container(namespace, pod);
-        let container = container.ok_or_else(|| BedError::Unexpected(format!("{namespace}/{pod} does not run")))?;
+        let container =
+            container.ok_or_else(|| BedError::Unexpected(format!("{namespace}/{pod} does not run")))?;
         container.signal(signal);
         Ok(())
     }
@@ -168,8 +169,12 @@ impl Shared {
 async fn register(client: &Client, port: u16) -> Result<(), BedError> {
     let api = Api::<Node>::all(client.clone());
     let params = PatchParams::apply("podicorn-testbed").force();
-    api.patch(NODE, &params, &Patch::Apply(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})))
-        .await?;
+    api.patch(
+        NODE,
+        &params,
+        &Patch::Apply(json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})),
+    )
+    .await?;
     let status = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}, "status": {
         "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},

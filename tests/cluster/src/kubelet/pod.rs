@@ -116,7 +116,8 @@ async fn watch_over(
                 // Endpoints see the pod go while it drains.
                 if probe(container, address).await != Some(true) && ready == Some(true) {
                     ready = Some(false);
-                    report(shared, pod, container, Some(address), State::Running { ready: false }, restarts).await?;
+                    report(shared, pod, container, Some(address), State::Running { ready: false }, restarts)
+                        .await?;
                 }
                 tokio::time::sleep(LOOK).await;
                 grace = grace.saturating_sub(LOOK);
@@ -137,7 +138,8 @@ async fn watch_over(
             let threshold = readiness(container).and_then(|probe| probe.failure_threshold).unwrap_or(3);
             let is_ready = good || ready == Some(true) && failures < threshold;
             if ready != Some(is_ready) {
-                report(shared, pod, container, Some(address), State::Running { ready: is_ready }, restarts).await?;
+                report(shared, pod, container, Some(address), State::Running { ready: is_ready }, restarts)
+                    .await?;
                 ready = Some(is_ready);
             }
         }

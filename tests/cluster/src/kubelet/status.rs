@@ -55,9 +55,7 @@ fn describe(container: &Container, address: Option<Ipv4Addr>, state: State, rest
         ),
         State::BackOff { .. } => ("Running", json!({"waiting": {"reason": "CrashLoopBackOff"}})),
     };
-    let condition = |kind: &str, holds: bool| {
-        json!({"type": kind, "status": if holds { "True" } else { "False" }, "lastTransitionTime": now})
-    };
+    let condition = |kind: &str, holds: bool| json!({"type": kind, "status": if holds { "True" } else { "False" }, "lastTransitionTime": now});
     let mut status = json!({
         "phase": phase,
         "hostIP": "127.0.0.1",
