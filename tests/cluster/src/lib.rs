@@ -9,6 +9,7 @@
 //! - Whatever is started ends with the test's process, however that ends. Nothing is read from or left in the user's
 //!   own kubeconfig, and no cluster but the bed's is ever talked to.
 
+pub mod app;
 pub mod assets;
 pub mod certificates;
 pub mod control_plane;

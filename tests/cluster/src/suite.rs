@@ -13,6 +13,7 @@ use futures::future::{FutureExt, LocalBoxFuture};
 use futures::stream::{self, StreamExt};
 use kube::Client;
 
+use crate::app::App;
 use crate::control_plane::ControlPlane;
 use crate::error::BedError;
 use crate::kubelet::Kubelet;
@@ -34,6 +35,25 @@ pub struct Context {
     pub namespace: String,
     /// As the bed's own user, to whom everything is allowed.
     pub client: Client,
+}
+
+impl Context {
+    /// Applies YAML in the test's namespace.
+    pub async fn apply(&self, yaml: &str) -> Result<(), BedError> {
+        objects::apply_yaml(&self.client, &self.namespace, yaml).await.map(drop)
+    }
+
+    pub fn app(&self, name: &str) -> App {
+        App::new(self.client.clone(), &self.namespace, name)
+    }
+
+    pub fn kubelet(&self) -> Result<&Kubelet, BedError> {
+        self.bed.kubelet.as_ref().ok_or_else(|| BedError::Unexpected("this bed has no kubelet".to_owned()))
+    }
+
+    pub fn operator(&self) -> Result<&Operator, BedError> {
+        self.bed.operator.as_ref().ok_or_else(|| BedError::Unexpected("this bed has no operator".to_owned()))
+    }
 }
 
 impl std::fmt::Debug for Context {
