@@ -166,7 +166,10 @@ impl App {
     /// Waits until an object of that name is there.
     pub async fn object<K>(&self, name: &str) -> Result<K, BedError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
         let api = self.api::<K>();
         eventually(&format!("the {} {name}", K::kind(&())), PATIENCE, async || api.get(name).await).await
@@ -175,7 +178,10 @@ impl App {
     /// Waits until it is not there.
     pub async fn gone<K>(&self, name: &str) -> Result<(), BedError>
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + std::fmt::Debug,
     {
         let api = self.api::<K>();
         eventually(&format!("no {} {name}", K::kind(&())), PATIENCE, async || match api.get_opt(name).await {

@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod assets;
+pub mod beds;
 pub mod certificates;
 pub mod control_plane;
 pub mod error;
@@ -25,5 +26,6 @@ pub mod suite;
 mod tls;
 pub mod traffic;
 pub mod wait;
+pub mod yaml;
 
 pub use error::BedError;
