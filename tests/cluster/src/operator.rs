@@ -178,10 +178,7 @@ fn user(name: &str) -> String {
     format!("system:serviceaccount:{NAMESPACE}:{name}")
 }
 
-fn environment(
-    kubeconfig: &Path,
-    more: &[(String, String)],
-) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+fn environment(kubeconfig: &Path, settings: &Settings) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     let mut all =
         vec![("KUBECONFIG".into(), kubeconfig.as_os_str().to_owned()), ("RUST_BACKTRACE".into(), "1".into())];
     all.extend(more.iter().map(|(name, value)| (name.into(), value.into())));
