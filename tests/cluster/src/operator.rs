@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::assets;
 use crate::control_plane::ControlPlane;
+use crate::control_plane::audit::{Entry, Mark};
 use crate::error::BedError;
 use crate::ports;
 use crate::process::{Process, Start};
@@ -91,7 +92,7 @@ impl Operator {
         start =
             start.arguments(settings.namespaces.iter().map(|namespace| format!("--namespace={namespace}")));
         start = start.arguments(settings.arguments.clone());
-        start.environment = Some(environment(&kubeconfig, &settings.environment));
+        start.environment = Some(environment(&kubeconfig, settings));
         let process = Process::start(start.clone())?;
         Ok(Self { user, port, start, process: Mutex::new(std::sync::Arc::new(process)) })
     }
@@ -160,6 +161,13 @@ impl Operator {
         Ok(pages * 4096)
     }
 
+    /// Its writes since the mark, but for those by which replicas agree who leads.
+    pub fn writes(&self, plane: &ControlPlane, mark: Mark) -> Result<Vec<Entry>, BedError> {
+        let mut writes = plane.audit().writes(mark, &self.user)?;
+        writes.retain(|entry| entry.object_ref.resource != "leases");
+        Ok(writes)
+    }
+
     /// Nothing that it asked for was refused for want of rights, and it said nothing of a panic.
     pub fn check(&self, plane: &ControlPlane) -> Result<(), BedError> {
         let forbidden = plane.audit().forbidden(&self.user)?;
@@ -181,7 +189,7 @@ fn user(name: &str) -> String {
 fn environment(kubeconfig: &Path, settings: &Settings) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
     let mut all =
         vec![("KUBECONFIG".into(), kubeconfig.as_os_str().to_owned()), ("RUST_BACKTRACE".into(), "1".into())];
-    all.extend(more.iter().map(|(name, value)| (name.into(), value.into())));
+    all.extend(settings.environment.iter().map(|(name, value)| (name.into(), value.into())));
     all
 }
 
