@@ -353,7 +353,7 @@ async fn pods_that_do_not_answer_or_lie_move_nobody(context: Context) {
     app.condition("PodsReachable", true, "").await.unwrap();
 }
 
-/// One of the app's pods by its labels, which no ReplicaSet has made.
+/// One of the app's pods by its labels, made by no controller.
 fn bad_pod(kind: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {kind}\n  labels: {{app.kubernetes.io/name: shop, \
