@@ -1,6 +1,8 @@
 //! x
 pub mod api;
 pub mod cli;
+pub mod controller;
 pub mod lease;
+pub mod reconcile;
 pub mod serve;
 pub mod telemetry;
