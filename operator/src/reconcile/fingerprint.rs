@@ -26,7 +26,9 @@ pub(crate) fn of_live(object: &Value) -> u64 {
                     match key {
                         "resourceVersion" | "managedFields" | "generation" | "creationTimestamp" => {}
                         "annotations" => {
-                            for (key, value) in sorted(value).filter(|(key, _)| *key != "deployment.kubernetes.io/revision") {
+                            for (key, value) in
+                                sorted(value).filter(|(key, _)| *key != "deployment.kubernetes.io/revision")
+                            {
                                 bytes(&mut state, key.as_bytes());
                                 feed(&mut state, value);
                             }
@@ -68,7 +70,9 @@ fn feed(state: &mut u64, value: &Value) {
         }
         Value::Array(items) => {
             bytes(state, b"[");
-            items.iter().for_each(|item| feed(state, item));
+            for item in items {
+                feed(state, item);
+            }
             bytes(state, b"]");
         }
         Value::Object(_) => {

@@ -21,5 +21,5 @@ pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
         "policyTypes": ["Ingress"],
         "ingress": [{"ports": port(HTTP_PORT)}, {"ports": port(ADMIN_PORT), "from": [operator]}],
     }});
-    Some(object(app, Kind::NetworkPolicy, app.name.clone(), more))
+    Some(object(app, Kind::NetworkPolicy, app.name.clone(), &more))
 }
