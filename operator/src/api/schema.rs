@@ -190,11 +190,9 @@ pub(super) fn count_or_percentage(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
         "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "minimum": 0,
         "maxLength": 8,
-        "x-kubernetes-validations": [{
-            "rule": "type(self) == int ? self >= 0 : self.matches('^(100|[0-9]{1,2})%$')",
-            "message": "a number of pods, or a percentage from 0% to 100%",
-        }],
+        "pattern": "^(100|[0-9]{1,2})%$",
     })
 }
 
