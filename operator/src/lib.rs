@@ -1,5 +1,6 @@
 //! x
 pub mod api;
+pub mod autoscale;
 pub mod cli;
 pub mod controller;
 pub mod lease;
