@@ -1,5 +1,8 @@
 //! x
+pub mod api;
+pub mod autoscale;
 pub mod cli;
 pub mod lease;
+pub mod pods;
 pub mod serve;
 pub mod telemetry;
