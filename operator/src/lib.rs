@@ -5,4 +5,5 @@ pub mod cli;
 pub mod lease;
 pub mod pods;
 pub mod serve;
+pub mod sidecar;
 pub mod telemetry;
