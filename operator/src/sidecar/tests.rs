@@ -12,11 +12,14 @@ use tokio::net::TcpListener;
 use super::*;
 
 /// A server with so many workers and so much to do.
-fn view(workers: u32, busy: f64) -> ScaleView {
+fn view(workers: u32, load: f64) -> ScaleView {
+    let busy = load.min(f64::from(workers));
     let inputs = Inputs {
         busy,
-        offered_fast: busy,
-        arrivals_per_second: busy * 10.0,
+        waiting: load - busy,
+        wait_seconds: (load - busy) / 10.0,
+        offered_fast: load,
+        arrivals_per_second: load * 10.0,
         completions_per_second: busy * 10.0,
         service_seconds: Some(0.1),
         ready: workers,
@@ -83,9 +86,9 @@ async fn beside(
         ears.lock().unwrap().push(step);
         if !deaf {
             let mut server = of_server.lock().unwrap();
-            let busy = server.decision.as_ref().unwrap().inputs.busy;
+            let load = server.decision.as_ref().unwrap().inputs.offered_fast;
             let workers = if step == Step::Ttin { server.base + 1 } else { server.base - 1 };
-            *server = view(workers, busy);
+            *server = view(workers, load);
         }
         Ok(())
     };
