@@ -198,6 +198,3 @@ impl<F: Fleet> Autoscaler<F> {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -20,4 +20,5 @@ pub mod pods;
 pub mod reconcile;
 pub mod run;
 pub mod serve;
+pub mod sidecar;
 pub mod telemetry;
