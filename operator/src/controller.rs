@@ -97,7 +97,11 @@ impl Context {
     }
 
     fn failures(&self, key: &AppKey) -> u32 {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(key).map_or(1, |memory| memory.failures)
+        self.memories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .map_or(1, |memory| memory.failures)
     }
 }
 
@@ -137,7 +141,11 @@ pub async fn run(
     ready();
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let names = stream::unfold(names, |mut names| async move { Some((Ok::<_, Infallible>(names.recv().await?), names)) })
+    let names =
+        stream::unfold(
+            names,
+            |mut names| async move { Some((Ok::<_, Infallible>(names.recv().await?), names)) },
+        )
         .take_until(async move {
             let _ = stopped.await;
         });

@@ -26,7 +26,9 @@ pub(crate) fn of_live(object: &Value) -> u64 {
                     match key {
                         "resourceVersion" | "managedFields" | "generation" | "creationTimestamp" => {}
                         "annotations" => {
-                            for (key, value) in sorted(value).filter(|(key, _)| *key != "deployment.kubernetes.io/revision") {
+                            for (key, value) in
+                                sorted(value).filter(|(key, _)| *key != "deployment.kubernetes.io/revision")
+                            {
                                 bytes(&mut state, key.as_bytes());
                                 feed(&mut state, value);
                             }

@@ -96,7 +96,9 @@ fn flags(setting: &Setting, value: &Value) -> Result<Vec<String>, Invalid> {
         return Err(Invalid::Settings(format!("{name} is not supported: {what}")));
     }
     let Some(flag) = setting.long_flag() else {
-        return Err(Invalid::Settings(format!("{name} can only be set in a config file, which settings.config may name")));
+        return Err(Invalid::Settings(format!(
+            "{name} can only be set in a config file, which settings.config may name"
+        )));
     };
     let refused = |expected: &str| {
         let shown = value.to_string();
