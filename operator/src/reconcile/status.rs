@@ -31,7 +31,7 @@ pub(crate) struct Observed<'a> {
 type Verdict = (ConditionStatus, &'static str, String);
 
 pub(crate) fn status(observed: &Observed<'_>) -> GunicornAppStatus {
-    let generation = observed.app.meta().generation;
+    let generation = observed.app.metadata.generation;
     let verdicts = [
         (conditions::READY, ready(observed)),
         (conditions::PROGRESSING, progressing(observed)),

@@ -20,7 +20,7 @@ use super::requests::Requests;
 use super::status::{Observed, status};
 use super::{live, token, validate};
 use crate::api::{Condition, ConditionStatus, GunicornApp, GunicornAppStatus, conditions};
-use crate::controller::{AppKey, Context};
+use crate::controller::{AppKey, Context, resync};
 
 /// Brings the cluster to what the app says, as far as it is not there yet.
 pub(crate) async fn reconcile(
@@ -30,7 +30,7 @@ pub(crate) async fn reconcile(
 ) -> Result<Action, Error> {
     let key = AppKey::of(app);
     memory.is_of(&app.uid().unwrap_or_default());
-    if app.meta().deletion_timestamp.is_some() {
+    if app.metadata.deletion_timestamp.is_some() {
         // What it owns goes with it, by the garbage collector.
         return Ok(Action::await_change());
     }
@@ -44,7 +44,7 @@ pub(crate) async fn reconcile(
     let told = tell(app, context, &key, &requests, memory, &outcome, &migration).await;
     match outcome.error {
         Some(error) => Err(error),
-        None => told.map(|()| Action::requeue(context.resync())),
+        None => told.map(|()| Action::requeue(resync())),
     }
 }
 

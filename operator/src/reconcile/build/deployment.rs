@@ -8,7 +8,7 @@ use crate::reconcile::names::{MIGRATED, selector};
 
 pub(super) fn build(
     app: &Validated<'_>,
-    template: Value,
+    template: &Value,
     replicas: Option<u32>,
     migration: Option<&Object>,
 ) -> Object {
@@ -25,5 +25,5 @@ pub(super) fn build(
     if let Some(migration) = migration {
         more["metadata"] = json!({"annotations": {MIGRATED: migration.name}});
     }
-    object(app, Kind::Deployment, app.name.clone(), more)
+    object(app, Kind::Deployment, app.name.clone(), &more)
 }

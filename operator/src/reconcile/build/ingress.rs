@@ -22,5 +22,5 @@ pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
         spec["tls"] = json!([{"hosts": [host], "secretName": secret}]);
     }
     let more = json!({"metadata": {"annotations": ingress.annotations}, "spec": spec});
-    Some(object(app, Kind::Ingress, app.name.clone(), more))
+    Some(object(app, Kind::Ingress, app.name.clone(), &more))
 }

@@ -34,7 +34,7 @@ pub(super) fn build(app: &Validated<'_>, template: &Value) -> Option<Object> {
         // Without the label that selects the app's pods.
         "template": {"metadata": {"labels": labels(&app.name, &app.uid)}, "spec": pod},
     }});
-    Some(object(app, Kind::Job, name, more))
+    Some(object(app, Kind::Job, name, &more))
 }
 
 fn without(value: &Value, fields: &[&str]) -> Map<String, Value> {
