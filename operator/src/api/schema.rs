@@ -163,6 +163,12 @@ pub(super) fn some_labels(_: &mut SchemaGenerator) -> Schema {
     text_map(1, 32, 63)
 }
 
+pub(super) fn operator_labels(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = some_labels(generator);
+    schema.insert("default".to_owned(), json!(super::exposure::operator_labels()));
+    schema
+}
+
 pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
     text_map(0, 64, 16384)
 }

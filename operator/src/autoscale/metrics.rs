@@ -138,11 +138,11 @@ impl Metrics {
         }
     }
 
-    pub(super) fn order(&self, kind: &'static str, result: &'static str) {
+    pub(crate) fn order(&self, kind: &'static str, result: &'static str) {
         self.orders.get_or_create(&OrderLabels { kind, result }).inc();
     }
 
-    pub(super) fn decision(&self, direction: Direction, reason: Reason) {
+    pub(crate) fn decision(&self, direction: Direction, reason: Reason) {
         let labels = DecisionLabels { direction: direction.name(), reason: reason.name() };
         self.decisions.get_or_create(&labels).inc();
     }

@@ -93,6 +93,9 @@ fn unknown(name: &str) -> Invalid {
 fn flags(setting: &Setting, value: &Value) -> Result<Vec<String>, Invalid> {
     let name = setting.name;
     if let Status::Unsupported(what) = setting.status {
+        if *value == Value::Bool(false) {
+            return Ok(Vec::new());
+        }
         return Err(Invalid::Settings(format!("{name} is not supported: {what}")));
     }
     let Some(flag) = setting.long_flag() else {
