@@ -47,7 +47,7 @@ const EVERYTHING: &str = "
 workerClass: gthread
 threads: 4
 workers: {min: 2, max: 6}
-settings: {timeout: 40, keep_alive: 3}
+settings: {timeout: 40, keepalive: 3}
 replicas: 2
 preload: true
 drain: {delaySeconds: 3, gracefulTimeoutSeconds: 25}
@@ -378,7 +378,7 @@ async fn restricted_namespaces_take_the_pods(context: Context) {
     app.ready().await.unwrap();
     let pod: Pod = app.pods_ready(1).await.unwrap().remove(0);
     let security = pod.spec.unwrap().containers[0].security_context.clone().unwrap();
-    assert_eq!(security.read_only_root_filesystem, Some(true));
+    assert_eq!(security.allow_privilege_escalation, Some(false));
 }
 
 async fn kinds_that_are_not_installed_are_named(context: Context) {
