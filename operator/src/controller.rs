@@ -75,11 +75,6 @@ impl Context {
         Self { client, recorder, metrics, stores, memories: Mutex::default() }
     }
 
-    /// Some time from one to two [`RESYNC`], so that not all apps are looked at together.
-    pub(crate) fn resync(&self) -> Duration {
-        backoff::jittered(RESYNC, 1.0)
-    }
-
     /// An app is reconciled by one at a time, so that what is taken is missed by nobody.
     fn take(&self, key: &AppKey) -> Memory {
         self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(key).unwrap_or_default()
@@ -97,8 +92,17 @@ impl Context {
     }
 
     fn failures(&self, key: &AppKey) -> u32 {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(key).map_or(1, |memory| memory.failures)
+        self.memories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .map_or(1, |memory| memory.failures)
     }
+}
+
+/// When to look at an app of which nothing is heard: not at all of them together.
+pub(crate) fn resync() -> Duration {
+    backoff::jittered(RESYNC, 1.0)
 }
 
 /// Why the controller has ended without being told to.
@@ -137,7 +141,11 @@ pub async fn run(
     ready();
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let names = stream::unfold(names, |mut names| async move { Some((Ok::<_, Infallible>(names.recv().await?), names)) })
+    let names =
+        stream::unfold(
+            names,
+            |mut names| async move { Some((Ok::<_, Infallible>(names.recv().await?), names)) },
+        )
         .take_until(async move {
             let _ = stopped.await;
         });
@@ -207,6 +215,7 @@ async fn attempt(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, 
     .await
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the signature is the applier's")]
 fn error_policy(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
     match error.retry() {
         Retry::AwaitChange => Action::await_change(),

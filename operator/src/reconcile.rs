@@ -34,7 +34,7 @@ pub use live::Tokens;
 pub use names::{AUTOSCALER, MANAGER, ROTATE_TOKEN, token_secret};
 
 pub(crate) use kind::Kind;
-pub(crate) use live::{Facts, Live};
+pub(crate) use live::Live;
 pub(crate) use memory::Memory;
 pub(crate) use names::{APP_LABEL, INSTANCE_LABEL, MANAGED_BY_LABEL};
 pub(crate) use steps::{reconcile, reconcile_malformed};

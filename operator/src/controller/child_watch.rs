@@ -26,7 +26,8 @@ pub(super) fn selector() -> String {
 pub(super) async fn run(context: Arc<Context>, scope: Scope, kind: Kind, queue: Queue) -> &'static str {
     let apis = scope.dynamic(&context.client, &kind.resource());
     let config = Config::default().labels(&selector());
-    let listener = |namespace| Children { context: Arc::clone(&context), namespace, kind, queue: queue.clone() };
+    let listener =
+        |namespace| Children { context: Arc::clone(&context), namespace, kind, queue: queue.clone() };
     follow::all(&context, apis, config, kind.as_str(), listener).await
 }
 

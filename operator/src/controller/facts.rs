@@ -30,10 +30,12 @@ impl PodFacts {
         let app = pod.metadata.labels.as_ref()?.get(APP_LABEL)?.clone();
         let status = pod.status.as_ref();
         let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+        let ready =
+            conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
         let containers = status.and_then(|status| status.container_statuses.as_deref()).unwrap_or_default();
         let began = |status: &ContainerStatus| status.restart_count > 0 || status.started == Some(true);
-        let web = pod.spec.iter().flat_map(|spec| &spec.containers).find(|container| container.name == CONTAINER);
+        let web =
+            pod.spec.iter().flat_map(|spec| &spec.containers).find(|container| container.name == CONTAINER);
         let ports = web.and_then(|web| web.ports.as_deref()).unwrap_or_default();
         let admin = ports.iter().find(|port: &&ContainerPort| port.name.as_deref() == Some("admin"));
         let facts = Self {
@@ -85,12 +87,16 @@ impl HpaFacts {
     /// The facts, and the app's name; none: it scales something else.
     pub(super) fn of(hpa: &HorizontalPodAutoscaler) -> Option<(String, Self)> {
         let target = &hpa.spec.as_ref()?.scale_target_ref;
-        let group = target.api_version.as_deref().and_then(|text| text.split_once('/')).map(|(group, _)| group);
+        let group =
+            target.api_version.as_deref().and_then(|text| text.split_once('/')).map(|(group, _)| group);
         let kind = match (group, target.kind.as_str()) {
             (Some("apps"), "Deployment") => HpaTarget::Deployment,
             (Some(crate::api::GROUP), "GunicornApp") => HpaTarget::App,
             _ => return None,
         };
-        Some((target.name.clone(), Self { name: hpa.metadata.name.clone().unwrap_or_default(), target: kind }))
+        Some((
+            target.name.clone(),
+            Self { name: hpa.metadata.name.clone().unwrap_or_default(), target: kind },
+        ))
     }
 }

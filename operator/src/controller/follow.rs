@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::{StreamExt, future};
-use kube::api::Api;
-use kube::runtime::watcher::{Config, Event, watcher};
-use kube::runtime::WatchStreamExt;
 use kube::Resource;
+use kube::api::Api;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{Config, Event, watcher};
 use serde::de::DeserializeOwned;
 
 use super::{AppKey, Context};
@@ -62,8 +62,13 @@ where
     what
 }
 
-async fn one<K, L>(api: Api<K>, config: Config, what: &'static str, mut listener: L, read: &(impl Fn() + Sync))
-where
+async fn one<K, L>(
+    api: Api<K>,
+    config: Config,
+    what: &'static str,
+    mut listener: L,
+    read: &(impl Fn() + Sync),
+) where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     K::DynamicType: Clone,
     L: Listener<K>,

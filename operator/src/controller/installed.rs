@@ -17,7 +17,10 @@ pub(super) async fn wait(client: &Client, scope: &Scope) {
     for api in scope.apis::<PartialObjectMeta<GunicornApp>>(client) {
         while let Err(error) = api.list(&ListParams::default().limit(1)).await {
             if matches!(&error, kube::Error::Api(status) if status.code == 404) {
-                tracing::warn!(definition = crate::api::CRD_NAME, "waiting for the custom resource definition");
+                tracing::warn!(
+                    definition = crate::api::CRD_NAME,
+                    "waiting for the custom resource definition"
+                );
             } else {
                 tracing::warn!(%error, "cannot list GunicornApps");
             }

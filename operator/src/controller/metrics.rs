@@ -50,7 +50,11 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("podicorn_operator");
         registry.register("reconciles", "Reconciles of apps, by their result", self.reconciles.clone());
-        registry.register("reconcile_errors", "Reconciles that failed, by what went wrong", self.errors.clone());
+        registry.register(
+            "reconcile_errors",
+            "Reconciles that failed, by what went wrong",
+            self.errors.clone(),
+        );
         registry.register_with_unit(
             "reconcile_duration",
             "Time that a reconcile took",

@@ -41,8 +41,10 @@ async fn list(context: &Arc<Context>, api: Api<DynamicObject>, kind: Kind, queue
     let namespace = api.namespace().map(str::to_owned);
     match api.list(&ListParams::default().labels(&selector())).await {
         Ok(found) => {
-            let mut children = Children { context: Arc::clone(context), namespace, kind, queue: queue.clone() };
-            let listed: BTreeSet<_> = found.items.into_iter().filter_map(|object| children.seen(object)).collect();
+            let mut children =
+                Children { context: Arc::clone(context), namespace, kind, queue: queue.clone() };
+            let listed: BTreeSet<_> =
+                found.items.into_iter().filter_map(|object| children.seen(object)).collect();
             for place in children.known().difference(&listed) {
                 children.lost(place);
             }

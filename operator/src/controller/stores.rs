@@ -128,7 +128,9 @@ impl Stores {
     /// Lets go of an object that has been compared, if it has not changed since.
     pub(crate) fn compared(&self, key: &AppKey, kind: Kind, name: &str, fingerprint: u64) {
         let mut children = write(&self.children);
-        let Some(known) = children.get_mut(key).and_then(|children| children.get_mut(&(kind, name.to_owned()))) else {
+        let Some(known) =
+            children.get_mut(key).and_then(|children| children.get_mut(&(kind, name.to_owned())))
+        else {
             return;
         };
         if known.fingerprint == fingerprint {
@@ -174,7 +176,9 @@ impl Stores {
         let mut hpas = write(&self.hpas);
         let keys: Vec<AppKey> = hpas
             .iter()
-            .filter(|(key, of_app)| key.namespace == namespace && Some(*key) != except && of_app.contains_key(name))
+            .filter(|(key, of_app)| {
+                key.namespace == namespace && Some(*key) != except && of_app.contains_key(name)
+            })
             .map(|(key, _)| key.clone())
             .collect();
         for key in &keys {

@@ -95,7 +95,9 @@ impl Applier<'_> {
         let live = there.get(object.kind, &object.name);
         match self.apply(object, live, memory).await {
             Ok(wrote) => outcome.writes += u32::from(wrote),
-            Err(Error::Request { source, .. }) if Kind::OPTIONAL.contains(&key.0) && code(&source) == Some(404) => {
+            Err(Error::Request { source, .. })
+                if Kind::OPTIONAL.contains(&key.0) && code(&source) == Some(404) =>
+            {
                 outcome.missing.push(key.0);
             }
             Err(error) => {
@@ -105,7 +107,12 @@ impl Applier<'_> {
     }
 
     /// Whether a write was needed.
-    async fn apply(&self, object: Object, live: Option<&Arc<Live>>, memory: &mut Memory) -> Result<bool, Error> {
+    async fn apply(
+        &self,
+        object: Object,
+        live: Option<&Arc<Live>>,
+        memory: &mut Memory,
+    ) -> Result<bool, Error> {
         let Object { kind, name, mut content } = object;
         let hash = fingerprint::hash(&content);
         mark(&mut content, hash);

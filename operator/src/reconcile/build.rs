@@ -53,7 +53,7 @@ pub(crate) struct Resources {
 pub(crate) fn build(app: &Validated<'_>, ingredients: &Ingredients) -> Result<Resources, Invalid> {
     let template = pod_template::build(app)?;
     let migration = migration::build(app, &template);
-    let deployment = deployment::build(app, template, ingredients.replicas, migration.as_ref());
+    let deployment = deployment::build(app, &template, ingredients.replicas, migration.as_ref());
     Ok(Resources {
         secret: secret::build(app, &ingredients.secret),
         network_policy: network_policy::build(app),
@@ -68,7 +68,7 @@ pub(crate) fn build(app: &Validated<'_>, ingredients: &Ingredients) -> Result<Re
 }
 
 /// An object with the labels and the owner that all have.
-fn object(app: &Validated<'_>, kind: Kind, name: String, more: Value) -> Object {
+fn object(app: &Validated<'_>, kind: Kind, name: String, more: &Value) -> Object {
     let mut content = json!({
         "apiVersion": kind.api_version(),
         "kind": kind.as_str(),
@@ -86,6 +86,6 @@ fn object(app: &Validated<'_>, kind: Kind, name: String, more: Value) -> Object 
             }],
         },
     });
-    super::merge::merge(&mut content, &more);
+    super::merge::merge(&mut content, more);
     Object { kind, name, content }
 }

@@ -12,16 +12,19 @@ const KEYS: [&str; 6] = ["name", "mountPath", "containerPort", "uid", "topologyK
 pub(crate) fn contains(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         // Ports and percentages are written as numbers or texts, and stay what they are.
-        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| match live.get(key) {
-            Some(live) => contains(live, wanted),
-            None => is_nothing(wanted),
-        }),
+        (Value::Object(live), Value::Object(wanted)) => {
+            wanted.iter().all(|(key, wanted)| match live.get(key) {
+                Some(live) => contains(live, wanted),
+                None => is_nothing(wanted),
+            })
+        }
         (Value::Array(live), Value::Array(wanted)) => match key_of(wanted) {
             Some(key) => wanted.iter().all(|wanted| {
                 live.iter().any(|live| live.get(key) == wanted.get(key) && contains(live, wanted))
             }),
             None => {
-                live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| contains(live, wanted))
+                live.len() == wanted.len()
+                    && live.iter().zip(wanted).all(|(live, wanted)| contains(live, wanted))
             }
         },
         _ => live == wanted,

@@ -116,4 +116,3 @@ fn told(error: &kube::Error) -> String {
 pub(crate) fn note(text: &str) -> String {
     text.chars().take(1000).collect()
 }
-

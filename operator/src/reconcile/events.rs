@@ -11,7 +11,10 @@ use crate::api::{Condition, ConditionStatus, GunicornApp, GunicornAppStatus, con
 
 /// What is told of the step from one status to the next: pure.
 pub(crate) fn between(previous: &GunicornAppStatus, next: &GunicornAppStatus) -> Vec<Event> {
-    [conditions::DEGRADED, conditions::PROGRESSING].into_iter().filter_map(|kind| step(previous, next, kind)).collect()
+    [conditions::DEGRADED, conditions::PROGRESSING]
+        .into_iter()
+        .filter_map(|kind| step(previous, next, kind))
+        .collect()
 }
 
 fn step(previous: &GunicornAppStatus, next: &GunicornAppStatus, kind: &str) -> Option<Event> {
@@ -28,7 +31,10 @@ fn step(previous: &GunicornAppStatus, next: &GunicornAppStatus, kind: &str) -> O
         return None;
     }
     // What is degraded is told once.
-    if kind == conditions::PROGRESSING && [reasons::MIGRATION_FAILED, reasons::ROLLOUT_STUCK, reasons::APPLY_FAILED].contains(&now.reason.as_str()) {
+    if kind == conditions::PROGRESSING
+        && [reasons::MIGRATION_FAILED, reasons::ROLLOUT_STUCK, reasons::APPLY_FAILED]
+            .contains(&now.reason.as_str())
+    {
         return None;
     }
     Some(event(now))

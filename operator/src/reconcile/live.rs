@@ -139,7 +139,9 @@ pub(crate) fn version(text: Option<&str>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-pub(crate) fn controller(owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]) -> Option<String> {
+pub(crate) fn controller(
+    owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference],
+) -> Option<String> {
     owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.clone())
 }
 
@@ -160,7 +162,9 @@ fn secret(object: &DynamicObject) -> SecretFacts {
 }
 
 fn deployment(object: &Value) -> DeploymentFacts {
-    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+    let number = |pointer: &str| {
+        object.pointer(pointer).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok())
+    };
     let condition = |kind: &str, status: &str| {
         let conditions = object.pointer("/status/conditions").and_then(Value::as_array)?;
         conditions.iter().find(|condition| {
@@ -180,7 +184,11 @@ fn deployment(object: &Value) -> DeploymentFacts {
         wanted: number("/spec/replicas"),
         replicas_of_others: replicas_of_others(object),
         image: web.and_then(|web| web.get("image")).and_then(Value::as_str).map(str::to_owned),
-        migrated: object.pointer("/metadata/annotations").and_then(|all| all.get(MIGRATED)).and_then(Value::as_str).map(str::to_owned),
+        migrated: object
+            .pointer("/metadata/annotations")
+            .and_then(|all| all.get(MIGRATED))
+            .and_then(Value::as_str)
+            .map(str::to_owned),
         observed: generation("/status/observedGeneration") >= generation("/metadata/generation"),
         pods: number("/status/replicas").unwrap_or_default(),
         ready: number("/status/readyReplicas").unwrap_or_default(),

@@ -10,7 +10,9 @@ const DIRECTIVE: &str = "$patch";
 /// The merge key of a list in a pod template; none: the list is one value.
 fn merge_key(field: &str) -> Option<&'static str> {
     match field {
-        "containers" | "initContainers" | "env" | "volumes" | "imagePullSecrets" | "resourceClaims" => Some("name"),
+        "containers" | "initContainers" | "env" | "volumes" | "imagePullSecrets" | "resourceClaims" => {
+            Some("name")
+        }
         "volumeMounts" => Some("mountPath"),
         "volumeDevices" => Some("devicePath"),
         "ports" => Some("containerPort"),
@@ -49,7 +51,8 @@ fn merge_maps(base: &mut Map<String, Value>, patch: &Map<String, Value>) {
 
 fn merge_lists(items: &mut Vec<Value>, patches: &[Value], key: &str) {
     let directive = |patch: &Value| patch.get(DIRECTIVE).and_then(Value::as_str).map(str::to_owned);
-    if patches.iter().any(|patch| directive(patch).as_deref() == Some("replace") && patch.get(key).is_none()) {
+    if patches.iter().any(|patch| directive(patch).as_deref() == Some("replace") && patch.get(key).is_none())
+    {
         items.clear();
     }
     for patch in patches {
@@ -114,8 +117,12 @@ mod tests {
     #[test]
     fn null_and_delete_take_away() {
         let base = json!({"securityContext": {"runAsNonRoot": true, "runAsUser": 5}, "volumes": [{"name": "a"}, {"name": "b"}]});
-        let patch = json!({"securityContext": {"runAsUser": null}, "volumes": [{"name": "a", "$patch": "delete"}]});
-        assert_eq!(merged(base, &patch), json!({"securityContext": {"runAsNonRoot": true}, "volumes": [{"name": "b"}]}));
+        let patch =
+            json!({"securityContext": {"runAsUser": null}, "volumes": [{"name": "a", "$patch": "delete"}]});
+        assert_eq!(
+            merged(base, &patch),
+            json!({"securityContext": {"runAsNonRoot": true}, "volumes": [{"name": "b"}]})
+        );
     }
 
     #[test]

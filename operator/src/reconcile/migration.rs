@@ -10,18 +10,33 @@ pub(crate) enum Migration {
     /// None is wanted.
     Unwanted,
     /// It has to be started.
-    Start { job: String },
+    Start {
+        job: String,
+    },
     /// It runs.
-    Running { job: String },
+    Running {
+        job: String,
+    },
     /// An older one runs; two at a time would be in each other's way.
-    Behind { other: String },
-    Succeeded { job: String },
-    Failed { job: String, why: String },
+    Behind {
+        other: String,
+    },
+    Succeeded {
+        job: String,
+    },
+    Failed {
+        job: String,
+        why: String,
+    },
 }
 
 impl Migration {
     /// `migrated`: the Job before the rollout of what is there now. It may have been deleted since.
-    pub(crate) fn of(wanted: Option<&str>, jobs: &BTreeMap<String, JobState>, migrated: Option<&str>) -> Self {
+    pub(crate) fn of(
+        wanted: Option<&str>,
+        jobs: &BTreeMap<String, JobState>,
+        migrated: Option<&str>,
+    ) -> Self {
         let Some(wanted) = wanted else { return Self::Unwanted };
         let job = wanted.to_owned();
         match jobs.get(wanted) {
@@ -62,7 +77,10 @@ mod tests {
         assert_eq!(decide(None, &[("a", JobState::Succeeded)], None), Migration::Unwanted);
         assert_eq!(decide(Some("b"), &[("a", JobState::Succeeded)], None), Migration::Start { job: job() });
         assert_eq!(decide(Some("b"), &[("b", JobState::Running)], None), Migration::Running { job: job() });
-        assert_eq!(decide(Some("b"), &[("b", JobState::Succeeded)], None), Migration::Succeeded { job: job() });
+        assert_eq!(
+            decide(Some("b"), &[("b", JobState::Succeeded)], None),
+            Migration::Succeeded { job: job() }
+        );
     }
 
     #[test]

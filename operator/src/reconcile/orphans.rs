@@ -16,14 +16,20 @@ pub(crate) fn find<'a>(
     wanted: &[(Kind, String)],
     migration: &Migration,
 ) -> Vec<(Kind, &'a str, &'a Arc<Live>)> {
-    let ours = there.children.iter().filter(|(_, live)| live.controller.as_deref() == Some(uid) && !live.deleting);
+    let ours =
+        there.children.iter().filter(|(_, live)| live.controller.as_deref() == Some(uid) && !live.deleting);
     let unwanted = ours.filter(|(key, _)| !wanted.contains(key));
     let released = unwanted.filter(|(_, live)| live.job().is_none_or(|state| migration.releases(state)));
     released.map(|((kind, name), live)| (*kind, name.as_str(), live)).collect()
 }
 
 impl Applier<'_> {
-    pub(crate) async fn delete_orphans(&self, there: &Dereferenced, migration: &Migration, outcome: &mut Outcome) {
+    pub(crate) async fn delete_orphans(
+        &self,
+        there: &Dereferenced,
+        migration: &Migration,
+        outcome: &mut Outcome,
+    ) {
         for (kind, name, live) in find(self.uid, there, &outcome.wanted, migration) {
             match self.requests.delete(kind, name, &live.uid).await {
                 Ok(()) => {

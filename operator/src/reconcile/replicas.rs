@@ -16,10 +16,9 @@ pub(crate) enum Replicas {
 impl Replicas {
     pub(crate) fn of(spec: &GunicornAppSpec, hpa_on_deployment: bool) -> Self {
         match spec.autoscaling.mode {
-            Mode::Workers | Mode::Observe => Self::Fixed(spec.replicas),
             Mode::Operator => Self::Left { first: spec.autoscaling.fewest_pods() },
             Mode::External if hpa_on_deployment => Self::Left { first: spec.replicas },
-            Mode::External => Self::Fixed(spec.replicas),
+            Mode::External | Mode::Workers | Mode::Observe => Self::Fixed(spec.replicas),
         }
     }
 

@@ -39,7 +39,9 @@ impl Requests<'_> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), ..Preconditions::default() };
         let params = DeleteParams::background().preconditions(preconditions);
         match timed("delete", kind.as_str(), name, api.delete(name, &params)).await {
-            Err(Error::Request { source, .. }) if matches!(super::error::code(&source), Some(404 | 409)) => Ok(()),
+            Err(Error::Request { source, .. }) if matches!(super::error::code(&source), Some(404 | 409)) => {
+                Ok(())
+            }
             other => other.map(|_| ()),
         }
     }
@@ -54,7 +56,8 @@ impl Requests<'_> {
 
     /// How many pods a Deployment is to have, and nothing else of it.
     pub(crate) async fn scale(&self, name: &str, replicas: u32) -> Result<(), Error> {
-        let api: Api<k8s_openapi::api::apps::v1::Deployment> = Api::namespaced(self.client.clone(), self.namespace);
+        let api: Api<k8s_openapi::api::apps::v1::Deployment> =
+            Api::namespaced(self.client.clone(), self.namespace);
         let wanted = serde_json::json!({
             "apiVersion": "autoscaling/v1",
             "kind": "Scale",
@@ -62,14 +65,22 @@ impl Requests<'_> {
             "spec": {"replicas": replicas},
         });
         let params = PatchParams::apply(MANAGER).force();
-        timed("scale", "Deployment", name, api.patch_scale(name, &params, &Patch::Apply(wanted))).await.map(|_| ())
+        timed("scale", "Deployment", name, api.patch_scale(name, &params, &Patch::Apply(wanted)))
+            .await
+            .map(|_| ())
     }
 
     /// Writes the reconciler's part of the status; the version that this has made.
     pub(crate) async fn status(&self, name: &str, status: &Value) -> Result<Option<String>, Error> {
         let api: Api<PartialObjectMeta<GunicornApp>> = Api::namespaced(self.client.clone(), self.namespace);
         let params = PatchParams::apply(MANAGER).force();
-        let answer = timed("write the status of", "GunicornApp", name, api.patch_status(name, &params, &Patch::Apply(status))).await?;
+        let answer = timed(
+            "write the status of",
+            "GunicornApp",
+            name,
+            api.patch_status(name, &params, &Patch::Apply(status)),
+        )
+        .await?;
         Ok(answer.metadata.resource_version)
     }
 }
@@ -82,7 +93,9 @@ async fn timed<T>(
 ) -> Result<T, Error> {
     match tokio::time::timeout(PATIENCE, request).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(Error::Request { verb, kind, name: name.to_owned(), source: Box::new(source) }),
+        Ok(Err(source)) => {
+            Err(Error::Request { verb, kind, name: name.to_owned(), source: Box::new(source) })
+        }
         Err(_) => Err(Error::NoAnswer { verb, kind, name: name.to_owned() }),
     }
 }

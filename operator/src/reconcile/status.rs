@@ -8,7 +8,8 @@ use super::live::DeploymentFacts;
 use super::migration::Migration;
 use super::names::selector_text;
 use crate::api::{
-    Condition, ConditionStatus, GunicornApp, GunicornAppStatus, MigrationState, MigrationStatus, conditions, reasons,
+    Condition, ConditionStatus, GunicornApp, GunicornAppStatus, MigrationState, MigrationStatus, conditions,
+    reasons,
 };
 use crate::controller::PodsSummary;
 use kube::ResourceExt;
@@ -30,7 +31,7 @@ pub(crate) struct Observed<'a> {
 type Verdict = (ConditionStatus, &'static str, String);
 
 pub(crate) fn status(observed: &Observed<'_>) -> GunicornAppStatus {
-    let generation = observed.app.meta().generation;
+    let generation = observed.app.metadata.generation;
     let verdicts = [
         (conditions::READY, ready(observed)),
         (conditions::PROGRESSING, progressing(observed)),
@@ -76,8 +77,12 @@ fn ready(observed: &Observed<'_>) -> Verdict {
     }
     let Some(deployment) = observed.deployment else {
         return match observed.migration {
-            Migration::Failed { .. } => no(reasons::MIGRATION_FAILED, "no pod is made before the migration succeeds".to_owned()),
-            _ if !observed.migration.lets_pass() => no(reasons::MIGRATING, "pods come after the migration".to_owned()),
+            Migration::Failed { .. } => {
+                no(reasons::MIGRATION_FAILED, "no pod is made before the migration succeeds".to_owned())
+            }
+            _ if !observed.migration.lets_pass() => {
+                no(reasons::MIGRATING, "pods come after the migration".to_owned())
+            }
             _ => no(reasons::ROLLING_OUT, "the Deployment is being made".to_owned()),
         };
     };
@@ -113,10 +118,17 @@ fn progressing(observed: &Observed<'_>) -> Verdict {
             return yes(reasons::MIGRATING, format!("the Job {job} runs; the rollout comes after it"));
         }
         Migration::Behind { other } => {
-            return yes(reasons::MIGRATING, format!("the Job {other} of an earlier change still runs; the next comes after it"));
+            return yes(
+                reasons::MIGRATING,
+                format!("the Job {other} of an earlier change still runs; the next comes after it"),
+            );
         }
         Migration::Failed { .. } => {
-            return (ConditionStatus::False, reasons::MIGRATION_FAILED, "the rollout waits for the migration".to_owned());
+            return (
+                ConditionStatus::False,
+                reasons::MIGRATION_FAILED,
+                "the rollout waits for the migration".to_owned(),
+            );
         }
         Migration::Unwanted | Migration::Succeeded { .. } => {}
     }
@@ -128,7 +140,9 @@ fn progressing(observed: &Observed<'_>) -> Verdict {
             reasons::ROLLING_OUT,
             format!("{} of {} pods are of the newest template", deployment.updated, deployment.pods),
         ),
-        Some(_) => (ConditionStatus::False, reasons::ROLLED_OUT, "every pod is of the newest template".to_owned()),
+        Some(_) => {
+            (ConditionStatus::False, reasons::ROLLED_OUT, "every pod is of the newest template".to_owned())
+        }
         None if observed.error.is_some() => {
             (ConditionStatus::False, reasons::APPLY_FAILED, "the Deployment could not be made".to_owned())
         }
@@ -159,10 +173,17 @@ fn degraded(observed: &Observed<'_>) -> Verdict {
         }
     }
     if !observed.missing.is_empty() {
-        let kinds: Vec<String> = observed.missing.iter().map(|kind| format!("{} ({})", kind.as_str(), kind.api_version())).collect();
+        let kinds: Vec<String> = observed
+            .missing
+            .iter()
+            .map(|kind| format!("{} ({})", kind.as_str(), kind.api_version()))
+            .collect();
         return yes(
             reasons::KIND_NOT_INSTALLED,
-            format!("this cluster does not have {}: install it, or take it out of the spec", kinds.join(" and ")),
+            format!(
+                "this cluster does not have {}: install it, or take it out of the spec",
+                kinds.join(" and ")
+            ),
         );
     }
     (ConditionStatus::False, reasons::AS_EXPECTED, String::new())

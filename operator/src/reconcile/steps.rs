@@ -20,13 +20,17 @@ use super::requests::Requests;
 use super::status::{Observed, status};
 use super::{live, token, validate};
 use crate::api::{Condition, ConditionStatus, GunicornApp, GunicornAppStatus, conditions};
-use crate::controller::{AppKey, Context};
+use crate::controller::{AppKey, Context, resync};
 
 /// Brings the cluster to what the app says, as far as it is not there yet.
-pub(crate) async fn reconcile(app: &GunicornApp, context: &Context, memory: &mut Memory) -> Result<Action, Error> {
+pub(crate) async fn reconcile(
+    app: &GunicornApp,
+    context: &Context,
+    memory: &mut Memory,
+) -> Result<Action, Error> {
     let key = AppKey::of(app);
     memory.is_of(&app.uid().unwrap_or_default());
-    if app.meta().deletion_timestamp.is_some() {
+    if app.metadata.deletion_timestamp.is_some() {
         // What it owns goes with it, by the garbage collector.
         return Ok(Action::await_change());
     }
@@ -40,7 +44,7 @@ pub(crate) async fn reconcile(app: &GunicornApp, context: &Context, memory: &mut
     let told = tell(app, context, &key, &requests, memory, &outcome, &migration).await;
     match outcome.error {
         Some(error) => Err(error),
-        None => told.map(|()| Action::requeue(context.resync())),
+        None => told.map(|()| Action::requeue(resync())),
     }
 }
 
@@ -55,7 +59,8 @@ async fn bring_about(
 ) -> Result<Outcome, Error> {
     let validated = validate::validate(app)?;
     let asked = app.annotations().get(ROTATE_TOKEN).map(String::as_str);
-    let secret = token::next(there.secret(&token_secret(&validated.name)), asked, token::random).map_err(Error::Token)?;
+    let secret = token::next(there.secret(&token_secret(&validated.name)), asked, token::random)
+        .map_err(Error::Token)?;
     let live = there.deployment(&validated.name);
     let replicas = Replicas::of(&app.spec, there.hpa_on_deployment).applied(live);
     let resources = build(&validated, &Ingredients { secret, replicas })?;
@@ -149,7 +154,9 @@ pub(crate) async fn reconcile_malformed(
     }
     let now = Time(Timestamp::now());
     let generation = object.metadata.generation;
-    let condition = |kind, status| Condition::new(kind, status, error.reason(), error.to_string(), generation, None, now.clone());
+    let condition = |kind, status| {
+        Condition::new(kind, status, error.reason(), error.to_string(), generation, None, now.clone())
+    };
     // The pods are still there, and an autoscaler may count them.
     let there = Dereferenced::of(&context.stores, key);
     let deployment = there.deployment(&key.name);
@@ -169,8 +176,10 @@ pub(crate) async fn reconcile_malformed(
     requests.status(&key.name, &patch(&key.name, &next)?).await?;
     context.metrics.wrote("GunicornApp", "status");
     memory.malformed = Some(object.error.clone());
-    let mut stand_in = GunicornApp::new(&key.name, serde_json::from_value(json!({"image": "-", "app": "-"}))?);
+    let mut stand_in =
+        GunicornApp::new(&key.name, serde_json::from_value(json!({"image": "-", "app": "-"}))?);
     stand_in.metadata = object.metadata.clone();
-    events::publish(&context.recorder, &stand_in, &events::between(&GunicornAppStatus::default(), &next)).await;
+    events::publish(&context.recorder, &stand_in, &events::between(&GunicornAppStatus::default(), &next))
+        .await;
     Err(error)
 }

@@ -68,7 +68,10 @@ mod tests {
 
     #[test]
     fn an_emptied_secret_is_filled() {
-        assert_eq!(next(Some(&facts("", None, Some("1"))), Some("1"), made).unwrap(), facts("new", None, Some("1")));
+        assert_eq!(
+            next(Some(&facts("", None, Some("1"))), Some("1"), made).unwrap(),
+            facts("new", None, Some("1"))
+        );
     }
 
     #[test]

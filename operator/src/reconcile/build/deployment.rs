@@ -6,7 +6,12 @@ use super::{Object, Validated, object};
 use crate::reconcile::Kind;
 use crate::reconcile::names::{MIGRATED, selector};
 
-pub(super) fn build(app: &Validated<'_>, template: Value, replicas: Option<u32>, migration: Option<&Object>) -> Object {
+pub(super) fn build(
+    app: &Validated<'_>,
+    template: &Value,
+    replicas: Option<u32>,
+    migration: Option<&Object>,
+) -> Object {
     let mut more = json!({"spec": {
         "selector": {"matchLabels": selector(&app.name)},
         // Nothing is taken away before its successor serves.
@@ -20,5 +25,5 @@ pub(super) fn build(app: &Validated<'_>, template: Value, replicas: Option<u32>,
     if let Some(migration) = migration {
         more["metadata"] = json!({"annotations": {MIGRATED: migration.name}});
     }
-    object(app, Kind::Deployment, app.name.clone(), more)
+    object(app, Kind::Deployment, app.name.clone(), &more)
 }

@@ -18,5 +18,5 @@ pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
         (None, Some(most)) => spec["maxUnavailable"] = json!(most),
         (None, None) => spec["maxUnavailable"] = json!(1),
     }
-    Some(object(app, Kind::PodDisruptionBudget, app.name.clone(), json!({"spec": spec})))
+    Some(object(app, Kind::PodDisruptionBudget, app.name.clone(), &json!({"spec": spec})))
 }

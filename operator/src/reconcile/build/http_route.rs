@@ -14,5 +14,5 @@ pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
     if !route.hostnames.is_empty() {
         spec["hostnames"] = json!(route.hostnames);
     }
-    Some(object(app, Kind::HttpRoute, app.name.clone(), json!({"spec": spec})))
+    Some(object(app, Kind::HttpRoute, app.name.clone(), &json!({"spec": spec})))
 }

@@ -9,7 +9,8 @@ use crate::reconcile::names::HTTP_PORT;
 pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
     let ingress = app.spec.ingress.as_ref()?;
     let backend = json!({"service": {"name": app.name, "port": {"name": HTTP_PORT}}});
-    let mut rule = json!({"http": {"paths": [{"path": ingress.path, "pathType": "Prefix", "backend": backend}]}});
+    let mut rule =
+        json!({"http": {"paths": [{"path": ingress.path, "pathType": "Prefix", "backend": backend}]}});
     if let Some(host) = &ingress.host {
         rule["host"] = json!(host);
     }
@@ -21,5 +22,5 @@ pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
         spec["tls"] = json!([{"hosts": [host], "secretName": secret}]);
     }
     let more = json!({"metadata": {"annotations": ingress.annotations}, "spec": spec});
-    Some(object(app, Kind::Ingress, app.name.clone(), more))
+    Some(object(app, Kind::Ingress, app.name.clone(), &more))
 }

@@ -8,7 +8,8 @@ use crate::reconcile::fingerprint;
 use crate::reconcile::names::{CONTAINER, TOKEN_VOLUME, labels, migration};
 
 /// What a container has because it serves.
-const OF_SERVERS: [&str; 6] = ["args", "ports", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle"];
+const OF_SERVERS: [&str; 6] =
+    ["args", "ports", "startupProbe", "livenessProbe", "readinessProbe", "lifecycle"];
 
 pub(super) fn build(app: &Validated<'_>, template: &Value) -> Option<Object> {
     let migrations = app.spec.migrations.as_ref()?;
@@ -16,7 +17,9 @@ pub(super) fn build(app: &Validated<'_>, template: &Value) -> Option<Object> {
     let what = json!([app.spec.image, migrations.command, app.spec.env, app.spec.env_from]);
     let name = migration(&app.name, fingerprint::hash(&what));
     let containers = template.pointer("/spec/containers").and_then(Value::as_array);
-    let web = containers?.iter().find(|container| container.get("name").and_then(Value::as_str) == Some(CONTAINER))?;
+    let web = containers?
+        .iter()
+        .find(|container| container.get("name").and_then(Value::as_str) == Some(CONTAINER))?;
     let mut container = without(web, &OF_SERVERS);
     container.insert("name".to_owned(), "migrate".into());
     container.insert("command".to_owned(), json!(migrations.command));
@@ -31,12 +34,14 @@ pub(super) fn build(app: &Validated<'_>, template: &Value) -> Option<Object> {
         // Without the label that selects the app's pods.
         "template": {"metadata": {"labels": labels(&app.name, &app.uid)}, "spec": pod},
     }});
-    Some(object(app, Kind::Job, name, more))
+    Some(object(app, Kind::Job, name, &more))
 }
 
 fn without(value: &Value, fields: &[&str]) -> Map<String, Value> {
     let all = value.as_object().into_iter().flatten();
-    all.filter(|(key, _)| !fields.contains(&key.as_str())).map(|(key, value)| (key.clone(), value.clone())).collect()
+    all.filter(|(key, _)| !fields.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 fn without_token(list: Option<&Value>) -> Value {

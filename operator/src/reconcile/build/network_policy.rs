@@ -8,18 +8,16 @@ use crate::reconcile::names::{ADMIN_PORT, HTTP_PORT, selector};
 
 pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
     let policy = app.spec.network_policy.as_ref().filter(|policy| policy.enabled)?;
-    let mut operator = json!({});
-    if !policy.operator_namespace_labels.is_empty() {
-        operator["namespaceSelector"] = json!({"matchLabels": policy.operator_namespace_labels});
-    }
-    if !policy.operator_pod_labels.is_empty() {
-        operator["podSelector"] = json!({"matchLabels": policy.operator_pod_labels});
-    }
+    let operator = json!({
+        // No labels: any namespace.
+        "namespaceSelector": {"matchLabels": policy.operator_namespace_labels},
+        "podSelector": {"matchLabels": policy.operator_pod_labels},
+    });
     let port = |name: &str| json!([{"port": name, "protocol": "TCP"}]);
     let more = json!({"spec": {
         "podSelector": {"matchLabels": selector(&app.name)},
         "policyTypes": ["Ingress"],
         "ingress": [{"ports": port(HTTP_PORT)}, {"ports": port(ADMIN_PORT), "from": [operator]}],
     }});
-    Some(object(app, Kind::NetworkPolicy, app.name.clone(), more))
+    Some(object(app, Kind::NetworkPolicy, app.name.clone(), &more))
 }

@@ -17,5 +17,5 @@ pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
             "podMetricsEndpoints": [{"port": ADMIN_PORT, "path": "/metrics", "interval": monitor.interval}],
         },
     });
-    Some(object(app, Kind::PodMonitor, app.name.clone(), more))
+    Some(object(app, Kind::PodMonitor, app.name.clone(), &more))
 }

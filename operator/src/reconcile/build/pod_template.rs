@@ -6,7 +6,8 @@ use super::{Invalid, Validated};
 use crate::api::Probe;
 use crate::reconcile::merge::merge;
 use crate::reconcile::names::{
-    ADMIN_PORT, CONTAINER, HTTP_PORT, MANAGED_BY_LABEL, MANAGER, TOKEN_DIRECTORY, TOKEN_VOLUME, selector, token_secret,
+    ADMIN_PORT, CONTAINER, HTTP_PORT, MANAGED_BY_LABEL, MANAGER, TOKEN_DIRECTORY, TOKEN_VOLUME, selector,
+    token_secret,
 };
 use crate::reconcile::validate;
 

@@ -20,5 +20,5 @@ pub(super) fn build(app: &Validated<'_>, facts: &SecretFacts) -> Object {
     if let Some(rotation) = &facts.rotation {
         more["metadata"] = json!({"annotations": {ROTATE_TOKEN: rotation}});
     }
-    object(app, Kind::Secret, token_secret(&app.name), more)
+    object(app, Kind::Secret, token_secret(&app.name), &more)
 }

@@ -21,5 +21,5 @@ pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
             "ports": [{"name": HTTP_PORT, "port": service.port, "targetPort": HTTP_PORT, "protocol": "TCP"}],
         },
     });
-    Some(object(app, Kind::Service, app.name.clone(), more))
+    Some(object(app, Kind::Service, app.name.clone(), &more))
 }

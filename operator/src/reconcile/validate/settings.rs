@@ -93,10 +93,15 @@ fn unknown(name: &str) -> Invalid {
 fn flags(setting: &Setting, value: &Value) -> Result<Vec<String>, Invalid> {
     let name = setting.name;
     if let Status::Unsupported(what) = setting.status {
+        if *value == Value::Bool(false) {
+            return Ok(Vec::new());
+        }
         return Err(Invalid::Settings(format!("{name} is not supported: {what}")));
     }
     let Some(flag) = setting.long_flag() else {
-        return Err(Invalid::Settings(format!("{name} can only be set in a config file, which settings.config may name")));
+        return Err(Invalid::Settings(format!(
+            "{name} can only be set in a config file, which settings.config may name"
+        )));
     };
     let refused = |expected: &str| {
         let shown = value.to_string();

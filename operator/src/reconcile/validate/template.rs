@@ -14,13 +14,17 @@ const OF_CONTAINER: [(&str, &str); 3] =
 pub(super) fn allowed(overrides: &Value) -> Result<(), Invalid> {
     for key in overrides.as_object().into_iter().flat_map(|fields| fields.keys()) {
         if key != "metadata" && key != "spec" {
-            return Err(Invalid::Template(format!("{key} is no part of a pod template; it has metadata and spec")));
+            return Err(Invalid::Template(format!(
+                "{key} is no part of a pod template; it has metadata and spec"
+            )));
         }
     }
     let metadata = overrides.get("metadata").and_then(Value::as_object);
     for key in metadata.into_iter().flat_map(|fields| fields.keys()) {
         if key != "labels" && key != "annotations" {
-            return Err(Invalid::Template(format!("metadata.{key} has no effect on pods; use labels or annotations")));
+            return Err(Invalid::Template(format!(
+                "metadata.{key} has no effect on pods; use labels or annotations"
+            )));
         }
     }
     let spec = overrides.get("spec");
@@ -57,12 +61,16 @@ pub(crate) fn typed(app: &str, template: &Value) -> Result<(), Invalid> {
     let labels = parsed.metadata.and_then(|metadata| metadata.labels).unwrap_or_default();
     for (key, value) in selector(app) {
         if labels.get(&key) != Some(&value) {
-            return Err(Invalid::Template(format!("metadata.labels[{key}] selects the app's pods and stays {value}")));
+            return Err(Invalid::Template(format!(
+                "metadata.labels[{key}] selects the app's pods and stays {value}"
+            )));
         }
     }
     let containers = parsed.spec.map(|spec| spec.containers).unwrap_or_default();
     if !containers.iter().any(|container| container.name == CONTAINER) {
-        return Err(Invalid::Template(format!("the container {CONTAINER} runs the app and cannot be taken away")));
+        return Err(Invalid::Template(format!(
+            "the container {CONTAINER} runs the app and cannot be taken away"
+        )));
     }
     Ok(())
 }
