@@ -198,3 +198,6 @@ impl<F: Fleet> Autoscaler<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
