@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::build::{Object, Resources};
-use super::contains::contains;
+use super::contains::object_contains;
 use super::dereference::Dereferenced;
 use super::error::{Error, code};
 use super::fingerprint;
@@ -130,7 +130,9 @@ impl Applier<'_> {
                 if memory.settled.get(&(kind, name.clone())) == Some(&settled) {
                     return Ok(false);
                 }
-                if live.applied == Some(hash) && live.body().is_some_and(|body| contains(&body, &content)) {
+                if live.applied == Some(hash)
+                    && live.body().is_some_and(|body| object_contains(&body, &content))
+                {
                     self.stores.compared(self.app, kind, &name, live.fingerprint);
                     memory.settled.insert((kind, name), settled);
                     return Ok(false);

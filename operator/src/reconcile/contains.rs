@@ -9,7 +9,15 @@ use serde_json::Value;
 /// The keys by which items of lists are told apart, the first that an item has.
 const KEYS: [&str; 6] = ["name", "mountPath", "containerPort", "uid", "topologyKey", "ip"];
 
-pub(crate) fn contains(live: &Value, wanted: &Value) -> bool {
+/// As `contains`, of a whole object, whose kind is known.
+pub(crate) fn object_contains(live: &Value, wanted: &Value) -> bool {
+    let fields = wanted.as_object().into_iter().flatten();
+    fields
+        .filter(|(key, _)| *key != "apiVersion" && *key != "kind")
+        .all(|(key, wanted)| live.get(key).map_or_else(|| is_nothing(wanted), |live| contains(live, wanted)))
+}
+
+fn contains(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         // Ports and percentages are written as numbers or texts, and stay what they are.
         (Value::Object(live), Value::Object(wanted)) => {

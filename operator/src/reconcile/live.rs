@@ -98,7 +98,10 @@ impl Live {
             _ => Facts::None,
         };
         if let Some(fields) = whole.as_object_mut() {
-            fields.remove("status");
+            // Items of lists do not say what they are, those of watches do.
+            for field in ["apiVersion", "kind", "status"] {
+                fields.remove(field);
+            }
         }
         if let Some(fields) = whole.get_mut("metadata").and_then(Value::as_object_mut) {
             fields.remove("managedFields");

@@ -27,7 +27,7 @@ fn documents(resources: Resources) -> String {
     let optional =
         [network_policy, service, migration, Some(deployment), disruption, ingress, http_route, pod_monitor];
     let all = std::iter::once(secret).chain(optional.into_iter().flatten());
-    all.map(|object| format!("---\n{}", serde_yaml::to_string(&object.content).unwrap())).collect()
+    all.fold(String::new(), |text, object| text + "---\n" + &serde_yaml::to_string(&object.content).unwrap())
 }
 
 #[test]
