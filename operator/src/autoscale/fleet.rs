@@ -10,9 +10,7 @@ use kube::{Resource, ResourceExt};
 
 use super::wishes::Wishes;
 use crate::api::{GunicornApp, GunicornAppStatus};
-use crate::controller::{AppKey, PodFacts, Stores};
-use crate::pods::{Token, Tokens};
-use crate::reconcile;
+use crate::pods::Tokens;
 
 /// What is there to scale.
 pub trait Fleet: Send + Sync + 'static {
@@ -78,44 +76,10 @@ pub struct PodSeen {
 }
 
 impl PodSeen {
-    /// None: it is being deleted.
-    pub fn of(facts: &PodFacts) -> Option<Self> {
-        let PodFacts { name, uid, address, admin_port, ready, ending, .. } = facts;
-        let address = address.map(|address| SocketAddr::new(address, *admin_port));
-        (!ending).then(|| Self { name: name.clone(), uid: uid.clone(), address, ready: *ready })
-    }
-
     /// Whether it can be asked.
     pub fn serves(&self) -> bool {
         self.ready && self.address.is_some()
     }
-}
-
-impl Fleet for Arc<Stores> {
-    fn apps(&self) -> Vec<AppSeen> {
-        let apps = Stores::apps(self);
-        let readable = apps.iter().filter_map(|app| app.0.as_ref().ok());
-        let live = readable.filter(|app| app.meta().deletion_timestamp.is_none());
-        live.map(|app| {
-            let key = AppKey::of(app);
-            let mut hpas: Vec<String> = self.hpas_of(&key).into_iter().map(|hpa| hpa.name).collect();
-            hpas.sort();
-            AppSeen {
-                pods: self.pods_of(&key).iter().filter_map(PodSeen::of).collect(),
-                replicas: self.deployment_replicas(&key),
-                tokens: self.tokens(&key).as_ref().and_then(tokens).map(Arc::new),
-                hpas,
-                ..AppSeen::of(app)
-            }
-        })
-        .collect()
-    }
-}
-
-fn tokens(texts: &reconcile::Tokens) -> Option<Tokens> {
-    let current = Token::new(&texts.current).ok().filter(|_| !texts.current.is_empty())?;
-    let previous = texts.previous.as_deref().and_then(|previous| Token::new(previous).ok());
-    Some(Tokens::new(current, previous))
 }
 
 #[cfg(test)]

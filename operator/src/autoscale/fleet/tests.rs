@@ -21,40 +21,6 @@ fn app(namespace: &str, name: &str) -> GunicornApp {
     serde_json::from_value(app).unwrap()
 }
 
-fn facts(address: Option<&str>, ready: bool, ending: bool) -> PodFacts {
-    PodFacts {
-        name: "shop-1".to_owned(),
-        uid: "uid".to_owned(),
-        address: address.map(|address| address.parse().unwrap()),
-        admin_port: 9100,
-        ready,
-        ending,
-        broken: false,
-    }
-}
-
-#[test]
-fn pods_that_are_ready_and_have_an_address_serve() {
-    let pod = PodSeen::of(&facts(Some("fd00::2"), true, false)).unwrap();
-    assert_eq!(pod.address, Some("[fd00::2]:9100".parse().unwrap()));
-    assert!(pod.serves());
-    assert!(!PodSeen::of(&facts(None, true, false)).unwrap().serves());
-    assert!(!PodSeen::of(&facts(Some("10.0.0.1"), false, false)).unwrap().serves());
-    assert_eq!(PodSeen::of(&facts(Some("10.0.0.1"), true, true)), None);
-}
-
-#[test]
-fn tokens_are_the_secrets() {
-    let texts = |current: &str, previous: Option<&str>| reconcile::Tokens {
-        current: current.to_owned(),
-        previous: previous.map(str::to_owned),
-    };
-    let expected = Tokens::new(Token::new("abc").unwrap(), Some(Token::new("xyz").unwrap()));
-    assert_eq!(tokens(&texts("abc", Some("xyz"))), Some(expected));
-    assert_eq!(tokens(&texts("", Some("xyz"))), None);
-    assert_eq!(tokens(&texts("two\nlines", None)), None);
-}
-
 #[test]
 fn an_app_is_known_by_what_it_is() {
     let seen = AppSeen::of(&app("prod", "shop"));
