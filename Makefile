@@ -42,7 +42,7 @@ run: venv ## Build, serve the demo app and print what to try. PORT, ADMIN_PORT a
 	  --workers $(WORKERS) --access-logfile - demo
 
 .PHONY: test
-test: lint unit fuzz-short blackbox ## Everything that CI runs.
+test: lint unit fuzz-short blackbox cluster-test ## Everything that CI runs.
 
 .PHONY: lint
 lint: venv-tests ## Formatting, clippy, documentation, licences, Python lint.
