@@ -38,7 +38,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Instrument;
 
 pub use explain::{ExplainError, explain};
-pub use fleet::{APP_LABEL, AppSeen, Fleet, PodSeen, TOKEN_SUFFIX, group};
+pub use fleet::{AppSeen, Fleet, PodSeen};
 pub use history::{Past, PodSnapshot, Snapshot, Snapshots};
 pub use metrics::Metrics;
 pub use wishes::Wishes;
@@ -198,3 +198,6 @@ impl<F: Fleet> Autoscaler<F> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,12 @@ impl Desk {
         }
     }
 
+    /// What is being written is written, or has failed.
+    #[cfg(test)]
+    pub(super) async fn written(&mut self) {
+        self.writer.finish().await;
+    }
+
     /// Reads the load, decides, gives orders and begins to write down what came of it.
     pub(super) async fn look(
         &mut self,

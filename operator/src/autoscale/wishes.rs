@@ -31,7 +31,6 @@ pub struct Wishes {
     pub target: u32,
     pub workers_down_seconds: u32,
     pub pods_down_seconds: u32,
-    pub admin_port: u16,
 }
 
 impl Wishes {
@@ -48,7 +47,6 @@ impl Wishes {
             target: scaling.target,
             workers_down_seconds: scaling.behavior.workers_scale_down.stabilization_seconds,
             pods_down_seconds: scaling.behavior.scale_down.stabilization_seconds,
-            admin_port: spec.ports.admin,
         }
     }
 

@@ -83,6 +83,13 @@ impl Writer {
         outcome.replicas
     }
 
+    #[cfg(test)]
+    pub(super) async fn finish(&mut self) {
+        while self.running.as_ref().is_some_and(|running| !running.is_finished()) {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Begins to write what is new, unless it is at it.
     pub(super) fn write(&mut self, at: Duration, app: &AppSeen, wanted: Wanted, pen: Pen<'_>) {
         self.waiting.extend(wanted.notices);

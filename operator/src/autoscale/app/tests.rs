@@ -24,7 +24,6 @@ fn wishes(mode: Mode, commands: Commands) -> Wishes {
         target: 70,
         workers_down_seconds: 60,
         pods_down_seconds: 300,
-        admin_port: 9099,
     }
 }
 
