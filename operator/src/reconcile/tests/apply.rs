@@ -181,7 +181,7 @@ async fn a_rollout_waits_for_its_migration_and_pods_still_follow_their_number() 
     reconcile(&app(&format!("{{replicas: 5, {migrating}}}")), &context, &mut memory).await.unwrap();
     assert_eq!(apiserver.take_writes(), ["scale shop 5"]);
     apiserver.change(Kind::Job, |job| {
-        job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]})
+        job["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
     });
     hear(&context, &apiserver);
     reconcile(&app(&format!("{{replicas: 5, {migrating}}}")), &context, &mut memory).await.unwrap();
