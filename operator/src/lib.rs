@@ -18,6 +18,7 @@ pub mod controller;
 pub mod lease;
 pub mod pods;
 pub mod reconcile;
+pub mod reference;
 pub mod run;
 pub mod serve;
 pub mod sidecar;

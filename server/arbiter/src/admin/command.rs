@@ -51,6 +51,14 @@ impl Step {
             Self::Ttou => -1,
         }
     }
+
+    /// As the log has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ttin => "TTIN",
+            Self::Ttou => "TTOU",
+        }
+    }
 }
 
 /// Why an order is not carried out now.

@@ -38,7 +38,8 @@ impl Arbiter {
                     return;
                 }
                 let view = self.scale.step(step.delta(), now);
-                self.apply_target("POST /scale");
+                tracing::info!("{} by the admin API: {}", step.name(), view.message);
+                self.apply_target(step.name());
                 let _ = reply.send(Ok(StepView { scale: self.scale_view(now), ..view }));
             }
             Command::Reload(reply) => drop(reply.send(self.request_reload())),
