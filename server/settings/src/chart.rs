@@ -8,6 +8,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use crate::env::POD_KEEPALIVE;
 use crate::table::{Kind, Section, Setting, Status, Takes, table};
 use crate::{MAX_WORKERS, value};
 
@@ -45,17 +46,26 @@ pub fn chart_values() -> String {
             section = Some(setting.section);
             let _ = write!(text, "\n  ## {}\n\n", setting.section.title());
         }
-        let _ = writeln!(text, "  # {}", setting.help);
+        // The help of a flag that switches something off says what false does.
+        let off = if setting.takes == Takes::False { "false: " } else { "" };
+        let _ = writeln!(text, "  # {off}{}", setting.help);
         match CHART_DEFAULTS.iter().find(|(name, _)| *name == setting.name) {
             Some((name, default)) => {
                 let _ = writeln!(text, "  {name}: {default}");
             }
             None => {
-                let _ = writeln!(text, "  #{}: {}", setting.name, value::plain(setting.default));
+                let _ = writeln!(text, "  #{}: {}", setting.name, default_in_a_pod(setting));
             }
         }
     }
     text
+}
+
+fn default_in_a_pod(setting: &Setting) -> Value {
+    match setting.name {
+        "keepalive" => POD_KEEPALIVE.into(),
+        _ => value::plain(setting.default),
+    }
 }
 
 /// The property `settings` of `values.schema.json`.
@@ -187,6 +197,14 @@ mod tests {
         for (name, key) in ELSEWHERE {
             let key = key.split('.').next().unwrap();
             assert!(values.contains(&format!("\n{key}:")), "{name} comes from {key}");
+        }
+    }
+
+    /// A setting whose default depends on being in a pod is shown with the one that it has there.
+    #[test]
+    fn chart_shows_defaults_of_a_pod() {
+        for setting in settings().filter(|setting| setting.default_variable == "KUBERNETES_SERVICE_HOST") {
+            assert!(default_in_a_pod(setting) != value::plain(setting.default), "{}", setting.name);
         }
     }
 
