@@ -1,8 +1,8 @@
 """A control plane for the charts: etcd, kube-apiserver, kube-controller-manager, and something that says that pods run.
 
 The programs come from dev/cluster-assets.sh, or from KUBEBUILDER_ASSETS. There is no node: `Pods` sets the status of
-each pod, Succeeded where it is to run once, else Running and ready. So what an apiserver and its controllers do is real;
-that the containers work is not shown here.
+each pod, Succeeded where it is to run once, else Running and ready. So what an apiserver and its controllers do is
+real; that the containers work is not shown here.
 """
 
 import contextlib
