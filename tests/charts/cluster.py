@@ -28,7 +28,7 @@ from charts import helm
 CONTROLLERS = (
     "deployment-controller,replicaset-controller,garbage-collector-controller,namespace-controller,job-controller,"
     "serviceaccount-controller,root-ca-certificate-publisher-controller,disruption-controller,"
-    "clusterrole-aggregation-controller"
+    "clusterrole-aggregation-controller,validatingadmissionpolicy-status-controller"
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from podtest.waiting import wait_until
 
-from charts import helm
+from charts import helm, others
 
 APP = {"image": {"repository": "registry.example.com/shop", "tag": "1.0"}, "app": "shop:app"}
 #: What an app's team has: everything in one namespace, and nothing else.
@@ -133,7 +133,7 @@ def test_failed_migration_keeps_the_old_release(app, pods):
 @pytest.mark.parametrize("values", [path for name, path in helm.SCENARIOS if name == "podicorn"], ids=lambda p: p.stem)
 def test_every_scenario_is_admitted(cluster, values):
     """Server-side dry run in a restricted namespace: validation, defaults and admission are the apiserver's own."""
-    _others(cluster)
+    others.define(cluster)
     namespace = cluster.namespace()
     rendered = helm.template(4, "podicorn", "--values", values, namespace=namespace)
     # A dry run makes no priority class that a later object could name.
@@ -148,7 +148,7 @@ def test_every_scenario_is_admitted(cluster, values):
     "values", [path for name, path in helm.SCENARIOS if name == "podicorn-operator"], ids=lambda path: path.stem
 )
 def test_every_scenario_of_the_operator_is_admitted(cluster, major, values):
-    _others(cluster)
+    others.define(cluster)
     namespace = cluster.namespace()
     for watched in ("shop", "board"):
         named = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": watched}}
@@ -195,29 +195,3 @@ def test_operator_and_definitions(cluster, pods, tmp_path, major):
     assert definition["metadata"]["labels"]["team"] == "platform"
     assert crds.get("gunicornapp", "shop")["metadata"]["uid"] == uid
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")
-
-
-def _others(cluster):
-    """Definitions of what the charts make for Prometheus Operator and the Gateway API: only that they exist."""
-    for group, version, kind, plural in [
-        ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
-        ("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules"),
-        ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
-    ]:
-        schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-        definition = {
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {
-                "name": f"{plural}.{group}",
-                "annotations": {"api-approved.kubernetes.io": "unapproved, for tests"},
-            },
-            "spec": {
-                "group": group,
-                "scope": "Namespaced",
-                "names": {"kind": kind, "plural": plural, "singular": kind.lower()},
-                "versions": [{"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
-            },
-        }
-        cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", text=yaml.safe_dump(definition))
-        cluster.kubectl("wait", "--for=condition=Established", f"customresourcedefinition/{plural}.{group}")

@@ -1,4 +1,4 @@
-"""Settings of the chart reach the server: what Helm renders is given to the real program, which prints what is in force."""
+"""Settings of the chart reach the server: the real program gets what Helm renders, and prints what is in force."""
 
 import json
 import os
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from podtest.server import program_path
 
 from charts import helm
-from podtest.server import program_path
 
 HELLO = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'hello']\n"
 
