@@ -51,6 +51,9 @@ def exposed(tmp_path_factory):
     try:
         wait_until(lambda: _text(f"http://127.0.0.1:{admin}/readyz"), lambda: (directory / "log").read_text())
         _text(f"http://127.0.0.1:{port}/")
+        # Its decisions are counted from the first one on.
+        decided = "podicorn_scale_decisions_total"
+        wait_until(lambda: decided in _text(f"http://127.0.0.1:{admin}/metrics"), "the first decision", every=0.2)
         yield _text(f"http://127.0.0.1:{admin}/metrics")
     finally:
         server.terminate()
