@@ -4,12 +4,12 @@
 ARG RUST_IMAGE=docker.io/library/rust:1.90-trixie
 
 FROM ${RUST_IMAGE} AS build
-ENV CARGO_TARGET_DIR=/target
+ENV CARGO_TARGET_DIR=/target CARGO_PROFILE_RELEASE_STRIP=debuginfo
 WORKDIR /src
 COPY . .
 # Linked with glibc's static libraries. The target is named so that what runs during the build is linked as usual.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
-    target=$(rustc --version --verbose | sed -n 's/^host: //p') \
+    target=$(rustc --print host-tuple) \
     && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$target" --package podicorn-operator \
     && cp "/target/$target/release/podicorn-operator" /podicorn-operator
 
