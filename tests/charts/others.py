@@ -1,4 +1,4 @@
-"""Definitions of the kinds of Prometheus Operator and the Gateway API: that they exist, their fields unchecked."""
+"""The kinds of Prometheus Operator, the Gateway API and KEDA: that they exist, with their fields unchecked."""
 
 import yaml
 
@@ -11,6 +11,7 @@ def define(cluster: Cluster) -> None:
         ("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors"),
         ("monitoring.coreos.com", "v1", "PrometheusRule", "prometheusrules"),
         ("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"),
+        ("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects"),
     ]:
         schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         definition = {

@@ -80,7 +80,7 @@ def test_queries_are_about_metrics_that_exist(exposed):
         assert f'"{short}"' in source, f"{short} is in the source"
         names |= {f"podicorn_{short}{end}" for end in ("_total", "_seconds_total", "_bytes")}
     for where, expression in _expressions().items():
-        for name in METRIC.findall(expression.replace("job:podicorn_capacity_utilization:ratio", "")):
+        for name in METRIC.findall(expression.replace("app:podicorn_capacity_utilization:percent", "")):
             assert name in names, f"{where}: {name}"
 
 

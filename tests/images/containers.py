@@ -27,7 +27,19 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
-PYTHON = ["python3-minimal", "python3.13", "libpython3.13", "python3.13-venv", "dash", "coreutils", "libc6", "base-files", "ca-certificates"]
+PYTHON = [
+    "python3-minimal",
+    "python3.13",
+    "libpython3.13",
+    "python3.13-venv",
+    "dash",
+    "coreutils",
+    "libc6",
+    "base-files",
+    "ca-certificates",
+]
+#: What the package's own script would do; packages are unpacked here, not configured.
+CERTIFICATES = 'cat "$1"/usr/share/ca-certificates/mozilla/*.crt >"$1/etc/ssl/certs/ca-certificates.crt"'
 COMPILER = ["gcc", "libc6-dev", "bash", "sed", "grep", "findutils", "tar"]
 
 
@@ -76,10 +88,16 @@ def _import(image: str, *contents: tuple[Path, str]) -> None:
 
 
 def _debian(name: str, packages: list[str]) -> str:
-    image = f"{name}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:8]}"
+    image = f"{name}-{hashlib.sha256(' '.join([*packages, CERTIFICATES]).encode()).hexdigest()[:8]}"
     if not _present(image):
         archive = STORE / f"{image.rpartition('/')[2].replace(':', '-')}.tar"
-        run("mmdebstrap", "--quiet", "--variant=extract", f"--include={','.join(packages)}", "trixie", archive)
+        options = [
+            "--quiet",
+            "--variant=extract",
+            f"--include={','.join(packages)}",
+            f"--customize-hook={CERTIFICATES}",
+        ]
+        run("mmdebstrap", *options, "trixie", archive)
         _import(image, (archive, "/"))
         archive.unlink()
     return image
@@ -123,7 +141,16 @@ def rust_image() -> str:
 def build(file: str, image: str, directory: Path = ROOT, **arguments: str) -> str:
     """Builds a Dockerfile. The build has the machine's network, for pip and cargo."""
     options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-    buildah("build", "--isolation=chroot", "--format=docker", "--layers", f"--file={file}", f"--tag={image}", *options, directory)
+    buildah(
+        "build",
+        "--isolation=chroot",
+        "--format=docker",
+        "--layers",
+        f"--file={file}",
+        f"--tag={image}",
+        *options,
+        directory,
+    )
     return image
 
 
@@ -152,7 +179,17 @@ class Container:
         """A request from within its network namespace; the status is 0 where nobody answers."""
         pid = str(self.inspect()["State"]["Pid"])
         url = f"http://127.0.0.1:{port}{path}"
-        command = ["nsenter", f"--net=/proc/{pid}/ns/net", "curl", "-s", "--max-time", "10", "-w", "\n%{http_code}", url]
+        command = [
+            "nsenter",
+            f"--net=/proc/{pid}/ns/net",
+            "curl",
+            "-s",
+            "--max-time",
+            "10",
+            "-w",
+            "\n%{http_code}",
+            url,
+        ]
         body, _, status = run(*command, ok=False).stdout.rpartition("\n")
         return int(status or 0), body
 
@@ -191,7 +228,9 @@ def container(image: str, *arguments: str, options: list[str] = RESTRICTED) -> I
 
 def available() -> str | None:
     """Why this machine cannot do it, or nothing."""
-    missing = [tool for tool in ("buildah", "podman", "runc", "mmdebstrap", "nsenter", "curl") if not shutil.which(tool)]
+    missing = [
+        tool for tool in ("buildah", "podman", "runc", "mmdebstrap", "nsenter", "curl") if not shutil.which(tool)
+    ]
     if missing:
         return f"these programs are missing: {', '.join(missing)}"
     return None if os.getuid() == 0 else "root is needed"

@@ -7,9 +7,9 @@ import threading
 import time
 
 import pytest
+from podtest.waiting import wait_until
 
 from images import containers
-from podtest.waiting import wait_until
 
 #: Building takes minutes on a machine with two cores.
 pytestmark = pytest.mark.timeout(3600)
@@ -103,7 +103,12 @@ def test_nothing_of_the_build_is_left(base):
         listing = containers.podman("export", pod.name, "--output=/dev/stdout", ok=False)
     assert listing.returncode in (0, 125)
     found = containers.podman(
-        "run", "--rm", "--network=none", "--entrypoint=python3", base, "-c",
+        "run",
+        "--rm",
+        "--network=none",
+        "--entrypoint=python3",
+        base,
+        "-c",
         "import os; print([p for p in ('/src', '/target', '/usr/local/cargo', '/root/.cargo') if os.path.exists(p)])",
     ).stdout
     assert found.strip() == "[]"
