@@ -38,8 +38,8 @@ PYTHON = [
     "base-files",
     "ca-certificates",
 ]
-#: What the package's own script would do; packages are unpacked here, not configured.
-CERTIFICATES = 'cat "$1"/usr/share/ca-certificates/mozilla/*.crt >"$1/etc/ssl/certs/ca-certificates.crt"'
+#: The machine's own, so that pip and cargo trust in a build what they trust outside.
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 COMPILER = ["gcc", "libc6-dev", "bash", "sed", "grep", "findutils", "tar"]
 
 
@@ -88,17 +88,12 @@ def _import(image: str, *contents: tuple[Path, str]) -> None:
 
 
 def _debian(name: str, packages: list[str]) -> str:
-    image = f"{name}-{hashlib.sha256(' '.join([*packages, CERTIFICATES]).encode()).hexdigest()[:8]}"
+    image = f"{name}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:8]}"
     if not _present(image):
         archive = STORE / f"{image.rpartition('/')[2].replace(':', '-')}.tar"
-        options = [
-            "--quiet",
-            "--variant=extract",
-            f"--include={','.join(packages)}",
-            f"--customize-hook={CERTIFICATES}",
-        ]
-        run("mmdebstrap", *options, "trixie", archive)
-        _import(image, (archive, "/"))
+        include = f"--include={','.join(packages)}"
+        run("mmdebstrap", "--quiet", "--variant=extract", include, "trixie", archive)
+        _import(image, (archive, "/"), (CERTIFICATES, "/etc/ssl/certs/"))
         archive.unlink()
     return image
 
