@@ -23,7 +23,7 @@ PYTEST ?= $(VENV)/bin/python -m pytest
 
 .PHONY: help
 help: ## This list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: venv ## Build, serve the demo app and print what to try. PORT, ADMIN_PORT and WORKERS may be set.
@@ -42,12 +42,12 @@ run: venv ## Build, serve the demo app and print what to try. PORT, ADMIN_PORT a
 	  --workers $(WORKERS) --access-logfile - demo
 
 .PHONY: test
-test: lint unit fuzz-short blackbox ## Everything that CI runs.
+test: lint unit fuzz-short blackbox cluster-test ## Everything that CI runs.
 
 .PHONY: lint
 lint: venv-tests ## Formatting, clippy, documentation, licences, Python lint.
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --features podicorn-testbed/cluster --locked -- -D warnings
 	cargo fmt --manifest-path server/http/fuzz/Cargo.toml --check
 	cargo clippy --manifest-path server/http/fuzz/Cargo.toml --no-default-features --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --document-private-items --quiet
@@ -131,6 +131,17 @@ simulate: venv ## Scaling policies compared in virtual time; writes the result t
 .PHONY: scale-demo
 scale-demo: venv-tests ## Five times the load at once on a real server: when has it been absorbed? SEED=2 for other traffic.
 	@cd tests && exec $(VENV)/bin/python -B -m demo.scaling
+
+.PHONY: cluster-assets
+cluster-assets: ## etcd, kube-apiserver and kube-controller-manager for the cluster suites; built once, 15 minutes. Needs Go 1.26.
+	@dev/cluster-assets.sh
+
+.PHONY: cluster-test
+cluster-test: venv-tests ## The operator against a real control plane, with real servers as pods. SUITE=crd and ARGS=name choose.
+	cargo build --quiet --locked --package podicorn-operator
+	@assets=$$(dev/cluster-assets.sh) && KUBEBUILDER_ASSETS=$$assets PODICORN_PROGRAM='$(VENV)/bin/podicorn' \
+	  cargo test --quiet --locked --package podicorn-testbed --features cluster --no-fail-fast \
+	  $(if $(SUITE),--test $(SUITE),--tests) -- $(ARGS)
 
 .PHONY: venv
 venv: ## The environment with the server, built from this checkout.

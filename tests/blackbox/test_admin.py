@@ -13,7 +13,7 @@ from podtest.waiting import wait_until
 
 GUARDED = [
     ("GET", "/workers"), ("GET", "/workers/0/stack"), ("GET", "/scale"), ("PUT", "/scale"), ("POST", "/scale/ttin"),
-    ("POST", "/scale/ttou"), ("POST", "/reload"), ("GET", "/config"), ("GET", "/openapi.json"),
+    ("POST", "/scale/ttou"), ("POST", "/reload"), ("POST", "/drain"), ("GET", "/config"), ("GET", "/openapi.json"),
 ]  # fmt: skip
 OPEN = ["/livez", "/readyz", "/startupz", "/metrics"]
 

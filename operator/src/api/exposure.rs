@@ -142,23 +142,24 @@ pub struct ParentRef {
 }
 
 /// Lets only the operator reach the admin port, and anybody the port for clients.
-#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
-#[x_kube(
-    validation = Rule::new("self.enabled ? has(self.operatorNamespaceLabels) || has(self.operatorPodLabels) : true")
-        .message("say where the operator is, by networkPolicy.operatorNamespaceLabels, operatorPodLabels or both: else the policy would lock it out or let everybody in"),
-)]
+#[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkPolicy {
     #[serde(default)]
     pub enabled: bool,
-    /// Labels of the operator's namespace; absent: the app's own namespace.
+    /// Labels of the operator's namespace; absent: it may be in any.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "schema::some_labels")]
     pub operator_namespace_labels: BTreeMap<String, String>,
-    /// Labels of the operator's pods; absent: every pod of that namespace.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "schema::some_labels")]
+    /// Labels of the operator's pods.
+    #[serde(default = "operator_labels")]
+    #[schemars(schema_with = "schema::operator_labels")]
     pub operator_pod_labels: BTreeMap<String, String>,
+}
+
+/// As the operator's chart sets it.
+pub(super) fn operator_labels() -> BTreeMap<String, String> {
+    BTreeMap::from([("app.kubernetes.io/name".to_owned(), "podicorn-operator".to_owned())])
 }
 
 fn http_port() -> u16 {

@@ -163,6 +163,12 @@ pub(super) fn some_labels(_: &mut SchemaGenerator) -> Schema {
     text_map(1, 32, 63)
 }
 
+pub(super) fn operator_labels(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = some_labels(generator);
+    schema.insert("default".to_owned(), json!(super::exposure::operator_labels()));
+    schema
+}
+
 pub(super) fn annotations(_: &mut SchemaGenerator) -> Schema {
     text_map(0, 64, 16384)
 }
@@ -190,11 +196,9 @@ pub(super) fn count_or_percentage(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
         "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "minimum": 0,
         "maxLength": 8,
-        "x-kubernetes-validations": [{
-            "rule": "type(self) == int ? self >= 0 : self.matches('^(100|[0-9]{1,2})%$')",
-            "message": "a number of pods, or a percentage from 0% to 100%",
-        }],
+        "pattern": "^(100|[0-9]{1,2})%$",
     })
 }
 

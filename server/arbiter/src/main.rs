@@ -1,5 +1,5 @@
-//! `podicorn`: signals first, then the command line, then the run loop. `podicorn simulate` is another program in the
-//! same file.
+//! `podicorn`: signals first, then the command line, then the run loop. `podicorn simulate` and `podicorn ctl` are other
+//! programs in the same file.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -12,6 +12,9 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
     if arguments.next_if(|first| first == "simulate").is_some() {
         return exit_code(podicorn_simulator::run(arguments));
+    }
+    if arguments.next_if(|first| first == "ctl").is_some() {
+        return exit_code(podicorn_ctl::run(arguments));
     }
     // Before anything else: PID 1 has no default actions, and an early TERM must count.
     let signals = match Signals::install() {

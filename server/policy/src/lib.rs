@@ -16,9 +16,12 @@
 //!   queue / drain time) over the *capacity at the worker cap*. It never looks at the present number of workers: the
 //!   first layer holds busy / workers constant, so that ratio says nothing about load.
 //!
+//! The operator runs both for all pods of an app: [`Fleet`].
+//!
 //! [`Meter`] makes ticks of samples, the same way for all. All loads are in workers: a worker that runs four requests at a time and has two is half a worker busy.
 
 mod decision;
+mod fleet;
 mod meter;
 mod number;
 mod pods;
@@ -27,6 +30,10 @@ mod window;
 mod workers;
 
 pub use decision::{Cap, Decision, Direction, Inputs, Reason, Veto, VetoKind};
+pub use fleet::{
+    Fleet, FleetBounds, FleetConfig, FleetDecision, PODS_TICK, PodLoad, PodVerdict, PodsBounds, Standing,
+    WARM,
+};
 pub use meter::{Meter, SAMPLE_INTERVAL, Sample, TICK, URGENT_TICK};
 pub use pods::{PodReading, PodsConfig, PodsDecision, PodsInputs, PodsPolicy};
 pub use sizing::{fits_in_memory, seed_for_cores};

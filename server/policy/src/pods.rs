@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Direction, Reason};
 use crate::number::{ceil, percent, sound};
-use crate::window::Window;
+use crate::window::Highest;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PodsConfig {
@@ -87,12 +87,12 @@ pub struct PodsPolicy {
     config: PodsConfig,
     began: Option<Duration>,
     last: Duration,
-    desired: Window,
+    desired: Highest,
 }
 
 impl PodsPolicy {
     pub fn new(config: PodsConfig) -> Self {
-        Self { config, began: None, last: Duration::ZERO, desired: Window::new(config.down_window) }
+        Self { config, began: None, last: Duration::ZERO, desired: Highest::new(config.down_window) }
     }
 
     /// `current` is the number wanted so far: pods that are not ready yet count as capacity to come, so that nothing is
@@ -109,7 +109,6 @@ impl PodsPolicy {
         if at < self.last {
             *self = Self::new(self.config);
         }
-        let span = at.saturating_sub(self.last);
         self.last = at;
         let began = *self.began.get_or_insert(at);
         let current_pods = f64::from(current.max(1));
@@ -129,8 +128,8 @@ impl PodsPolicy {
         let off = utilization / self.config.utilization;
         let pods = current_pods.max(f64::from(reporting));
         let desired = ceil(if (off - 1.0).abs() > self.config.tolerance { pods * off } else { pods }).max(1);
-        self.desired.push(at, span.max(Duration::from_nanos(1)), f64::from(desired));
-        let lately = ceil(self.desired.max(at, self.config.down_window));
+        self.desired.push(at, f64::from(desired));
+        let lately = ceil(self.desired.over(at, self.config.down_window));
         let watched = at.saturating_sub(began) >= self.config.down_window;
         let inputs = PodsInputs {
             demand_erlangs: demand,

@@ -1,4 +1,7 @@
 //! Means and maxima over the last so many seconds.
+//!
+//! The operator keeps a policy for each of thousands of pods, so what is kept is bounded by the reach and, for maxima, by
+//! what can still become one.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -52,13 +55,54 @@ impl Window {
         if known.is_zero() { 0.0 } else { sum / known.as_secs_f64() }
     }
 
-    pub(crate) fn max(&self, now: Duration, width: Duration) -> f64 {
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.samples.capacity() * size_of::<Sample>()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.samples.clear();
+    }
+}
+
+/// The largest value over the last so many seconds. A value that a later one has reached can never be it again and is
+/// forgotten, so that a load that stays takes one entry.
+#[derive(Debug, Clone)]
+pub(crate) struct Highest {
+    reach: Duration,
+    /// Falling values, each with the time at which it ended.
+    values: VecDeque<(Duration, f64)>,
+}
+
+impl Highest {
+    pub(crate) fn new(reach: Duration) -> Self {
+        Self { reach, values: VecDeque::new() }
+    }
+
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        self.values.capacity() * size_of::<(Duration, f64)>()
+    }
+
+    /// `value` held until `now`. Times do not go back.
+    pub(crate) fn push(&mut self, now: Duration, value: f64) {
+        let value = sound(value);
+        while self.values.back().is_some_and(|(_, earlier)| *earlier <= value) {
+            self.values.pop_back();
+        }
+        self.values.push_back((now, value));
+        let horizon = now.saturating_sub(self.reach);
+        while self.values.len() > 1 && self.values.front().is_some_and(|(end, _)| *end <= horizon) {
+            self.values.pop_front();
+        }
+    }
+
+    /// Over the last `width`, at most the reach; 0 where nothing is known of it.
+    pub(crate) fn over(&self, now: Duration, width: Duration) -> f64 {
         let begin = now.saturating_sub(width);
-        self.samples
-            .iter()
-            .rev()
-            .take_while(|sample| sample.end > begin)
-            .fold(0.0, |most, sample| sample.value.max(most))
+        self.values.iter().find(|(end, _)| *end > begin).map_or(0.0, |(_, value)| *value)
     }
 }
 
@@ -81,10 +125,38 @@ mod tests {
         window.push(3 * SECOND, SECOND, 9.0);
         close(window.mean(3 * SECOND, 2 * SECOND), 6.0);
         close(window.mean(3 * SECOND, 10 * SECOND), 5.0);
-        close(window.max(3 * SECOND, SECOND), 9.0);
-        window.push(4 * SECOND, SECOND, 1.0);
-        close(window.max(4 * SECOND, SECOND), 1.0);
-        close(window.max(4 * SECOND, 2 * SECOND), 9.0);
+    }
+
+    #[test]
+    fn the_highest_is_that_of_the_width_and_only_what_can_become_it_is_kept() {
+        let mut highest = Highest::new(10 * SECOND);
+        close(highest.over(SECOND, 4 * SECOND), 0.0);
+        highest.push(2 * SECOND, 3.0);
+        highest.push(3 * SECOND, 9.0);
+        close(highest.over(3 * SECOND, SECOND), 9.0);
+        highest.push(4 * SECOND, 1.0);
+        close(highest.over(4 * SECOND, SECOND), 1.0);
+        close(highest.over(4 * SECOND, 2 * SECOND), 9.0);
+        for second in 5..1000 {
+            highest.push(SECOND * second, if second < 500 { 1.0 } else { f64::NAN });
+        }
+        close(highest.over(999 * SECOND, 10 * SECOND), 0.0);
+        assert_eq!(highest.values.len(), 1);
+    }
+
+    #[test]
+    fn the_highest_of_noise_is_what_looking_at_everything_finds() {
+        let mut highest = Highest::new(20 * SECOND);
+        let noise: Vec<f64> = (0..200_u32).map(|number| f64::from(number * 7919 % 101)).collect();
+        for (index, value) in noise.iter().enumerate() {
+            let now = SECOND * (index as u32 + 1);
+            highest.push(now, *value);
+            for width in [1, 5, 20] {
+                let from = (index + 1).saturating_sub(width);
+                let most = noise[from..=index].iter().fold(0.0_f64, |most, value| most.max(*value));
+                close(highest.over(now, SECOND * width as u32), most);
+            }
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::decision::{Cap, Decision, Direction, Inputs, Reason, Veto};
 use crate::number::{ceil, floor, sound};
-use crate::window::Window;
+use crate::window::{Highest, Window};
 use gain::Gain;
 use limits::Limits;
 
@@ -44,6 +44,8 @@ pub struct Config {
     pub up_interval: Duration,
     /// How long a request may wait.
     pub objective: Duration,
+    /// What new workers bring is judged over this time, and so is what was before.
+    pub trial: Duration,
 }
 
 impl Default for Config {
@@ -59,6 +61,7 @@ impl Default for Config {
             down_interval: Duration::from_secs(5),
             up_interval: Duration::from_millis(400),
             objective: Duration::from_millis(100),
+            trial: Duration::from_secs(4),
         }
     }
 }
@@ -162,7 +165,7 @@ pub struct WorkersPolicy {
     completions: Window,
     service: Window,
     duration: Window,
-    desired: Window,
+    desired: Highest,
     backlog: f64,
     /// Seconds of a worker that a request takes, as last known.
     service_seconds: Option<f64>,
@@ -185,20 +188,20 @@ pub struct WorkersPolicy {
 
 impl WorkersPolicy {
     pub fn new(config: Config) -> Self {
-        let reach = config.slow.max(config.fast);
-        let window = || Window::new(reach);
+        let fast = || Window::new(config.fast);
+        let slow = || Window::new(config.slow.max(config.fast));
         Self {
             config,
             began: None,
             last: Duration::ZERO,
-            busy: window(),
-            waiting: window(),
-            offered: window(),
-            arrivals: window(),
-            completions: window(),
-            service: window(),
-            duration: window(),
-            desired: Window::new(config.down_window.mul_f64(MOST_PENALTY)),
+            busy: fast(),
+            waiting: fast(),
+            offered: slow(),
+            arrivals: fast(),
+            completions: slow(),
+            service: slow(),
+            duration: slow(),
+            desired: Highest::new(config.down_window.mul_f64(MOST_PENALTY)),
             backlog: 0.0,
             service_seconds: None,
             run_seconds: 0.0,
@@ -218,6 +221,21 @@ impl WorkersPolicy {
 
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Bytes on the heap.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> usize {
+        let windows = [
+            &self.busy,
+            &self.waiting,
+            &self.offered,
+            &self.arrivals,
+            &self.completions,
+            &self.service,
+            &self.duration,
+        ];
+        windows.iter().map(|window| window.held()).sum::<usize>() + self.desired.held()
     }
 
     /// Forgets all that was observed, as after the clock or the app has become another one.
@@ -300,7 +318,7 @@ impl WorkersPolicy {
         let moved = self.proposed.is_some_and(|proposed| proposed != situation.current);
         let floor_desired = if moved { situation.current } else { 0 };
         let remembered = ceiling.map_or(desired, |ceiling| desired.min(ceiling)).max(floor_desired);
-        self.desired.push(at, span, f64::from(remembered));
+        self.desired.push(at, f64::from(remembered));
         if at.saturating_sub(self.last_change) > QUIET {
             self.penalty = (self.penalty * FADE.powf(seconds)).max(1.0);
         }
@@ -315,7 +333,7 @@ impl WorkersPolicy {
                 offered_now: busy + waiting / concurrency,
             },
             Duration::from_secs_f64(self.run_seconds.min(30.0)),
-            fast,
+            self.config.trial,
         );
         Inputs {
             offered_fast,
@@ -409,7 +427,7 @@ impl WorkersPolicy {
         watched
             && !self.panics()
             && self.may_step_down()
-            && self.desired.max(self.last, window) < f64::from(current)
+            && self.desired.over(self.last, window) < f64::from(current)
     }
 
     fn may_step_down(&self) -> bool {
@@ -434,8 +452,11 @@ impl WorkersPolicy {
             }
             _ => Cap { workers: situation.max, reason: None },
         };
-        // Headroom for more than the upper bound forbids nothing.
-        let vetoes = vetoes.into_iter().filter(|(workers, _)| *workers < situation.max);
+        // Headroom for more than the upper bound forbids nothing. Of a fixed number somebody else may want more, by TTIN.
+        let fixed = situation.min == situation.max;
+        let vetoes = vetoes
+            .into_iter()
+            .filter(|(workers, _)| *workers < situation.max || (fixed && *workers == situation.max));
         (cap, vetoes.map(|(_, veto)| veto).collect())
     }
 
@@ -472,7 +493,7 @@ impl WorkersPolicy {
                 self.last_up = Some(at);
                 self.slow_ticks = 0;
                 // What was decided was needed.
-                self.desired.push(at, Duration::ZERO, f64::from(decision.target));
+                self.desired.push(at, f64::from(decision.target));
                 let Inputs { completions_per_second, ready, .. } = decision.inputs;
                 self.gain.begin(completions_per_second, ready, decision.target);
             }

@@ -149,6 +149,7 @@ class ForkServer:
         environment.add_python_path(cfg.pythonpath, os.getcwd())
         titles.set_title(f"fork server [{cfg.proc_name}]")
         kind = type_of(cfg)
+        kind.import_shared()
         signals.dump_stacks_to(self._stack_fd, kind.dump_more)
         log = kind.make_log()
         server = ArbiterView(

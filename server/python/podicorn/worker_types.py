@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from podicorn import shared_modules
 from podicorn.log import Logger
 from podicorn.worker_view import WorkerView
 
@@ -26,6 +27,10 @@ class WorkerType:
 
     def __init__(self, cfg: Settings) -> None:
         self.cfg = cfg
+
+    def import_shared(self) -> None:
+        """Imports what workers are to share."""
+        shared_modules.load()
 
     def make_log(self) -> Logger:
         """The `log` of server and workers."""

@@ -52,7 +52,7 @@ pub use merge::{Early, early, merge};
 pub use networks::{Network, NetworkError, Peers};
 pub use reference::reference;
 pub use settings::{HeaderMap, LogFormat, LogLevel, LogTarget, Settings};
-pub use table::{DefaultValue, Kind, Origin, Section, Setting, Status, find, table};
+pub use table::{DefaultValue, Kind, Origin, Section, Setting, Status, Takes, find, table};
 pub use workers::{MAX_WORKERS, Workers, WorkersError};
 
 /// The version that `--version` prints and the sentences about unsupported settings name.

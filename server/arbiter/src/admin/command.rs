@@ -21,6 +21,8 @@ pub enum Command {
     Step(Step, oneshot::Sender<Result<StepView, Refusal>>),
     /// Begins a reload and answers at once; its outcome is in [`Status::reloads`].
     Reload(oneshot::Sender<Result<ReloadView, Refusal>>),
+    /// Begins to end the server, as TERM does, and answers at once.
+    Drain(oneshot::Sender<DrainView>),
     /// The merged settings with the source of each, as the settings table renders them.
     Config(oneshot::Sender<serde_json::Value>),
     /// The stacks of the worker in this slot, as text.
@@ -49,6 +51,14 @@ impl Step {
             Self::Ttou => -1,
         }
     }
+
+    /// As the log has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ttin => "TTIN",
+            Self::Ttou => "TTOU",
+        }
+    }
 }
 
 /// Why an order is not carried out now.
@@ -66,6 +76,16 @@ pub struct ReloadView {
     pub generation: u32,
     /// A reload was already running: this one follows it.
     pub queued: bool,
+}
+
+/// The answer to `POST /drain`.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainView {
+    /// The server had been told before: this changed nothing.
+    pub already: bool,
+    /// After so many seconds from the first order the server ends, answered or not.
+    pub graceful_timeout_seconds: f64,
 }
 
 /// Why there is no stack.

@@ -9,7 +9,7 @@
 //! | `GET /` | a page that shows the pool; holds no data itself | with a token file |
 //! | `GET /workers`, `GET /workers/{slot}/stack` | the pool; the stacks of one worker | no |
 //! | `GET /scale`, `PUT /scale`, `POST /scale/ttin`, `POST /scale/ttou` | targets and lease | no |
-//! | `POST /reload` | begins a reload | no |
+//! | `POST /reload`, `POST /drain` | begins a reload; begins to end the server | no |
 //! | `GET /config`, `GET /openapi.json` | merged settings; description of these routes | no |
 //!
 //! What is not open needs the bearer token or the unix socket ([`access`]). The table is [`routes`]; router, `Allow`
@@ -27,6 +27,7 @@ pub mod server;
 mod ask;
 mod body;
 mod config;
+mod drain;
 mod health;
 mod metrics;
 mod openapi;
@@ -38,7 +39,7 @@ mod workers;
 
 pub use access::{Access, TokenGate};
 pub use bind::{AdminListener, BindAddress, BindError};
-pub use command::{Command, Detail, Refusal, ReloadView, StackError, Step};
+pub use command::{Command, Detail, DrainView, Refusal, ReloadView, StackError, Step};
 pub use routes::router;
 pub use server::serve;
 

@@ -9,8 +9,8 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-use super::ReloadView;
 use super::routes::{ENDPOINTS, Endpoint, Openness};
+use super::{DrainView, ReloadView};
 use crate::problem::{PROBLEM_JSON, ProblemBody};
 use crate::scale::{ScaleRequest, ScaleView, StepView};
 use crate::status::Status;
@@ -244,6 +244,14 @@ pub(super) fn reload() -> Operation {
         "reload",
         "Begins a reload, as the signal HUP. Its outcome is in reloads of GET /workers.",
         (202, "Begun.", JSON, of::<ReloadView>),
+    )
+}
+
+pub(super) fn drain() -> Operation {
+    Operation::new(
+        "drain",
+        "Begins to end the server, as the signal TERM: not ready from now on, every request is answered.",
+        (202, "Begun, now or before.", JSON, of::<DrainView>),
     )
 }
 

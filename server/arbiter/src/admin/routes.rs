@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, get, post, put};
 
 use super::access::guard;
 use super::openapi::Operation;
-use super::{AdminState, config, health, metrics, openapi, page, reload, scale, workers};
+use super::{AdminState, config, drain, health, metrics, openapi, page, reload, scale, workers};
 use crate::problem::Problem;
 
 /// Who may use a route.
@@ -85,6 +85,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     endpoint!(Post "/scale/ttin", Guarded, post(scale::ttin), ttin),
     endpoint!(Post "/scale/ttou", Guarded, post(scale::ttou), ttou),
     endpoint!(Post "/reload", Guarded, post(reload::reload), reload),
+    endpoint!(Post "/drain", Guarded, post(drain::drain), drain),
     endpoint!(Get "/config", Guarded, get(config::config), config),
     endpoint!(Get "/openapi.json", Guarded, get(openapi::document), document_operation),
 ];

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
 
 use super::{Arbiter, Ending};
-use crate::admin::{Command, Refusal, StackError};
+use crate::admin::{Command, DrainView, Refusal, StackError};
 use crate::forkserver::message::Hook;
 use crate::pool::Event;
 use crate::scale::{ScaleError, StepView};
@@ -38,10 +38,20 @@ impl Arbiter {
                     return;
                 }
                 let view = self.scale.step(step.delta(), now);
-                self.apply_target("POST /scale");
+                tracing::info!("{} by the admin API: {}", step.name(), view.message);
+                self.apply_target(step.name());
                 let _ = reply.send(Ok(StepView { scale: self.scale_view(now), ..view }));
             }
             Command::Reload(reply) => drop(reply.send(self.request_reload())),
+            Command::Drain(reply) => {
+                let already = self.ending != Ending::Not;
+                if !already {
+                    tracing::info!("Draining was asked for by POST /drain");
+                    self.begin_shutdown(true);
+                }
+                let graceful_timeout_seconds = self.settings.graceful_timeout.as_secs_f64();
+                let _ = reply.send(DrainView { already, graceful_timeout_seconds });
+            }
             Command::Config(reply) => drop(reply.send(self.config())),
             Command::Stack(slot, reply) => self.ask_for_stacks(slot, reply),
         }

@@ -50,12 +50,17 @@ impl Limits {
     pub(super) fn observe(&mut self, at: Duration, span: Duration, seen: &Observation) {
         self.memory = seen.memory;
         self.quota = seen.cpu.map(|cpu| cpu.quota_cores).filter(|quota| quota.is_finite() && *quota > 0.0);
-        let Cpu { used_seconds, periods, throttled_periods, .. } = seen.cpu.unwrap_or_default();
+        self.now = at;
+        let Some(Cpu { used_seconds, periods, throttled_periods, .. }) = seen.cpu else {
+            for window in [&mut self.used, &mut self.periods, &mut self.throttled] {
+                window.clear();
+            }
+            return;
+        };
         let seconds = span.as_secs_f64();
         self.used.push(at, span, used_seconds / seconds);
         self.periods.push(at, span, periods as f64 / seconds);
         self.throttled.push(at, span, throttled_periods as f64 / seconds);
-        self.now = at;
     }
 
     /// So short of memory that a worker has to go.

@@ -2,6 +2,7 @@
 //! the policy does here it does by itself.
 
 #![allow(clippy::expect_used)] // tests
+#![allow(dead_code)] // each suite uses its part
 
 use std::time::Duration;
 
@@ -69,6 +70,22 @@ impl Plant {
         }
     }
 
+    /// The same while somebody else decides.
+    pub(crate) fn run_leased(&mut self, seconds: f64, load: f64) {
+        let end = self.now + seconds;
+        while self.now + STEP / 2.0 < end {
+            self.now += STEP;
+            self.flow(load);
+            let since = self.now - self.since;
+            if since >= 1.0 - 1e-9 || (since >= 0.5 - 1e-9 && self.waiting() > 1.0) {
+                let situation = Situation { leased: true, ..self.situation() };
+                let seen = self.observation();
+                let decision = self.policy.tick(Duration::from_secs_f64(self.now), situation, &seen);
+                self.decisions.push(decision);
+            }
+        }
+    }
+
     fn flow(&mut self, load: f64) {
         let (ready, now) = (self.booting.iter().filter(|at| **at <= self.now).count(), self.now);
         self.booting.retain(|at| *at > now);
@@ -125,6 +142,11 @@ impl Plant {
         }
         self.target = decision.target;
         self.decisions.push(decision);
+        self.resize();
+    }
+
+    /// Boots or ends workers until there are as many as wanted.
+    pub(crate) fn resize(&mut self) {
         let mut there = self.ready + self.booting.len() as u32;
         while there < self.target {
             self.booting.push(self.now + self.boot);

@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-use super::{Access, AdminState, Command, Refusal, ReloadView, StackError, router};
+use super::{Access, AdminState, Command, DrainView, Refusal, ReloadView, StackError, router};
 use crate::problem::PROBLEM_JSON;
 use crate::scale::{Scale, ScaleError, Workers};
 use crate::status::{Phase, Status, sample};
@@ -68,6 +68,9 @@ fn answer(pool: &mut Pool, command: Command) {
             let result =
                 if draining { Err(Refusal::Draining) } else { Ok(pool.scale.step(step.delta(), now)) };
             let _ = reply.send(result);
+        }
+        Command::Drain(reply) => {
+            let _ = reply.send(DrainView { already: false, graceful_timeout_seconds: 30.0 });
         }
         Command::Reload(reply) => {
             pool.heard.push("Reload".to_owned());

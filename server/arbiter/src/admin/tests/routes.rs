@@ -15,6 +15,7 @@ async fn unknown_paths_and_methods_are_problems() {
         ("DELETE", "/scale", "GET, HEAD, PUT"),
         ("GET", "/reload", "POST"),
         ("HEAD", "/reload", "POST"),
+        ("GET", "/drain", "POST"),
         ("PUT", "/scale/ttin", "POST"),
         ("OPTIONS", "/workers/3/stack", "GET, HEAD"),
         ("PURGE", "/", "GET, HEAD"),
@@ -99,6 +100,7 @@ async fn answers_fit_their_schemas() {
         (request("GET", "/scale"), "/scale", "get", "200"),
         (request("POST", "/scale/ttin"), "/scale/ttin", "post", "200"),
         (request("POST", "/reload"), "/reload", "post", "202"),
+        (request("POST", "/drain"), "/drain", "post", "202"),
         (request("GET", "/workers/9/stack"), "/workers/{slot}/stack", "get", "404"),
         (put_json("/scale", r#"{"workers":"x"}"#), "/scale", "put", "422"),
     ] {
