@@ -78,22 +78,24 @@ def _present(image: str) -> bool:
     return buildah("inspect", "--type=image", image, ok=False).returncode == 0
 
 
-def _import(image: str, *contents: tuple[Path, str]) -> None:
-    """An image of one layer: each directory or tar at its place."""
+def _import(image: str, *contents: tuple[Path, str], command: list[str]) -> None:
+    """An image of one layer: each directory or tar at its place, and what a command does there."""
     container = buildah("from", "scratch").stdout.strip()
     for source, place in contents:
         buildah("add", "--quiet", container, source, place)
+    if command:
+        buildah("run", "--isolation=chroot", container, "--", *command)
     buildah("commit", "--quiet", container, image)
     buildah("rm", container)
 
 
-def _debian(name: str, packages: list[str]) -> str:
-    image = f"{name}-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:8]}"
+def _debian(name: str, packages: list[str], command: list[str]) -> str:
+    image = f"{name}-{hashlib.sha256(' '.join(packages + command).encode()).hexdigest()[:8]}"
     if not _present(image):
         archive = STORE / f"{image.rpartition('/')[2].replace(':', '-')}.tar"
         include = f"--include={','.join(packages)}"
         run("mmdebstrap", "--quiet", "--variant=extract", include, "trixie", archive)
-        _import(image, (archive, "/"), (CERTIFICATES, "/etc/ssl/certs/"))
+        _import(image, (archive, "/"), (CERTIFICATES, "/etc/ssl/certs/"), command=command)
         archive.unlink()
     return image
 
@@ -101,13 +103,14 @@ def _debian(name: str, packages: list[str]) -> str:
 @functools.cache
 def python_image() -> str:
     """What an app runs on."""
-    return _debian("localhost/python:slim", PYTHON)
+    return _debian("localhost/python:slim", PYTHON, [])
 
 
 @functools.cache
 def build_image() -> str:
     """The same, with a compiler."""
-    return _debian("localhost/python:build", PYTHON + COMPILER)
+    # Packages are unpacked, not configured: what makes gcc the compiler does not run.
+    return _debian("localhost/python:build", PYTHON + COMPILER, ["ln", "-s", "gcc", "/usr/bin/cc"])
 
 
 def _said(*command: str) -> str:
