@@ -98,11 +98,11 @@ def test_queries_ask_for_labels_that_exist(exposed):
     """A label's value in a query is one that the server gives; only of closed lists."""
     operator = _operator_source()
     for where, expression in _expressions().items():
-        for label, operator, value in re.findall(r'\b(\w+)(=~|!=|=)"([^"$]*)"', expression):
+        for label, comparison, value in re.findall(r'\b(\w+)(=~|!=|=)"([^"$]*)"', expression):
             values = set(re.findall(rf'\b{label}="([^"]*)"', exposed))
             # Without a memory limit there is none in the metrics.
             values |= {"limit", "unreclaimable"} if label == "kind" else set()
-            for one in value.split("|") if operator == "=~" else [value]:
+            for one in value.split("|") if comparison == "=~" else [value]:
                 known = f'"{one}"' in operator if "podicorn_operator_" in expression else one in values
                 assert known, f"{where}: {label}={one}, not of {sorted(values)}"
 
