@@ -23,6 +23,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) pods: PodsSummary,
     pub(crate) migration: &'a Migration,
     pub(crate) missing: &'a [Kind],
+    /// What does not pass by itself.
     pub(crate) error: Option<&'a Error>,
     pub(crate) now: Time,
 }
@@ -72,7 +73,7 @@ fn migration(migration: &Migration) -> Option<MigrationStatus> {
 
 fn ready(observed: &Observed<'_>) -> Verdict {
     let no = |reason, message| (ConditionStatus::False, reason, message);
-    if let Some(error) = observed.error.filter(|error| error.lasts()) {
+    if let Some(error) = observed.error {
         return no(error.reason(), error.to_string());
     }
     let Some(deployment) = observed.deployment else {
@@ -155,7 +156,7 @@ fn progressing(observed: &Observed<'_>) -> Verdict {
 
 fn degraded(observed: &Observed<'_>) -> Verdict {
     let yes = |reason, message| (ConditionStatus::True, reason, message);
-    if let Some(error) = observed.error.filter(|error| error.lasts()) {
+    if let Some(error) = observed.error {
         return yes(error.reason(), error.to_string());
     }
     if let Migration::Failed { job, why } = observed.migration {
