@@ -172,7 +172,7 @@ fn tell(seen: &AppSeen, plan: &Plan) {
             decision.message
         );
     }
-    if plan.yielded > 0 {
+    if plan.yields_anew && plan.yielded > 0 {
         tracing::warn!(
             app = seen.name,
             namespace = seen.namespace,
