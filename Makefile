@@ -66,6 +66,16 @@ unit: venv-tests ## Tests of the crates and of the Python package, without a run
 blackbox: venv-tests ## The real server, from outside. ARGS='-k reload' chooses, JOBS=4 sets the processes.
 	cd tests && $(PYTEST) --quiet --numprocesses $(JOBS) $(ARGS)
 
+.PHONY: charts
+charts: venv-tests ## The charts and deploy/: Helm 3 and 4, golden files, a real apiserver. ARGS='-k golden' chooses, UPDATE=1 writes.
+	@dev/prepare.sh charts
+	cd tests && UPDATE=$(UPDATE) $(PYTEST) --quiet --numprocesses 2 --dist loadfile charts $(ARGS)
+
+.PHONY: images
+images: venv-tests ## Build deploy/*.Dockerfile from debootstrapped bases and run them (root, 10 minutes). UPDATE=1 writes sizes to the docs.
+	@dev/prepare.sh images
+	cd tests && UPDATE=$(UPDATE) $(PYTEST) --quiet images $(ARGS)
+
 .PHONY: leak
 leak: venv-tests ## A leaking app in a container of 256 MiB, for three minutes on each of three worker types.
 	cd tests && PODTEST_LEAK_SECONDS=$(or $(LEAK_SECONDS),180) $(PYTEST) --quiet -k leaking_app blackbox/test_memory.py $(ARGS)

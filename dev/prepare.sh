@@ -2,7 +2,7 @@
 # Makes sure that what the build needs is there. As root on a Debian-like system it installs what is missing;
 # elsewhere it says what to install. Prints nothing when all is well. "prepare.sh tests" asks for the clients and tools of
 # the black-box suites, too, "prepare.sh bench" for the benchmark's, "prepare.sh c++" for what the fuzz targets need,
-# "prepare.sh cgroup-v2" for an emulated machine.
+# "prepare.sh cgroup-v2" for an emulated machine, "prepare.sh charts" and "prepare.sh images" for what these check.
 set -eu
 
 missing=""
@@ -22,6 +22,17 @@ if [ "${1:-}" = tests ]; then
     command -v slowhttptest >/dev/null 2>&1 || need slowhttptest
     command -v node >/dev/null 2>&1 || need nodejs
     command -v go >/dev/null 2>&1 || need golang-go
+fi
+if [ "${1:-}" = charts ]; then
+    command -v go >/dev/null 2>&1 || need golang-go
+    command -v openssl >/dev/null 2>&1 || need openssl
+    # For promtool, which checks the alerts.
+    command -v promtool >/dev/null 2>&1 || need prometheus
+fi
+if [ "${1:-}" = images ]; then
+    for tool in buildah podman runc mmdebstrap; do
+        command -v "$tool" >/dev/null 2>&1 || need "$tool"
+    done
 fi
 if [ "${1:-}" = cgroup-v2 ]; then
     command -v qemu-system-x86_64 >/dev/null 2>&1 || need qemu-system-x86

@@ -136,6 +136,9 @@ fn progressing(observed: &Observed<'_>) -> Verdict {
         Some(deployment) if deployment.stuck.is_some() => {
             (ConditionStatus::False, reasons::ROLLOUT_STUCK, deployment.stuck.clone().unwrap_or_default())
         }
+        Some(deployment) if !deployment.observed || deployment.pods == 0 && deployment.wanted != Some(0) => {
+            yes(reasons::ROLLING_OUT, "no pod is of the newest template yet".to_owned())
+        }
         Some(deployment) if rolling(deployment) => yes(
             reasons::ROLLING_OUT,
             format!("{} of {} pods are of the newest template", deployment.updated, deployment.pods),

@@ -2,7 +2,8 @@
 //!
 //! [`table()`] is the one list of what can be set: name, flags, type, default, unit and help. From it come the command
 //! line ([`parse_command_line`]), the environment ([`environment_layers`]), the keys of the config file
-//! ([`layer_from_config_file`]), `--help`, `--print-config` and the page `docs/settings.md` ([`reference()`]).
+//! ([`layer_from_config_file`]), `--help`, `--print-config`, the page `docs/settings.md` ([`reference()`])
+//! and the settings of the Helm chart ([`chart_values()`]).
 //!
 //! Each origin becomes a [`Layer`]: values already checked and in one plain (JSON) form, each with the place it was set.
 //! [`merge()`] lays the layers over the defaults and gives typed [`Settings`]:
@@ -19,6 +20,7 @@
 
 mod abbreviation;
 mod bind;
+mod chart;
 mod class;
 mod cli;
 mod env;
@@ -38,6 +40,7 @@ mod value;
 mod workers;
 
 pub use bind::{Bind, BindError};
+pub use chart::{chart_flags, chart_schema, chart_values};
 pub use class::WorkerClass;
 pub use cli::{CommandLine, Exit, help, parse_command_line};
 pub use env::{EnvLayers, environment_layers, environment_name};

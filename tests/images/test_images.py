@@ -1,0 +1,158 @@
+"""The images: built from this checkout, small, and content with the least that a container can have."""
+
+import os
+import re
+import subprocess
+import threading
+import time
+
+import pytest
+from podtest.waiting import wait_until
+
+from images import containers
+
+#: Building takes minutes on a machine with two cores.
+pytestmark = pytest.mark.timeout(3600)
+DOCS = containers.ROOT / "docs" / "deploying.md"
+MARKS = ("<!-- images:begin -->\n", "<!-- images:end -->")
+measured: dict[str, str] = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def possible():
+    reason = containers.available()
+    assert reason is None, reason
+
+
+@pytest.fixture(scope="session")
+def base():
+    return containers.build(
+        "deploy/Dockerfile",
+        "localhost/podicorn:test",
+        PYTHON_IMAGE=containers.python_image(),
+        BUILD_IMAGE=containers.build_image(),
+        RUST_IMAGE=containers.rust_image(),
+    )
+
+
+@pytest.fixture(scope="session")
+def shop(base):
+    directory = containers.ROOT / "tests" / "images" / "app"
+    return containers.build(str(directory / "Dockerfile"), "localhost/shop:test", directory, BASE=base)
+
+
+@pytest.fixture(scope="session")
+def operator():
+    return containers.build(
+        "deploy/operator.Dockerfile", "localhost/podicorn-operator:test", RUST_IMAGE=containers.rust_image()
+    )
+
+
+def _wait_ready(pod):
+    # Each look costs a process or two, so that the time found is a little too long.
+    wait_until(lambda: pod.get(9099, "/readyz")[0] == 200, pod.logs, every=0.01)
+    return time.monotonic() - pod.started
+
+
+def test_app_serves_with_the_least_of_rights(shop):
+    # KUBERNETES_SERVICE_HOST is what switches the admin port on in a pod.
+    options = [*containers.RESTRICTED, "--env=KUBERNETES_SERVICE_HOST=10.0.0.1", "--env=PODICORN_BIND=0.0.0.0:8000"]
+    with containers.container(shop, options=options) as pod:
+        seconds = _wait_ready(pod)
+        assert pod.get(8000, "/") == (200, "uid 1000710000, parent 1")
+        status, text = pod.get(8000, "/write")
+        assert status == 200 and "/app/file: Read-only file system" in text and "/tmp/file: written" in text
+        ids = pod.ids()
+        assert ids["CapEff"] == ids["CapBnd"] == "0" * 16
+        assert ids["NoNewPrivs"] == "1"
+        assert ids["Name"] == "podicorn", "PID 1 is the server itself"
+        metrics = pod.get(9099, "/metrics")[1]
+        assert f'podicorn_cgroup_memory_bytes{{kind="limit"}} {256 << 20}' in metrics, "the limit is seen"
+        assert re.search(r"podicorn_cgroup_cpu_quota_cores 1\.0", metrics), "the quota is seen"
+        assert pod.get(9099, "/livez")[0] == pod.get(9099, "/startupz")[0] == 200
+    measured["app"] = f"{seconds:.1f} s"
+
+
+def test_term_finishes_what_runs(shop):
+    options = [*containers.RESTRICTED, "--env=KUBERNETES_SERVICE_HOST=10.0.0.1", "--env=PODICORN_BIND=0.0.0.0:8000"]
+    with containers.container(shop, options=options) as pod:
+        _wait_ready(pod)
+        answers = []
+        client = threading.Thread(target=lambda: answers.append(pod.get(8000, "/slow")))
+        client.start()
+        wait_until(lambda: "podicorn_requests_in_flight 1" in pod.get(9099, "/metrics")[1], "the request runs")
+        containers.podman("kill", "--signal=TERM", pod.name)
+        client.join()
+        assert answers == [(200, "slow")]
+        wait_until(lambda: pod.inspect()["State"]["Status"] == "exited", "the end")
+        assert pod.inspect()["State"]["ExitCode"] == 0
+
+
+def test_image_has_what_it_says(base):
+    config = containers.json.loads(containers.podman("image", "inspect", base).stdout)[0]["Config"]
+    assert config["User"] == "10001:10001"
+    assert config["Entrypoint"] == ["podicorn"]
+    assert set(config["ExposedPorts"]) == {"8000/tcp", "9099/tcp"}
+    version = containers.podman("run", "--rm", "--network=none", base, "--version").stdout
+    assert f'version = "{version.split()[-1].strip(")")}"' in (containers.ROOT / "Cargo.toml").read_text()
+    measured["base"] = _megabytes(containers.size(base) - containers.size(containers.python_image()))
+
+
+def test_nothing_of_the_build_is_left(base):
+    with containers.container(base, "--help", options=["--network=none", "--read-only"]) as pod:
+        listing = containers.podman("export", pod.name, "--output=/dev/stdout", ok=False)
+    assert listing.returncode in (0, 125)
+    found = containers.podman(
+        "run",
+        "--rm",
+        "--network=none",
+        "--entrypoint=python3",
+        base,
+        "-c",
+        "import os; print([p for p in ('/src', '/target', '/usr/local/cargo', '/root/.cargo') if os.path.exists(p)])",
+    ).stdout
+    assert found.strip() == "[]"
+
+
+def test_operator_is_one_small_static_program(operator):
+    assert containers.size(operator) < 25_000_000
+    container = containers.buildah("from", operator).stdout.strip()
+    try:
+        mount = containers.Path(containers.buildah("mount", container).stdout.strip())
+        files = sorted(str(path.relative_to(mount)) for path in mount.rglob("*") if path.is_file())
+        assert files == ["etc/ssl/certs/ca-certificates.crt", "podicorn-operator"]
+        linked = subprocess.run(["ldd", mount / "podicorn-operator"], capture_output=True, text=True, check=False)
+        assert "statically linked" in linked.stdout + linked.stderr
+    finally:
+        containers.buildah("rm", container)
+    measured["operator"] = _megabytes(containers.size(operator))
+
+
+def test_operator_runs_with_the_least_of_rights(operator):
+    options = [option for option in containers.RESTRICTED if not option.startswith("--tmpfs")]
+    done = containers.podman("run", "--rm", *options, operator, "--version")
+    assert "podicorn-operator" in done.stdout
+    wrong = containers.podman("run", "--rm", *options, operator, "run", "--bind=nowhere", ok=False)
+    assert wrong.returncode == 2
+
+
+def test_measured_values_are_in_the_docs(request):
+    """UPDATE=1 writes them. They differ from machine to machine: here only that the table has them all."""
+    if os.environ.get("UPDATE") and {"base", "operator", "app"} <= set(measured):
+        text = DOCS.read_text()
+        before, rest = text.split(MARKS[0])
+        after = rest.split(MARKS[1])[1]
+        rows = [
+            "| | |",
+            "|---|---|",
+            f"| what podicorn adds to the Python image | {measured['base']} |",
+            f"| the operator's image | {measured['operator']} |",
+            f"| from `podman run` to ready, WSGI app, 1 CPU, 256 MiB | {measured['app']} |",
+        ]
+        DOCS.write_text(before + MARKS[0] + "\n" + "\n".join(rows) + "\n\n" + MARKS[1] + after)
+    table = DOCS.read_text().split(MARKS[0])[1].split(MARKS[1])[0]
+    assert len(re.findall(r"\| [0-9.]+ (MB|s) \|", table)) == 3
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
