@@ -9,7 +9,8 @@ import time
 import pytest
 from podtest.waiting import wait_until
 
-from images import containers
+from charts import helm
+from images import containers, pod
 
 #: Building takes minutes on a machine with two cores.
 pytestmark = pytest.mark.timeout(3600)
@@ -48,44 +49,73 @@ def operator():
     )
 
 
-def _wait_ready(pod):
+def _wait_ready(running):
     # Each look costs a process or two, so that the time found is a little too long.
-    wait_until(lambda: pod.get(9099, "/readyz")[0] == 200, pod.logs, every=0.01)
-    return time.monotonic() - pod.started
+    wait_until(lambda: running.get(9099, "/readyz")[0] == 200, running.logs, every=0.01)
+    return time.monotonic() - running.started
 
 
 def test_app_serves_with_the_least_of_rights(shop):
     # KUBERNETES_SERVICE_HOST is what switches the admin port on in a pod.
     options = [*containers.RESTRICTED, "--env=KUBERNETES_SERVICE_HOST=10.0.0.1", "--env=PODICORN_BIND=0.0.0.0:8000"]
-    with containers.container(shop, options=options) as pod:
-        seconds = _wait_ready(pod)
-        assert pod.get(8000, "/") == (200, "uid 1000710000, parent 1")
-        status, text = pod.get(8000, "/write")
+    with containers.container(shop, options=options) as running:
+        seconds = _wait_ready(running)
+        assert running.get(8000, "/") == (200, "uid 1000710000, parent 1")
+        status, text = running.get(8000, "/write")
         assert status == 200 and "/app/file: Read-only file system" in text and "/tmp/file: written" in text
-        ids = pod.ids()
+        ids = running.ids()
         assert ids["CapEff"] == ids["CapBnd"] == "0" * 16
         assert ids["NoNewPrivs"] == "1"
         assert ids["Name"] == "podicorn", "PID 1 is the server itself"
-        metrics = pod.get(9099, "/metrics")[1]
+        metrics = running.get(9099, "/metrics")[1]
         assert f'podicorn_cgroup_memory_bytes{{kind="limit"}} {256 << 20}' in metrics, "the limit is seen"
         assert re.search(r"podicorn_cgroup_cpu_quota_cores 1\.0", metrics), "the quota is seen"
-        assert pod.get(9099, "/livez")[0] == pod.get(9099, "/startupz")[0] == 200
+        assert running.get(9099, "/livez")[0] == running.get(9099, "/startupz")[0] == 200
     measured["app"] = f"{seconds:.1f} s"
 
 
 def test_term_finishes_what_runs(shop):
     options = [*containers.RESTRICTED, "--env=KUBERNETES_SERVICE_HOST=10.0.0.1", "--env=PODICORN_BIND=0.0.0.0:8000"]
-    with containers.container(shop, options=options) as pod:
-        _wait_ready(pod)
+    with containers.container(shop, options=options) as running:
+        _wait_ready(running)
         answers = []
-        client = threading.Thread(target=lambda: answers.append(pod.get(8000, "/slow")))
+        client = threading.Thread(target=lambda: answers.append(running.get(8000, "/slow")))
         client.start()
-        wait_until(lambda: "podicorn_requests_in_flight 1" in pod.get(9099, "/metrics")[1], "the request runs")
-        containers.podman("kill", "--signal=TERM", pod.name)
+        wait_until(lambda: "podicorn_requests_in_flight 1" in running.get(9099, "/metrics")[1], "the request runs")
+        containers.podman("kill", "--signal=TERM", running.name)
         client.join()
         assert answers == [(200, "slow")]
-        wait_until(lambda: pod.inspect()["State"]["Status"] == "exited", "the end")
-        assert pod.inspect()["State"]["ExitCode"] == 0
+        wait_until(lambda: running.inspect()["State"]["Status"] == "exited", "the end")
+        assert running.inspect()["State"]["ExitCode"] == 0
+
+
+def test_pod_of_the_chart_runs(shop):
+    """The Deployment that Helm renders, run as it says: its probes, its drain, and the pod of `helm test`."""
+    name, _, tag = shop.rpartition(":")
+    values = ["--set", f"image.repository={name}", "--set", f"image.tag={tag}", "--set", "app=shop:app"]
+    rendered = helm.objects(helm.template(4, "podicorn", *values, "--set", "settings.drain_delay=1"))
+    spec = helm.only(rendered, "Deployment")["spec"]["template"]["spec"]
+    (web,) = spec["containers"]
+    assert web["image"] == shop
+    with containers.container(shop, *pod.arguments(web), options=pod.options(spec, web)) as running:
+        for check in ("startupProbe", "readinessProbe", "livenessProbe"):
+            wait_until(lambda check=check: running.get(*pod.probe(web, check))[0] == 200, running.logs)
+        assert running.get(8000, "/")[1] == "uid 10001, parent 1"
+        assert f'kind="limit"}} {512 << 20}' in running.get(9099, "/metrics")[1]
+        assert running.get(9099, "/workers")[0] in (401, 403, 404), "no token, no control"
+
+        tester = helm.only(rendered, "Pod")["spec"]
+        (request,) = tester["containers"]
+        *command, url = pod.arguments(request)
+        # There is no Service here: the name stands for what it would lead to.
+        url = url.replace("shop-podicorn.apps.svc:80", "127.0.0.1:8000")
+        options = pod.options(tester, request)
+        options[options.index("--network=none")] = f"--network=container:{running.name}"
+        done = containers.podman("run", "--rm", *options, request["image"], *command, url)
+        assert done.stdout == f"{url} 200\n"
+
+        containers.podman("stop", f"--time={spec['terminationGracePeriodSeconds']}", running.name)
+        assert running.inspect()["State"]["ExitCode"] == 0
 
 
 def test_image_has_what_it_says(base):
@@ -99,8 +129,8 @@ def test_image_has_what_it_says(base):
 
 
 def test_nothing_of_the_build_is_left(base):
-    with containers.container(base, "--help", options=["--network=none", "--read-only"]) as pod:
-        listing = containers.podman("export", pod.name, "--output=/dev/stdout", ok=False)
+    with containers.container(base, "--help", options=["--network=none", "--read-only"]) as running:
+        listing = containers.podman("export", running.name, "--output=/dev/stdout", ok=False)
     assert listing.returncode in (0, 125)
     found = containers.podman(
         "run",
