@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use podicorn_scoreboard::{RequestStart, Ticket};
+use podicorn_scoreboard::{RequestEnd, RequestStart, Ticket};
 use pyo3::prelude::*;
 
 use crate::clock::{Nanos, monotonic, unix_at};
@@ -55,12 +55,14 @@ impl Entry {
             path: &latin1(path),
             start_unix_nanos: unix_at(begun),
             // When its first byte came, only the owner of the socket knows.
-            queued_nanos: 0,
+            queued_nanos: None,
+            is_https: false,
             trace_id: trace.trace_id,
             span_id: if trace.trace_id == 0 { 0 } else { ledger.spans.next() },
             parent_id: trace.parent_id,
+            is_sampled: false,
         };
-        let ticket = slot.begin_unqueued_request(&start, in_flight);
+        let ticket = slot.begin_request(&start, in_flight);
         let running = Mutex::new(Some(Running { ticket, begun }));
         Self { slot: Arc::clone(slot), ledger: Arc::clone(ledger), running }
     }
@@ -73,7 +75,9 @@ impl Entry {
         if status != 0 {
             self.slot.count_response(status);
         }
-        self.slot.end_request(ticket, status, monotonic().saturating_sub(begun), in_flight);
+        let duration_nanos = monotonic().saturating_sub(begun);
+        let end = RequestEnd { status, duration_nanos, is_timed_out: false };
+        self.slot.end_request(ticket, end, in_flight);
     }
 }
 

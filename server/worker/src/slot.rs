@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use podicorn_scoreboard::{Load, Map, RequestStart, SlotWriter, State, Ticket};
+use podicorn_scoreboard::{Load, Map, RequestEnd, RequestStart, SlotWriter, State, Ticket};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -128,29 +128,27 @@ impl SharedSlot {
 
     /// A request begins; `in_flight` counts it too.
     pub(crate) fn begin_request(&self, start: &RequestStart<'_>, in_flight: u32) -> Option<Ticket> {
-        self.with(None, |writer| {
+        let ticket = self.with(None, |writer| {
             writer.set_in_flight(in_flight);
             Some(writer.begin_request(start))
-        })
-    }
-
-    /// As [`Self::begin_request`], where it is not known how long the request has waited.
-    pub(crate) fn begin_unqueued_request(&self, start: &RequestStart<'_>, in_flight: u32) -> Option<Ticket> {
-        self.with(None, |writer| {
-            writer.set_in_flight(in_flight);
-            Some(writer.begin_unqueued_request(start))
-        })
-    }
-
-    /// A request has ended; `status` 0 where no response was sent. Its response is counted apart. `busy_nanos`: how long it held a Python thread.
-    pub(crate) fn end_request(&self, ticket: Option<Ticket>, status: u16, busy_nanos: u64, in_flight: u32) {
-        self.with((), |writer| {
-            if let Some(ticket) = ticket {
-                writer.end_request(ticket, status, busy_nanos);
-            }
-            writer.add_busy_nanos(busy_nanos);
-            writer.set_in_flight(in_flight);
         });
+        if ticket.is_some_and(Ticket::calls_reader) {
+            self.ring();
+        }
+        ticket
+    }
+
+    /// A request has ended, which held a Python thread for its duration. Its response is counted apart.
+    pub(crate) fn end_request(&self, ticket: Option<Ticket>, end: RequestEnd, in_flight: u32) {
+        let calls_reader = self.with(false, |writer| {
+            let calls_reader = ticket.is_some_and(|ticket| writer.end_request(ticket, end));
+            writer.add_busy_nanos(end.duration_nanos);
+            writer.set_in_flight(in_flight);
+            calls_reader
+        });
+        if calls_reader {
+            self.ring();
+        }
     }
 
     /// A request ran into `request_timeout`; the arbiter tells people where the app was.

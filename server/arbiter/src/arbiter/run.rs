@@ -14,9 +14,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::autoscale::Autoscale;
+use super::boots::Boots;
+use super::requests::Harvesting;
 use super::setup::{
     FLUSH_TIME, announce, auto_start, configured_workers, limits, memory_limits, open_admin, stack_reader,
-    start_log,
+    start_telemetry,
 };
 use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
@@ -138,7 +140,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         return check(&client, &blueprint, &shared, &mut signals).await;
     }
 
-    let log = start_log(&settings)?;
+    let (log, traces) = start_telemetry(&settings)?;
     announce(&settings);
     if origin.activated() > 0 {
         tracing::info!("Serving on {} socket(s) from systemd instead of bind", origin.activated());
@@ -173,6 +175,9 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         origin,
         python,
         log,
+        traces,
+        boots: Boots::begin(),
+        harvesting: Harvesting::default(),
         started: now,
         started_at: SystemTime::now(),
         map,
@@ -325,6 +330,7 @@ impl Arbiter {
             sample,
             self.next_step(),
             self.systemd.deadline(),
+            self.harvesting.deadline(),
         ];
         let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
@@ -333,9 +339,12 @@ impl Arbiter {
     fn on_deadline(&mut self) {
         let now = Instant::now();
         if self.scale.expire(now) {
-            self.apply_target("the lease on the worker count has expired");
+            self.retarget("the lease on the worker count has expired");
         }
         self.proceed(now);
+        if self.harvesting.deadline().is_some_and(|due| now >= due) {
+            self.harvest();
+        }
         self.look_at_memory(now);
         self.autoscale(now);
         self.systemd.keep_alive(now);

@@ -297,6 +297,7 @@ impl Exchange {
 
     /// The watchdog has taken the request: whether it has answered, too.
     pub(super) fn was_answered_instead(&mut self) -> bool {
+        self.note_timeout();
         if !self.sent {
             self.response.replace(GATEWAY_TIMEOUT);
         }

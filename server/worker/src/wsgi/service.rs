@@ -8,8 +8,9 @@ use std::sync::{Arc, Weak};
 
 use nix::sys::epoll::Epoll;
 use podicorn_http::Reject;
+use podicorn_http::Scheme;
 use podicorn_http::response::RequestMethod;
-use podicorn_scoreboard::RequestStart;
+use podicorn_scoreboard::{RequestEnd, RequestStart};
 use pyo3::exceptions::{PyException, PyOSError, PyStopIteration, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -158,7 +159,8 @@ impl Service {
         if !counted {
             self.slot.count_response(status);
         }
-        self.slot.end_request(ticket, status, duration, in_flight as u32);
+        let end = RequestEnd { status, duration_nanos: duration, is_timed_out: counted };
+        self.slot.end_request(ticket, end, in_flight as u32);
         if let Ok(mut ended) = response.try_borrow_mut() {
             ended.recycle();
         }
@@ -176,10 +178,12 @@ impl Service {
             method: connection.head.method(raw),
             path: head.path(raw),
             start_unix_nanos: unix_at(begun),
-            queued_nanos: begun.saturating_sub(connection.arrived),
+            queued_nanos: Some(begun.saturating_sub(connection.arrived)),
+            is_https: head.forwarded_scheme() == Some(Scheme::Https),
             trace_id: trace.trace_id,
             span_id: if trace.trace_id == 0 { 0 } else { self.span_ids.next() },
             parent_id: trace.parent_id,
+            is_sampled: false,
         }
     }
 

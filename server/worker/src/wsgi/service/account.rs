@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use podicorn_scoreboard::Ticket;
+use podicorn_scoreboard::{RequestEnd, Ticket};
 use pyo3::prelude::*;
 
 use super::{Orders, Service};
@@ -15,6 +15,8 @@ use crate::wsgi::hooks::RequestHooks;
 pub(crate) struct Account {
     begun: Nanos,
     ticket: Option<Ticket>,
+    /// The watchdog has taken the request.
+    pub(crate) is_timed_out: bool,
 }
 
 impl Account {
@@ -29,7 +31,7 @@ impl Service {
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         let ticket = self.slot.begin_request(&self.describe(connection, begun), in_flight as u32);
         self.served.fetch_add(1, Ordering::Relaxed);
-        Account { begun, ticket }
+        Account { begun, ticket, is_timed_out: false }
     }
 
     /// It has ended. `counted`: its response has been counted already.
@@ -38,7 +40,9 @@ impl Service {
         if !counted {
             self.slot.count_response(status);
         }
-        self.slot.end_request(account.ticket.take(), status, account.duration(), in_flight as u32);
+        let end =
+            RequestEnd { status, duration_nanos: account.duration(), is_timed_out: account.is_timed_out };
+        self.slot.end_request(account.ticket.take(), end, in_flight as u32);
         self.count_towards_replacement(py);
     }
 
