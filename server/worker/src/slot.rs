@@ -17,6 +17,7 @@ use crate::descriptor::adopt;
 use crate::engine::hear_of_forks;
 use crate::entry::{Entry, Ledger};
 use crate::error::EngineError;
+use crate::trace::{Policy, Tracer};
 use crate::wsgi::service::random_seed;
 
 /// The slot with the doorbell that makes the arbiter look.
@@ -199,17 +200,20 @@ pub(crate) fn disable_all() -> bool {
     !live.is_empty()
 }
 
-/// `Slot(memfd, slot, epoch, doorbell, nudge)`: claims the slot for this process. Takes the descriptors over. Raises
+/// `Slot(memfd, slot, epoch, doorbell, nudge, tracing)`: claims the slot for this process. Takes the descriptors over. Raises
 /// `SlotLost` if the arbiter has given the slot up.
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct Slot {
     pub(crate) shared: Arc<SharedSlot>,
+    pub(crate) tracer: Arc<Tracer>,
     ledger: Arc<Ledger>,
 }
 
 #[pymethods]
 impl Slot {
+    /// `tracing`: whether a caller's decision holds, and the share of the other requests that are recorded.
     #[new]
+    #[pyo3(signature = (memfd, slot, epoch, doorbell, nudge, tracing=None))]
     fn new(
         py: Python<'_>,
         memfd: RawFd,
@@ -217,6 +221,7 @@ impl Slot {
         epoch: u32,
         doorbell: RawFd,
         nudge: RawFd,
+        tracing: Option<(bool, f64)>,
     ) -> PyResult<Self> {
         let memfd = adopt(memfd)?;
         let doorbell = adopt(doorbell)?;
@@ -234,7 +239,9 @@ impl Slot {
             slots.retain(|slot| slot.strong_count() > 0);
             slots.push(Arc::downgrade(&shared));
         }
-        Ok(Self { shared, ledger: Arc::new(Ledger::new(random_seed(py)?)) })
+        let policy = tracing.map(|(parent_based, ratio)| Policy::new(parent_based, ratio));
+        let tracer = Arc::new(Tracer::new(random_seed(py)?, policy));
+        Ok(Self { shared, ledger: Arc::new(Ledger::new(Arc::clone(&tracer))), tracer })
     }
 
     /// Publishes `BOOTING`, `READY`, `DRAINING` or `EXITING`; rings the doorbell for all but the first.

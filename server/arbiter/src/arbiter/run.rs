@@ -35,6 +35,7 @@ use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
 use crate::systemd::Notifier;
 use crate::telemetry::log::LogError;
+use crate::telemetry::traces::Traces;
 use crate::token::TokenError;
 
 /// Why the arbiter could not begin, or could not go on.
@@ -133,7 +134,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     std::env::set_current_dir(&settings.chdir)
         .map_err(|source| RunError::Chdir { path: settings.chdir.clone(), source })?;
 
-    let (map, doorbell, shared) = shared_with_workers()?;
+    let (map, doorbell, mut shared) = shared_with_workers()?;
     let mut blueprint = Blueprint { settings: Arc::clone(&settings), listeners: Vec::new(), hooks };
 
     if settings.print_config || settings.check_config {
@@ -141,6 +142,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     }
 
     let (log, traces) = start_telemetry(&settings)?;
+    shared.tracing = traces.as_ref().map(Traces::sampling);
     announce(&settings);
     if origin.activated() > 0 {
         tracing::info!("Serving on {} socket(s) from systemd instead of bind", origin.activated());
@@ -223,6 +225,7 @@ fn shared_with_workers() -> Result<(Map, EventFd, Shared), RunError> {
         memfd: share(memfd),
         doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
         nudge: share(nudge.into()),
+        tracing: None,
     };
     Ok((map, doorbell, shared))
 }

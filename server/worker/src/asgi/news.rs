@@ -153,6 +153,7 @@ impl Exchange {
                 head: &self.response.head,
                 body_bytes: self.response.body_bytes,
                 duration,
+                trace: &self.trace,
             });
         }
         if service.hooks().has_after() {

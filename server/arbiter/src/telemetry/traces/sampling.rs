@@ -2,10 +2,11 @@
 //! the flag in `traceparent`, those of the app.
 
 use opentelemetry_sdk::trace::Sampler;
+use serde::Serialize;
 
 /// The samplers of the specification are two questions: does the caller's decision count, and how many of the others
 /// are taken?
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Sampling {
     /// Where a request has a caller with a decision, that one holds.
     pub parent_based: bool,
