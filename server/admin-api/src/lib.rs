@@ -45,6 +45,19 @@ pub enum Reason {
     Expiry,
 }
 
+impl Reason {
+    /// As in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Step => "step",
+            Self::Policy => "policy",
+            Self::Lease => "lease",
+            Self::Expiry => "expiry",
+        }
+    }
+}
+
 /// The answer of `GET|PUT /scale`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -14,6 +14,7 @@ use crate::forkserver::{Client, Configured, RequestError, Started};
 use crate::listeners::{ListenError, Listener, Options, open_all};
 use crate::memory::process;
 use crate::origin::Origin;
+use crate::telemetry::traces::Sampling;
 
 /// Reading a config file that says nothing of a boot timeout takes no longer than this.
 const CONFIG_DEADLINE: Duration = Duration::from_secs(120);
@@ -78,6 +79,8 @@ pub struct Shared {
     pub doorbell: Descriptor,
     /// By which busy workers wake idle ones.
     pub nudge: Descriptor,
+    /// Absent where no traces are exported.
+    pub tracing: Option<Sampling>,
 }
 
 /// Reads the config file in the fork server and merges the settings.
@@ -140,6 +143,7 @@ pub async fn start(
         "reload": occasion == Occasion::Reload,
         "hooks_run": matches!(occasion, Occasion::Restart | Occasion::Check),
         "listeners": descriptions,
+        "tracing": shared.tracing,
     });
     let body: Map<String, Value> = match body {
         Value::Object(map) => map,

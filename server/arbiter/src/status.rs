@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use crate::scale::ScaleView;
+use crate::telemetry::traces::Exported;
 
 mod memory;
 
@@ -42,6 +43,9 @@ pub struct Status {
     pub log_lines_dropped: u64,
     /// Scoreboard reads that failed a bounds, UTF-8 or sequence check.
     pub scoreboard_corruptions: u64,
+    /// Absent where no traces are exported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<Exported>,
     pub memory: MemoryStatus,
     pub scaling: Scaling,
     /// One entry per slot in use, by slot.

@@ -25,7 +25,15 @@ def keep_stack_chunks() -> None:
 class Slot:
     """A worker's slot of the scoreboard. Takes the descriptors over."""
 
-    def __init__(self, memfd: int, slot: int, epoch: int, doorbell: int, nudge: int) -> None: ...
+    def __init__(
+        self,
+        memfd: int,
+        slot: int,
+        epoch: int,
+        doorbell: int,
+        nudge: int,
+        tracing: tuple[bool, float] | None = None,
+    ) -> None: ...
     def set_state(self, state: int) -> None: ...
     def beat(self) -> None: ...
     @property
@@ -48,6 +56,14 @@ class Slot:
 
 class Entry:
     """A request in the scoreboard, from `Slot.begin` on. Dropped without an end it counts as one without a response."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """What the app is to find in that field; None: what the client has sent."""
+
+    @property
+    def begins_trace(self) -> bool:
+        """A `tracestate` that the client has sent is not for the app."""
 
     def end(self, status: int) -> None:
         """It is over; 0: without a response. Only the first call counts."""

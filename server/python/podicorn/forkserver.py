@@ -52,7 +52,15 @@ class Started:
     """What a `start` request has set up; workers are forked from it."""
 
     def __init__(
-        self, kind: WorkerType, log: Logger, server: ArbiterView, *, memfd: int, doorbell: int, nudge: int
+        self,
+        kind: WorkerType,
+        log: Logger,
+        server: ArbiterView,
+        *,
+        memfd: int,
+        doorbell: int,
+        nudge: int,
+        tracing: Message | None,
     ) -> None:
         self.kind = kind
         self.log = log
@@ -60,6 +68,7 @@ class Started:
         self.memfd = memfd
         self.doorbell = doorbell
         self.nudge = nudge
+        self.tracing = (tracing["parent_based"], tracing["ratio"]) if tracing else None
 
 
 class ForkServer:
@@ -165,7 +174,8 @@ class ForkServer:
             self._hooks.require("on_reload" if request.get("reload") else "on_starting", server)
         if cfg.preload_app:
             self._preload(server, kind)
-        self._started = Started(kind, log, server, memfd=memfd, doorbell=doorbell, nudge=nudge)
+        tracing = request.get("tracing")
+        self._started = Started(kind, log, server, memfd=memfd, doorbell=doorbell, nudge=nudge, tracing=tracing)
         threads = [] if kind.threads_survive else _other_threads()
         return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": threads}
 
@@ -196,6 +206,7 @@ class ForkServer:
             slot=request["slot"],
             epoch=request["epoch"],
             stack_fd=fds[0],
+            tracing=started.tracing,
         )
         worker = started.kind.make_worker(started.server, request["age"])
         process = started.kind.make_process(worker, started.server, self._hooks, claim)

@@ -54,6 +54,10 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        for name in ("trace_id", "span_id"):
+            # The engine's records of what a request has raised have them, and those of apps that set them.
+            if value := getattr(record, name, None):
+                line[name] = value
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         elif record.exc_text:

@@ -321,12 +321,21 @@ class _Exchange(HTTPMessageDelegate):
             start_line.path,  # type: ignore[union-attr]
             headers.get("Traceparent"),
         )
+        self._pass_on_trace(headers)
         connection = self._request_conn
         self._write_headers: Callable[..., Any] = connection.write_headers
         self._finish: Callable[[], None] = connection.finish
         connection.write_headers = self._on_write_headers
         connection.finish = self._on_finish
         return self._delegate.headers_received(start_line, headers)
+
+    def _pass_on_trace(self, headers: HTTPHeaders) -> None:
+        """The app's spans become children of ours."""
+        traceparent = self._entry.traceparent
+        if traceparent is not None:
+            headers["Traceparent"] = traceparent
+            if self._entry.begins_trace and "Tracestate" in headers:
+                del headers["Tracestate"]
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         return self._delegate.data_received(chunk)

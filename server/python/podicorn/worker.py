@@ -35,13 +35,24 @@ LAST_MOMENT = 0.2
 class Claim:
     """The slot of the scoreboard that the worker is for, and the descriptors that came with it."""
 
-    def __init__(self, *, memfd: int, doorbell: int, nudge: int, slot: int, epoch: int, stack_fd: int) -> None:
+    def __init__(
+        self,
+        *,
+        memfd: int,
+        doorbell: int,
+        nudge: int,
+        slot: int,
+        epoch: int,
+        stack_fd: int,
+        tracing: tuple[bool, float] | None,
+    ) -> None:
         self.memfd = memfd
         self.doorbell = doorbell
         self.nudge = nudge
         self.slot = slot
         self.epoch = epoch
         self.stack_fd = stack_fd
+        self.tracing = tracing
 
 
 class WorkerProcess:
@@ -70,7 +81,9 @@ class WorkerProcess:
         """Claims the slot, boots, serves, exits."""
         claim = self._claim
         try:
-            self._slot = _engine.Slot(claim.memfd, claim.slot, claim.epoch, claim.doorbell, claim.nudge)
+            self._slot = _engine.Slot(
+                claim.memfd, claim.slot, claim.epoch, claim.doorbell, claim.nudge, claim.tracing
+            )
         except _engine.SlotLost:
             os._exit(0)
         except BaseException:

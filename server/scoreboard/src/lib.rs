@@ -20,8 +20,8 @@ pub mod slot;
 
 pub use error::ScoreboardError;
 pub use histogram::{BOUNDS_SECONDS, BUCKETS};
-pub use layout::{MAX_SLOTS, State};
+pub use layout::{MAX_SLOTS, RING_ENTRIES, State};
 pub use ledger::{Ledger, Totals};
 pub use map::Map;
-pub use ring::{RequestStart, RingEntry, Ticket};
+pub use ring::{Ended, RequestEnd, RequestStart, RingEnd, RingEntry, RingNews, SAFE_ENTRIES, Ticket};
 pub use slot::{Claim, Counters, Load, SlotReader, SlotReading, SlotWriter};

@@ -12,7 +12,7 @@ const SEQUENCE: usize = 0;
 const START: usize = 1;
 const DURATION: usize = 2;
 const QUEUED: usize = 3;
-/// status | method length << 16 | path length << 24
+/// status | method length << 16 | path length << 24 | flags << 32
 const SHAPE: usize = 4;
 const METHOD: usize = 5;
 const TRACE: usize = 6;
@@ -20,10 +20,25 @@ const SPAN: usize = 8;
 const PARENT: usize = 9;
 const PATH: usize = 10;
 
+/// Flags of an entry, in the word `SHAPE`.
+mod flag {
+    pub(super) const SAMPLED: u64 = 1 << 32;
+    pub(super) const TIMED_OUT: u64 = 1 << 33;
+    pub(super) const HTTPS: u64 = 1 << 34;
+    /// The time in the queue is known.
+    pub(super) const QUEUED: u64 = 1 << 35;
+    /// Not a request: how one has ended whose own entry was overwritten. `START` holds the sequence of that entry.
+    pub(super) const END: u64 = 1 << 36;
+}
+
 /// How much of the path an entry keeps, in bytes.
 pub const PATH_BYTES: usize = PATH_WORDS * 8;
 /// How much of the method an entry keeps, in bytes.
 pub const METHOD_BYTES: usize = 8;
+
+/// An entry that is among so many of the newest when it ends is read before it is overwritten, if the reader comes when it
+/// is called or soon after.
+pub const SAFE_ENTRIES: u64 = RING_ENTRIES as u64 / 4;
 
 /// What is known when a request begins.
 #[derive(Debug, Clone, Copy)]
@@ -32,19 +47,46 @@ pub struct RequestStart<'a> {
     pub path: &'a [u8],
     /// Nanoseconds since the Unix epoch.
     pub start_unix_nanos: u64,
-    /// From the arrival of the first byte to now, in nanoseconds.
-    pub queued_nanos: u64,
+    /// From the arrival of the first byte to now, in nanoseconds; `None` where nobody knows.
+    pub queued_nanos: Option<u64>,
+    pub is_https: bool,
     /// W3C trace context; zero where there is none.
     pub trace_id: u128,
     pub span_id: u64,
     pub parent_id: u64,
+    /// The request's span is to be exported.
+    pub is_sampled: bool,
 }
 
 /// Which entry a request got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ticket(u64);
+pub struct Ticket {
+    index: u64,
+    is_sampled: bool,
+}
+
+impl Ticket {
+    /// Half a ring has been written since the reader was last called: it has to come before the other half is full.
+    pub fn calls_reader(self) -> bool {
+        self.is_sampled && calls_reader(self.index)
+    }
+}
+
+fn calls_reader(index: u64) -> bool {
+    (index + 1).is_multiple_of(RING_ENTRIES as u64 / 2)
+}
+
+/// How a request's end was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its own entry had been overwritten.
+    pub is_lost: bool,
+    /// As [`Ticket::calls_reader`].
+    pub calls_reader: bool,
+}
 
 /// A copy of one entry.
+#[allow(clippy::struct_excessive_bools)] // each is a flag of its own
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RingEntry {
     /// Counts the slot's requests from 0.
@@ -60,6 +102,30 @@ pub struct RingEntry {
     pub trace_id: u128,
     pub span_id: u64,
     pub parent_id: u64,
+    pub is_sampled: bool,
+    /// Its time was up before the app had answered.
+    pub is_timed_out: bool,
+    pub is_https: bool,
+    /// `queued_nanos` means something.
+    pub is_queue_known: bool,
+}
+
+/// What a ring says of requests, in the order in which they were written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RingNews {
+    Request(RingEntry),
+    /// The end of a request whose entry is gone.
+    Ended(RingEnd),
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingEnd {
+    /// That of its entry.
+    pub sequence: u64,
+    pub duration_nanos: u64,
+    pub status: u16,
+    pub is_timed_out: bool,
 }
 
 fn entry_base(slot: usize, index: u64) -> usize {
@@ -77,10 +143,16 @@ pub(crate) fn begin(map: &Map, slot: usize, start: &RequestStart<'_>) -> Ticket 
     let put = |word: usize, value: u64| map.word(base + word).store(value, Ordering::Relaxed);
     put(START, start.start_unix_nanos);
     put(DURATION, 0);
-    put(QUEUED, start.queued_nanos);
+    put(QUEUED, start.queued_nanos.unwrap_or(0));
     let method = &start.method[..start.method.len().min(METHOD_BYTES)];
     let path = &start.path[..start.path.len().min(PATH_BYTES)];
-    put(SHAPE, (method.len() as u64) << 16 | (path.len() as u64) << 24);
+    let flags = [
+        (start.is_sampled, flag::SAMPLED),
+        (start.is_https, flag::HTTPS),
+        (start.queued_nanos.is_some(), flag::QUEUED),
+    ];
+    let flags = flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag);
+    put(SHAPE, (method.len() as u64) << 16 | (path.len() as u64) << 24 | flags);
     put(METHOD, pack(method));
     put(TRACE, (start.trace_id >> 64) as u64);
     put(TRACE + 1, start.trace_id as u64);
@@ -91,32 +163,76 @@ pub(crate) fn begin(map: &Map, slot: usize, start: &RequestStart<'_>) -> Ticket 
     }
     map.word(base + SEQUENCE).store(2 * index + 2, Ordering::Release);
     map.word(slot + field::RING_HEAD).store(index + 1, Ordering::Release);
-    Ticket(index)
+    Ticket { index, is_sampled: start.is_sampled }
 }
 
-/// Ends an entry; `false` if it has been overwritten since.
-pub(crate) fn end(map: &Map, slot: usize, ticket: Ticket, status: u16, duration_nanos: u64) -> bool {
-    let base = entry_base(slot, ticket.0);
-    let sequence = map.word(base + SEQUENCE);
-    if sequence.load(Ordering::Relaxed) != 2 * ticket.0 + 2 {
-        return false;
+/// How a request ends.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestEnd {
+    /// 0 where no response was sent.
+    pub status: u16,
+    pub duration_nanos: u64,
+    pub is_timed_out: bool,
+}
+
+/// Ends an entry, unless it has been overwritten. Where that has happened or is near, the end of a sampled request becomes
+/// an entry of its own, too, for a reader that has seen the beginning.
+pub(crate) fn end(map: &Map, slot: usize, ticket: Ticket, end: RequestEnd) -> Ended {
+    let RequestEnd { status, duration_nanos, is_timed_out } = end;
+    let timed_out = if is_timed_out { flag::TIMED_OUT } else { 0 };
+    let Ticket { index, is_sampled } = ticket;
+    let head = map.word(slot + field::RING_HEAD).load(Ordering::Relaxed) & (u64::MAX >> 2);
+    let is_old = head.saturating_sub(index) > SAFE_ENTRIES;
+    let mut ended = Ended { is_lost: false, calls_reader: false };
+    if is_sampled && is_old {
+        end_apart(map, slot, head, index, u64::from(status) | timed_out | flag::END, duration_nanos);
+        ended.calls_reader = calls_reader(head);
     }
-    sequence.store(2 * ticket.0 + 1, Ordering::Relaxed);
+    let base = entry_base(slot, index);
+    let sequence = map.word(base + SEQUENCE);
+    if sequence.load(Ordering::Relaxed) != 2 * index + 2 {
+        ended.is_lost = true;
+        return ended;
+    }
+    sequence.store(2 * index + 1, Ordering::Relaxed);
     fence(Ordering::Release);
     let shape = map.word(base + SHAPE);
-    shape.store(shape.load(Ordering::Relaxed) & !0xffff | u64::from(status), Ordering::Relaxed);
+    let begun = shape.load(Ordering::Relaxed) & !0xffff;
+    shape.store(begun | u64::from(status) | timed_out, Ordering::Relaxed);
     // A request that took no measurable time still ended: 0 means "running".
     map.word(base + DURATION).store(duration_nanos.max(1), Ordering::Relaxed);
-    sequence.store(2 * ticket.0 + 2, Ordering::Release);
-    true
+    sequence.store(2 * index + 2, Ordering::Release);
+    ended
+}
+
+/// `of` is the entry that has ended.
+fn end_apart(map: &Map, slot: usize, index: u64, of: u64, shape: u64, duration_nanos: u64) {
+    let base = entry_base(slot, index);
+    map.word(base + SEQUENCE).store(2 * index + 1, Ordering::Relaxed);
+    fence(Ordering::Release);
+    let put = |word: usize, value: u64| map.word(base + word).store(value, Ordering::Relaxed);
+    put(START, of);
+    put(DURATION, duration_nanos.max(1));
+    put(SHAPE, shape);
+    map.word(base + SEQUENCE).store(2 * index + 2, Ordering::Release);
+    map.word(slot + field::RING_HEAD).store(index + 1, Ordering::Release);
+}
+
+/// How many entries have ever begun.
+pub(crate) fn head(map: &Map, slot: usize) -> u64 {
+    map.get(slot + field::RING_HEAD)
 }
 
 /// Copies the newest entries, newest first, at most `most`. Entries that change while they are read, or that make no
 /// sense, are left out.
 pub(crate) fn read(map: &Map, slot: usize, most: usize) -> Vec<RingEntry> {
-    let head = map.get(slot + field::RING_HEAD);
+    let head = head(map, slot);
     let reach = (RING_ENTRIES as u64).min(head);
-    (head - reach..head).rev().filter_map(|index| read_entry(map, slot, index)).take(most).collect()
+    let request = |index| match read_entry(map, slot, index)? {
+        RingNews::Request(entry) => Some(entry),
+        RingNews::Ended(_) => None,
+    };
+    (head - reach..head).rev().filter_map(request).take(most).collect()
 }
 
 /// How long the newest `most` requests that have not ended have run, summed up. Cheaper than copying them.
@@ -143,7 +259,8 @@ fn running_since(map: &Map, slot: usize, index: u64) -> Option<u64> {
     (load(SEQUENCE) == settled && duration == 0).then_some(start)
 }
 
-fn read_entry(map: &Map, slot: usize, index: u64) -> Option<RingEntry> {
+/// Copies one entry. `None` if it has been overwritten, is being written or makes no sense.
+pub(crate) fn read_entry(map: &Map, slot: usize, index: u64) -> Option<RingNews> {
     let base = entry_base(slot, index);
     let settled = index.checked_mul(2)?.checked_add(2)?;
     if map.get(base + SEQUENCE) != settled {
@@ -155,12 +272,21 @@ fn read_entry(map: &Map, slot: usize, index: u64) -> Option<RingEntry> {
         return None;
     }
     let shape = words[SHAPE];
+    let has = |flag: u64| shape & flag != 0;
+    if has(flag::END) {
+        return Some(RingNews::Ended(RingEnd {
+            sequence: words[START],
+            duration_nanos: words[DURATION],
+            status: shape as u16,
+            is_timed_out: has(flag::TIMED_OUT),
+        }));
+    }
     let method_len = usize::from((shape >> 16) as u8);
     let path_len = usize::from((shape >> 24) as u8);
     if method_len > METHOD_BYTES || path_len > PATH_BYTES {
         return None;
     }
-    Some(RingEntry {
+    Some(RingNews::Request(RingEntry {
         sequence: index,
         method: text(&words[METHOD..=METHOD], method_len),
         path: text(&words[PATH..], path_len),
@@ -171,7 +297,11 @@ fn read_entry(map: &Map, slot: usize, index: u64) -> Option<RingEntry> {
         trace_id: u128::from(words[TRACE]) << 64 | u128::from(words[TRACE + 1]),
         span_id: words[SPAN],
         parent_id: words[PARENT],
-    })
+        is_sampled: has(flag::SAMPLED),
+        is_timed_out: has(flag::TIMED_OUT),
+        is_https: has(flag::HTTPS),
+        is_queue_known: has(flag::QUEUED),
+    }))
 }
 
 fn pack(bytes: &[u8]) -> u64 {
@@ -196,11 +326,17 @@ mod tests {
             method: b"GET",
             path,
             start_unix_nanos: 5,
-            queued_nanos: 7,
+            queued_nanos: Some(7),
+            is_https: true,
             trace_id: 1 << 100 | 9,
             span_id: 11,
             parent_id: 13,
+            is_sampled: true,
         }
+    }
+
+    fn ended(status: u16, duration_nanos: u64) -> RequestEnd {
+        RequestEnd { status, duration_nanos, is_timed_out: status == 504 }
     }
 
     #[test]
@@ -210,8 +346,10 @@ mod tests {
         let running = read(&map, HEADER, 10).remove(0);
         assert_eq!((running.method.as_str(), running.path.as_str()), ("GET", "/orders/1"));
         assert_eq!((running.status, running.duration_nanos), (0, None));
+        assert!(running.is_sampled && running.is_https && running.is_queue_known && !running.is_timed_out);
         assert_eq!((running.trace_id, running.span_id, running.parent_id), (1 << 100 | 9, 11, 13));
-        assert!(end(&map, HEADER, ticket, 503, 0));
+        let end = end(&map, HEADER, ticket, ended(503, 0));
+        assert_eq!(end, Ended { is_lost: false, calls_reader: false });
         let ended = read(&map, HEADER, 10).remove(0);
         assert_eq!((ended.status, ended.duration_nanos), (503, Some(1)));
     }
@@ -226,7 +364,7 @@ mod tests {
         begin(&map, HEADER, &began(2000));
         assert_eq!(running_nanos(&map, HEADER, 9, 1000), 900 + 700, "one that begins later has not run");
         assert_eq!(running_nanos(&map, HEADER, 2, 1000), 700, "the newest count");
-        end(&map, HEADER, second, 200, 7);
+        end(&map, HEADER, second, ended(200, 7));
         assert_eq!(running_nanos(&map, HEADER, 9, 1000), 900);
         for word in 0..crate::layout::SLOT {
             map.set(HEADER + word, u64::MAX);
@@ -242,10 +380,16 @@ mod tests {
         for number in 0..RING_ENTRIES {
             begin(&map, HEADER, &start(format!("/{number}").as_bytes()));
         }
-        assert!(!end(&map, HEADER, first, 200, 1), "the first entry is gone");
         let entries = read(&map, HEADER, usize::MAX);
         assert_eq!(entries.len(), RING_ENTRIES);
         assert_eq!(entries[0].path, format!("/{}", RING_ENTRIES - 1));
+        let late = end(&map, HEADER, first, ended(504, 1));
+        assert!(late.is_lost, "the first entry is gone");
+        let last = head(&map, HEADER) - 1;
+        let told = RingEnd { sequence: 0, duration_nanos: 1, status: 504, is_timed_out: true };
+        assert_eq!(read_entry(&map, HEADER, last), Some(RingNews::Ended(told)));
+        let entries = read(&map, HEADER, usize::MAX);
+        assert_eq!(entries.len(), RING_ENTRIES - 1, "an end is no request");
         assert!(entries.windows(2).all(|pair| pair[0].sequence == pair[1].sequence + 1));
     }
 
@@ -260,7 +404,7 @@ mod tests {
                 assert!(entry.path.len() <= PATH_BYTES * 3);
             }
             let ticket = begin(&map, HEADER, &start(b"/after"));
-            assert!(end(&map, HEADER, ticket, 200, 1));
+            assert!(!end(&map, HEADER, ticket, ended(200, 1)).is_lost);
             assert_eq!(read(&map, HEADER, 1)[0].path, "/after");
         }
     }

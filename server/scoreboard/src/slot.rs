@@ -6,7 +6,7 @@ use crate::error::ScoreboardError;
 use crate::histogram::{BUCKETS, bucket};
 use crate::layout::{self, State, field};
 use crate::map::Map;
-use crate::ring::{self, RequestStart, RingEntry, Ticket};
+use crate::ring::{self, RequestEnd, RequestStart, RingEntry, RingNews, Ticket};
 
 /// The claim word of a slot, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +144,16 @@ impl<'m> SlotReader<'m> {
         ring::running_nanos(self.map, self.base, most as usize, now_unix_nanos)
     }
 
+    /// How many entries the ring has ever had. User code may have written anything there.
+    pub fn ring_head(&self) -> u64 {
+        ring::head(self.map, self.base)
+    }
+
+    /// One entry of the ring, by its sequence number; `None` if it is gone, is being written, or makes no sense.
+    pub fn ring_entry(&self, sequence: u64) -> Option<RingNews> {
+        ring::read_entry(self.map, self.base, sequence)
+    }
+
     /// The newest requests first, at most `most`.
     pub fn requests(&self, most: usize) -> Vec<RingEntry> {
         ring::read(self.map, self.base, most)
@@ -263,26 +273,25 @@ impl SlotWriter {
         self.set(field::LOG_DROPPED, lines);
     }
 
-    /// A request begins: its ring entry, and its time in the queue.
+    /// A request begins: its ring entry, and its time in the queue where that is known.
     pub fn begin_request(&self, start: &RequestStart<'_>) -> Ticket {
-        self.add(field::QUEUE + bucket(start.queued_nanos), 1);
-        self.add(field::QUEUE + BUCKETS, start.queued_nanos);
-        self.begin_unqueued_request(start)
-    }
-
-    /// A request begins whose time in the queue nobody knows.
-    pub fn begin_unqueued_request(&self, start: &RequestStart<'_>) -> Ticket {
+        if let Some(queued) = start.queued_nanos {
+            self.add(field::QUEUE + bucket(queued), 1);
+            self.add(field::QUEUE + BUCKETS, queued);
+        }
         ring::begin(&self.map, self.base, start)
     }
 
-    /// A request has ended with this status (0 where no response was sent). Its response is counted apart, by
-    /// [`Self::count_response`].
-    pub fn end_request(&self, ticket: Ticket, status: u16, duration_nanos: u64) {
-        self.add(field::LATENCY + bucket(duration_nanos), 1);
-        self.add(field::LATENCY + BUCKETS, duration_nanos);
-        if !ring::end(&self.map, self.base, ticket, status, duration_nanos) {
+    /// A request has ended. Its response is counted apart, by [`Self::count_response`]. True if the arbiter has to be told
+    /// that the ring fills.
+    pub fn end_request(&self, ticket: Ticket, end: RequestEnd) -> bool {
+        self.add(field::LATENCY + bucket(end.duration_nanos), 1);
+        self.add(field::LATENCY + BUCKETS, end.duration_nanos);
+        let ended = ring::end(&self.map, self.base, ticket, end);
+        if ended.is_lost {
             self.add(field::RING_LOST, 1);
         }
+        ended.calls_reader
     }
 
     /// A request ran into `request_timeout`.
@@ -340,12 +349,15 @@ mod tests {
             method: b"POST",
             path: b"/x",
             start_unix_nanos: 1,
-            queued_nanos: 2_000_000,
+            queued_nanos: Some(2_000_000),
+            is_https: false,
             trace_id: 0,
             span_id: 0,
             parent_id: 0,
+            is_sampled: false,
         });
-        writer.end_request(ticket, 404, 20_000_000);
+        writer
+            .end_request(ticket, RequestEnd { status: 404, duration_nanos: 20_000_000, is_timed_out: false });
         writer.count_response(404);
         writer.add_timed_out();
         writer.count_response(700);
@@ -369,13 +381,15 @@ mod tests {
             method: b"GET",
             path: b"/x",
             start_unix_nanos: 1,
-            queued_nanos: 0,
+            queued_nanos: None,
+            is_https: false,
             trace_id: 0,
             span_id: 0,
             parent_id: 0,
+            is_sampled: false,
         };
-        let ticket = writer.begin_unqueued_request(&start);
-        writer.end_request(ticket, 200, 5);
+        let ticket = writer.begin_request(&start);
+        writer.end_request(ticket, RequestEnd { status: 200, duration_nanos: 5, is_timed_out: false });
         let counters = map.reader(0).unwrap().read().counters;
         assert_eq!((counters.queue.iter().sum::<u64>(), counters.latency.iter().sum::<u64>()), (0, 1));
         assert_eq!(map.reader(0).unwrap().requests(1)[0].path, "/x");

@@ -466,6 +466,7 @@ impl Engine {
                 Listener::new(fd, &description)
             })
             .collect::<PyResult<Vec<_>>>()?;
+        let tracer = Arc::clone(&slot.get().tracer);
         let slot = Arc::clone(&slot.get().shared);
         let wake = Arc::new(Wake::new()?);
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address.clone()).collect();
@@ -496,7 +497,8 @@ impl Engine {
         let asgi_options = options.asgi.clone();
         Ok(Self {
             service: {
-                let shared = Shared { slot: Arc::clone(&core.slot), orders: core.orders.clone(), epoll };
+                let (slot, orders) = (Arc::clone(&core.slot), core.orders.clone());
+                let shared = Shared { slot, tracer, orders, epoll };
                 Arc::new(Service::new(py, shared, &addresses, options, app, error_log)?)
             },
             asgi: OnceLock::new(),

@@ -3,23 +3,22 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use podicorn_scoreboard::{RequestStart, Ticket};
+use podicorn_scoreboard::{RequestEnd, RequestStart, Ticket};
 use pyo3::prelude::*;
 
 use crate::clock::{Nanos, monotonic, unix_at};
 use crate::slot::SharedSlot;
-use crate::trace::{SpanIds, TraceContext};
+use crate::trace::{RequestTrace, TraceContext, Tracer};
 
 /// What is counted of the requests that Python serves by itself.
 pub(crate) struct Ledger {
     in_flight: AtomicU32,
-    spans: SpanIds,
+    tracer: Arc<Tracer>,
 }
 
 impl Ledger {
-    /// `seed`: of span ids, from the kernel's random numbers.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { in_flight: AtomicU32::new(0), spans: SpanIds::new(seed) }
+    pub(crate) fn new(tracer: Arc<Tracer>) -> Self {
+        Self { in_flight: AtomicU32::new(0), tracer }
     }
 }
 
@@ -33,6 +32,7 @@ struct Running {
 pub(crate) struct Entry {
     slot: Arc<SharedSlot>,
     ledger: Arc<Ledger>,
+    trace: RequestTrace,
     /// `None` once it has ended.
     running: Mutex<Option<Running>>,
 }
@@ -47,7 +47,7 @@ impl Entry {
         traceparent: Option<&str>,
     ) -> Self {
         let begun = monotonic();
-        let trace = traceparent.and_then(|text| TraceContext::parse(&latin1(text))).unwrap_or_default();
+        let trace = ledger.tracer.begin(traceparent.and_then(|text| TraceContext::parse(&latin1(text))));
         let in_flight = ledger.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let start = RequestStart {
@@ -55,14 +55,16 @@ impl Entry {
             path: &latin1(path),
             start_unix_nanos: unix_at(begun),
             // When its first byte came, only the owner of the socket knows.
-            queued_nanos: 0,
+            queued_nanos: None,
+            is_https: false,
             trace_id: trace.trace_id,
-            span_id: if trace.trace_id == 0 { 0 } else { ledger.spans.next() },
+            span_id: trace.span_id,
             parent_id: trace.parent_id,
+            is_sampled: trace.is_sampled,
         };
-        let ticket = slot.begin_unqueued_request(&start, in_flight);
+        let ticket = slot.begin_request(&start, in_flight);
         let running = Mutex::new(Some(Running { ticket, begun }));
-        Self { slot: Arc::clone(slot), ledger: Arc::clone(ledger), running }
+        Self { slot: Arc::clone(slot), ledger: Arc::clone(ledger), trace, running }
     }
 
     fn finish(&self, status: u16) {
@@ -73,12 +75,26 @@ impl Entry {
         if status != 0 {
             self.slot.count_response(status);
         }
-        self.slot.end_request(ticket, status, monotonic().saturating_sub(begun), in_flight);
+        let duration_nanos = monotonic().saturating_sub(begun);
+        let end = RequestEnd { status, duration_nanos, is_timed_out: false };
+        self.slot.end_request(ticket, end, in_flight);
     }
 }
 
 #[pymethods]
 impl Entry {
+    /// What the app is to find in `traceparent`; `None`: what the client has sent.
+    #[getter]
+    fn traceparent(&self) -> Option<String> {
+        self.trace.traceparent().map(|text| String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The trace begins here: a `tracestate` that the client has sent is not for the app.
+    #[getter]
+    fn begins_trace(&self) -> bool {
+        self.trace.is_new()
+    }
+
     /// The request is over; `status` 0: no response was sent. Only the first call counts.
     fn end(&self, status: u16) {
         self.finish(status);

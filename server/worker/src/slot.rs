@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use podicorn_scoreboard::{Load, Map, RequestStart, SlotWriter, State, Ticket};
+use podicorn_scoreboard::{Load, Map, RequestEnd, RequestStart, SlotWriter, State, Ticket};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
@@ -17,6 +17,7 @@ use crate::descriptor::adopt;
 use crate::engine::hear_of_forks;
 use crate::entry::{Entry, Ledger};
 use crate::error::EngineError;
+use crate::trace::{Policy, Tracer};
 use crate::wsgi::service::random_seed;
 
 /// The slot with the doorbell that makes the arbiter look.
@@ -128,29 +129,27 @@ impl SharedSlot {
 
     /// A request begins; `in_flight` counts it too.
     pub(crate) fn begin_request(&self, start: &RequestStart<'_>, in_flight: u32) -> Option<Ticket> {
-        self.with(None, |writer| {
+        let ticket = self.with(None, |writer| {
             writer.set_in_flight(in_flight);
             Some(writer.begin_request(start))
-        })
-    }
-
-    /// As [`Self::begin_request`], where it is not known how long the request has waited.
-    pub(crate) fn begin_unqueued_request(&self, start: &RequestStart<'_>, in_flight: u32) -> Option<Ticket> {
-        self.with(None, |writer| {
-            writer.set_in_flight(in_flight);
-            Some(writer.begin_unqueued_request(start))
-        })
-    }
-
-    /// A request has ended; `status` 0 where no response was sent. Its response is counted apart. `busy_nanos`: how long it held a Python thread.
-    pub(crate) fn end_request(&self, ticket: Option<Ticket>, status: u16, busy_nanos: u64, in_flight: u32) {
-        self.with((), |writer| {
-            if let Some(ticket) = ticket {
-                writer.end_request(ticket, status, busy_nanos);
-            }
-            writer.add_busy_nanos(busy_nanos);
-            writer.set_in_flight(in_flight);
         });
+        if ticket.is_some_and(Ticket::calls_reader) {
+            self.ring();
+        }
+        ticket
+    }
+
+    /// A request has ended, which held a Python thread for its duration. Its response is counted apart.
+    pub(crate) fn end_request(&self, ticket: Option<Ticket>, end: RequestEnd, in_flight: u32) {
+        let calls_reader = self.with(false, |writer| {
+            let calls_reader = ticket.is_some_and(|ticket| writer.end_request(ticket, end));
+            writer.add_busy_nanos(end.duration_nanos);
+            writer.set_in_flight(in_flight);
+            calls_reader
+        });
+        if calls_reader {
+            self.ring();
+        }
     }
 
     /// A request ran into `request_timeout`; the arbiter tells people where the app was.
@@ -201,17 +200,20 @@ pub(crate) fn disable_all() -> bool {
     !live.is_empty()
 }
 
-/// `Slot(memfd, slot, epoch, doorbell, nudge)`: claims the slot for this process. Takes the descriptors over. Raises
+/// `Slot(memfd, slot, epoch, doorbell, nudge, tracing)`: claims the slot for this process. Takes the descriptors over. Raises
 /// `SlotLost` if the arbiter has given the slot up.
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct Slot {
     pub(crate) shared: Arc<SharedSlot>,
+    pub(crate) tracer: Arc<Tracer>,
     ledger: Arc<Ledger>,
 }
 
 #[pymethods]
 impl Slot {
+    /// `tracing`: whether a caller's decision holds, and the share of the other requests that are recorded.
     #[new]
+    #[pyo3(signature = (memfd, slot, epoch, doorbell, nudge, tracing=None))]
     fn new(
         py: Python<'_>,
         memfd: RawFd,
@@ -219,6 +221,7 @@ impl Slot {
         epoch: u32,
         doorbell: RawFd,
         nudge: RawFd,
+        tracing: Option<(bool, f64)>,
     ) -> PyResult<Self> {
         let memfd = adopt(memfd)?;
         let doorbell = adopt(doorbell)?;
@@ -236,7 +239,9 @@ impl Slot {
             slots.retain(|slot| slot.strong_count() > 0);
             slots.push(Arc::downgrade(&shared));
         }
-        Ok(Self { shared, ledger: Arc::new(Ledger::new(random_seed(py)?)) })
+        let policy = tracing.map(|(parent_based, ratio)| Policy::new(parent_based, ratio));
+        let tracer = Arc::new(Tracer::new(random_seed(py)?, policy));
+        Ok(Self { shared, ledger: Arc::new(Ledger::new(Arc::clone(&tracer))), tracer })
     }
 
     /// Publishes `BOOTING`, `READY`, `DRAINING` or `EXITING`; rings the doorbell for all but the first.

@@ -5,6 +5,7 @@
 //! without an answer becomes a 503.
 
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use crate::scale::{ScaleError, ScaleRequest, ScaleView, StepView};
 use crate::status::Status;
@@ -17,10 +18,11 @@ pub enum Command {
     Status(Detail, oneshot::Sender<Box<Status>>),
     /// The lease in force and the targets; `GET /scale`.
     ScaleView(oneshot::Sender<ScaleView>),
-    Scale(ScaleRequest, oneshot::Sender<Result<ScaleView, ScaleError>>),
-    Step(Step, oneshot::Sender<Result<StepView, Refusal>>),
+    /// With the span that the caller's trace goes on in, as for the orders below.
+    Scale(ScaleRequest, Span, oneshot::Sender<Result<ScaleView, ScaleError>>),
+    Step(Step, Span, oneshot::Sender<Result<StepView, Refusal>>),
     /// Begins a reload and answers at once; its outcome is in [`Status::reloads`].
-    Reload(oneshot::Sender<Result<ReloadView, Refusal>>),
+    Reload(Span, oneshot::Sender<Result<ReloadView, Refusal>>),
     /// Begins to end the server, as TERM does, and answers at once.
     Drain(oneshot::Sender<DrainView>),
     /// The merged settings with the source of each, as the settings table renders them.

@@ -126,7 +126,7 @@ impl Arbiter {
         let decision = self.autoscale.policy.tick(at, situation, &seen);
         *self.autoscale.decisions.entry((decision.direction, decision.reason)).or_default() += 1;
         if self.scale.follow(decision.target, now) {
-            self.apply_target(decision.message.trim_end_matches('.'));
+            self.retarget(decision.message.trim_end_matches('.'));
         }
         self.autoscale.decision = Some(decision);
     }
@@ -230,7 +230,7 @@ impl Arbiter {
         self.autoscale.auto_start = None;
         if self.scale.follow(wanted.min(fit), Instant::now()) {
             let why = if fit < wanted { ", as many as fit the memory limit" } else { "" };
-            self.apply_target(&format!("auto begins with 2 × cores + 1{why}"));
+            self.retarget(&format!("auto begins with 2 × cores + 1{why}"));
         }
     }
 

@@ -46,6 +46,11 @@ impl Arbiter {
         let attendant = self.attendants.get(&slot);
         let generation = attendant.map_or(0, |attendant| attendant.generation);
         let retired = attendant.and_then(|attendant| attendant.retired);
+        if let Some(span) = self.attendants.get_mut(&slot).and_then(|attendant| attendant.boot.take()) {
+            span.record("podicorn.worker.pid", pid);
+            span.record("otel.status_description", exit.to_string());
+        }
+        self.harvest_last(slot, phase, exit);
         let suspicion = self.suspicion(phase, exit);
         self.log_death(slot, pid, phase, exit, suspicion);
         match (phase, retired) {

@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::{Arbiter, Ending};
 use crate::admin::{Command, DrainView, Refusal, StackError};
 use crate::forkserver::message::Hook;
 use crate::pool::Event;
-use crate::scale::{ScaleError, StepView};
+use crate::scale::{ScaleError, ScaleView, StepView};
 use crate::signals;
 
 /// How long a worker has to write its stacks.
@@ -23,26 +24,37 @@ impl Arbiter {
             Command::Livez(reply) => drop(reply.send(())),
             Command::Status(detail, reply) => drop(reply.send(Box::new(self.status(detail)))),
             Command::ScaleView(reply) => drop(reply.send(self.scale_view(now))),
-            Command::Scale(request, reply) => {
+            Command::Scale(request, span, reply) => {
+                // What is done now, the start of workers too, is part of the caller's trace.
+                let _entered = span.enter();
+                let before = self.scale.target();
                 let answer = if self.ending == Ending::Not {
                     self.scale.apply(request, now).map(|_| self.scale_view(now))
                 } else {
                     Err(ScaleError::Draining)
                 };
+                match &answer {
+                    Ok(view) => record_scale(&span, before, view),
+                    Err(error) => record_refusal(&span, error),
+                }
                 self.apply_target("PUT /scale");
                 let _ = reply.send(answer);
             }
-            Command::Step(step, reply) => {
+            Command::Step(step, span, reply) => {
+                let _entered = span.enter();
                 if self.ending != Ending::Not {
+                    record_refusal(&span, &Refusal::Draining);
                     let _ = reply.send(Err(Refusal::Draining));
                     return;
                 }
+                let before = self.scale.target();
                 let view = self.scale.step(step.delta(), now);
+                record_scale(&span, before, &view.scale);
                 tracing::info!("{} by the admin API: {}", step.name(), view.message);
                 self.apply_target(step.name());
                 let _ = reply.send(Ok(StepView { scale: self.scale_view(now), ..view }));
             }
-            Command::Reload(reply) => drop(reply.send(self.request_reload())),
+            Command::Reload(span, reply) => drop(reply.send(self.request_reload(Some(span)))),
             Command::Drain(reply) => {
                 let already = self.ending != Ending::Not;
                 if !already {
@@ -62,12 +74,27 @@ impl Arbiter {
         if self.ending == Ending::Not {
             let view = self.scale.step(delta, Instant::now());
             tracing::info!("{}", view.message);
-            self.apply_target("signal");
+            self.retarget("signal");
         }
     }
 
+    /// As [`Self::apply_target`], for changes that nobody has asked for by the admin API: they are a span of their own.
+    pub(super) fn retarget(&mut self, why: &str) {
+        let (old, new) = (self.pool.target(), self.scale.target());
+        if old == new as usize || self.ending != Ending::Not {
+            return;
+        }
+        let span = tracing::info_span!(
+            "scale",
+            podicorn.scale.target = new,
+            podicorn.scale.previous = old,
+            podicorn.scale.reason = why,
+        );
+        span.in_scope(|| self.apply_target(why));
+    }
+
     /// Tells the pool and the hooks if the target is another one now.
-    pub(super) fn apply_target(&mut self, why: &str) {
+    fn apply_target(&mut self, why: &str) {
         let (old, new) = (self.pool.target(), self.scale.target());
         if old == new as usize || self.ending != Ending::Not {
             return;
@@ -114,6 +141,23 @@ impl Arbiter {
             let _ = reply.send(result);
         });
     }
+}
+
+/// What an order has come to.
+fn record_scale(span: &Span, before: u32, view: &ScaleView) {
+    span.record("podicorn.scale.previous", before);
+    span.record("podicorn.scale.target", view.target);
+    span.record("podicorn.scale.reason", view.reason.name());
+    if let Some(epoch) = view.lease.as_ref().and_then(|lease| i64::try_from(lease.request.epoch).ok()) {
+        span.record("podicorn.scale.epoch", epoch);
+    }
+    if let Some(clamped) = &view.clamped {
+        span.record("podicorn.scale.clamped", clamped.as_str());
+    }
+}
+
+fn record_refusal(span: &Span, error: &dyn std::error::Error) {
+    span.record("otel.status_description", error.to_string());
 }
 
 fn names_only(assignments: Value) -> Value {

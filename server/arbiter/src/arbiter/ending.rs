@@ -191,6 +191,7 @@ impl Arbiter {
         self.systemd.stopping();
         let detail =
             self.tally.last_boot_error.take().map_or_else(|| cause.to_string(), |error| error.message);
+        self.boots.failed(&detail);
         crate::critical!("{reason} {detail}");
         self.stop_workers(false, Instant::now());
     }
@@ -224,6 +225,10 @@ impl Arbiter {
         }
         for pid in self.forkservers.keys() {
             let _ = signals::send(*pid, libc::SIGKILL);
+        }
+        if let Some(traces) = &self.traces {
+            self.attendants.clear();
+            traces.finish(self.at_most(FLUSH_TIME));
         }
         self.log.flush(self.at_most(FLUSH_TIME));
     }

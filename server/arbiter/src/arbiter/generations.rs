@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use podicorn_settings::Settings;
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::setup::{auto_start, configured_workers, limits, log_options, memory_limits, stack_reader};
 use super::{Arbiter, Ending, Forkserver, Input, Launched, Python};
@@ -178,8 +180,8 @@ impl Arbiter {
         self.tell_pool(Event::ForkserverDown { generation, failure: Some(cause) });
     }
 
-    /// HUP or `POST /reload`.
-    pub(super) fn request_reload(&mut self) -> Result<ReloadView, Refusal> {
+    /// HUP or `POST /reload`, with that one's span.
+    pub(super) fn request_reload(&mut self, span: Option<Span>) -> Result<ReloadView, Refusal> {
         if self.ending != Ending::Not {
             return Err(Refusal::Draining);
         }
@@ -194,12 +196,17 @@ impl Arbiter {
             self.reload.again = true;
             return Ok(ReloadView { generation: self.newest_generation + 1, queued: true });
         }
-        Ok(self.begin_reload())
+        Ok(self.begin_reload(span))
     }
 
-    fn begin_reload(&mut self) -> ReloadView {
+    fn begin_reload(&mut self, span: Option<Span>) -> ReloadView {
         self.newest_generation += 1;
         let generation = self.newest_generation;
+        let span = span.unwrap_or_else(reload_span);
+        span.record("podicorn.generation", generation);
+        let entered = span.clone();
+        let _entered = entered.enter();
+        self.reload.span = Some(span);
         self.reload.total += 1;
         self.reload.again = false;
         self.reload.under_way = Some(generation);
@@ -214,13 +221,18 @@ impl Arbiter {
     /// A reload that was asked for while it could not begin.
     pub(super) fn reload_if_asked(&mut self) {
         if self.reload.again && self.reload.under_way.is_none() && self.ending == Ending::Not {
-            self.begin_reload();
+            self.begin_reload(None);
         }
     }
 
     pub(super) fn reload_failed(&mut self, generation: u32, message: String) {
         self.reload.failed += 1;
         self.reload.under_way = None;
+        let span = self.reload.span.take();
+        let _entered = span.as_ref().map(|span| {
+            span.record("otel.status_description", message.as_str());
+            span.enter()
+        });
         tracing::error!("Reload failed, generation {} keeps serving: {message}", self.pool.generation());
         self.reload.last_error = Some(Self::error_now(message));
         self.blueprints.remove(&generation);
@@ -232,6 +244,8 @@ impl Arbiter {
     /// The canary is ready: the new settings are the arbiter's from now on.
     pub(super) fn committed(&mut self, generation: u32) {
         self.reload.under_way = None;
+        let span = self.reload.span.take();
+        let _entered = span.as_ref().map(Span::enter);
         self.reload.last_error = None;
         let Some(blueprint) = self.blueprints.get(&generation) else { return };
         let new = Arc::clone(&blueprint.settings);
@@ -259,7 +273,7 @@ impl Arbiter {
         if old.workers != new.workers {
             self.scale.reconfigure(configured_workers(new), Instant::now());
             self.autoscale.begin_with(auto_start(new));
-            self.apply_target("the configuration has changed");
+            self.retarget("the configuration has changed");
         }
         self.memory.reconfigure(memory_limits(new));
         self.autoscale.reconfigure(new);
@@ -332,6 +346,11 @@ impl Arbiter {
             };
         });
     }
+}
+
+/// The span of a reload; its caller's child by [`crate::telemetry::traces::follow_caller`].
+pub(crate) fn reload_span() -> Span {
+    tracing::info_span!("reload", podicorn.generation = Empty, otel.status_description = Empty)
 }
 
 #[derive(Debug, serde::Deserialize)]

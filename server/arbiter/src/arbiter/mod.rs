@@ -3,15 +3,17 @@
 //!
 //! One file per kind of work: [`mod@run`] starts and ends it all, [`setup`] puts settings to work, [`generations`] brings fork servers up and down,
 //! [`workers`] carries out the pool's actions, [`children`] takes the dead in, [`commands`] answers the admin API,
-//! [`report`] fills its snapshot, [`mod@memory`] watches what workers hold, [`autoscale`] follows the load, [`ending`] is the shutdown.
+//! [`report`] fills its snapshot, [`boots`] and [`requests`] make spans, [`mod@memory`] watches what workers hold, [`autoscale`] follows the load, [`ending`] is the shutdown.
 
 mod autoscale;
+mod boots;
 mod children;
 mod commands;
 mod ending;
 mod generations;
 mod memory;
 mod report;
+mod requests;
 mod run;
 mod setup;
 mod workers;
@@ -25,6 +27,7 @@ use nix::sys::signal::Signal;
 use podicorn_scoreboard::{Ledger, Map};
 use podicorn_settings::Settings;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use crate::admin::StackError;
 use crate::drain::Watch;
@@ -39,9 +42,13 @@ use crate::stacks::StackReader;
 use crate::status::{LastError, Restarts};
 use crate::systemd::Notifier;
 use crate::telemetry::log::LogHandle;
+use crate::telemetry::traces::Traces;
 
 use autoscale::Autoscale;
+use boots::Boots;
+pub(crate) use generations::reload_span;
 use memory::MemoryCare;
+use requests::Harvesting;
 pub use run::run;
 
 /// What background tasks tell the loop.
@@ -111,6 +118,10 @@ struct Forkserver {
 struct Attendant {
     generation: u32,
     retired: Option<RetireReason>,
+    /// Until it is ready.
+    boot: Option<Span>,
+    /// Since it was told to go.
+    leaving: Option<Span>,
     /// When the slot's counters were last taken.
     observed: Instant,
     /// Requests that had run into `request_timeout` when last looked, and when that was last told.
@@ -126,6 +137,8 @@ struct ReloadState {
     failed: u64,
     /// The generation being brought up.
     under_way: Option<u32>,
+    /// From its beginning to its success or failure.
+    span: Option<Span>,
     /// HUPs that came meanwhile.
     again: bool,
     last_error: Option<LastError>,
@@ -162,6 +175,10 @@ struct Arbiter {
     python: Interpreter,
     settings: Arc<Settings>,
     log: LogHandle,
+    /// Where traces are exported.
+    traces: Option<Traces>,
+    boots: Boots,
+    harvesting: Harvesting,
     started: Instant,
     started_at: SystemTime,
 
@@ -217,7 +234,7 @@ impl Arbiter {
             Signal::SIGTERM => self.begin_shutdown(true),
             Signal::SIGINT | Signal::SIGQUIT => self.begin_shutdown(false),
             // Refused only while shutting down.
-            Signal::SIGHUP => drop(self.request_reload()),
+            Signal::SIGHUP => drop(self.request_reload(None)),
             Signal::SIGTTIN => self.step(i64::from(count)),
             Signal::SIGTTOU => self.step(-i64::from(count)),
             Signal::SIGUSR1 => self.reopen_logs(),

@@ -13,9 +13,12 @@ use crate::status::{
     MemoryStatus, Phase, ProcessMemory, RecentRequest, Reloads, RequestsByClass, Scaling, Stalls, Status,
     Totals, WorkerState, WorkerStatus,
 };
+use crate::telemetry::traces::Traces;
 
 /// How many of a worker's last requests `/workers` shows.
 const RECENT: usize = 10;
+/// How far back the one that runs is looked for.
+const LOOK_BACK: usize = 64;
 
 impl Arbiter {
     pub(super) fn status(&mut self, detail: Detail) -> Status {
@@ -58,6 +61,7 @@ impl Arbiter {
             strays_reaped: self.tally.strays,
             log_lines_dropped: self.log.dropped(),
             scoreboard_corruptions: self.ledger.totals().corruptions,
+            traces: self.traces.as_ref().map(Traces::exported),
             memory: self.memory_status(),
             scaling: self.scaling(),
             workers,
@@ -90,7 +94,7 @@ impl Arbiter {
         let counters = self.ledger.slot(slot);
         let requests = match detail {
             Detail::Full => {
-                self.map.reader(slot).map(|reader| reader.requests(usize::MAX)).unwrap_or_default()
+                self.map.reader(slot).map(|reader| reader.requests(LOOK_BACK)).unwrap_or_default()
             }
             Detail::Summary => Vec::new(),
         };

@@ -14,9 +14,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 use super::autoscale::Autoscale;
+use super::boots::Boots;
+use super::requests::Harvesting;
 use super::setup::{
     FLUSH_TIME, announce, auto_start, configured_workers, limits, memory_limits, open_admin, stack_reader,
-    start_log,
+    start_telemetry,
 };
 use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
@@ -33,6 +35,7 @@ use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
 use crate::systemd::Notifier;
 use crate::telemetry::log::LogError;
+use crate::telemetry::traces::Traces;
 use crate::token::TokenError;
 
 /// Why the arbiter could not begin, or could not go on.
@@ -131,14 +134,15 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     std::env::set_current_dir(&settings.chdir)
         .map_err(|source| RunError::Chdir { path: settings.chdir.clone(), source })?;
 
-    let (map, doorbell, shared) = shared_with_workers()?;
+    let (map, doorbell, mut shared) = shared_with_workers()?;
     let mut blueprint = Blueprint { settings: Arc::clone(&settings), listeners: Vec::new(), hooks };
 
     if settings.print_config || settings.check_config {
         return check(&client, &blueprint, &shared, &mut signals).await;
     }
 
-    let log = start_log(&settings)?;
+    let (log, traces) = start_telemetry(&settings)?;
+    shared.tracing = traces.as_ref().map(Traces::sampling);
     announce(&settings);
     if origin.activated() > 0 {
         tracing::info!("Serving on {} socket(s) from systemd instead of bind", origin.activated());
@@ -173,6 +177,9 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         origin,
         python,
         log,
+        traces,
+        boots: Boots::begin(),
+        harvesting: Harvesting::default(),
         started: now,
         started_at: SystemTime::now(),
         map,
@@ -218,6 +225,7 @@ fn shared_with_workers() -> Result<(Map, EventFd, Shared), RunError> {
         memfd: share(memfd),
         doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
         nudge: share(nudge.into()),
+        tracing: None,
     };
     Ok((map, doorbell, shared))
 }
@@ -325,6 +333,7 @@ impl Arbiter {
             sample,
             self.next_step(),
             self.systemd.deadline(),
+            self.harvesting.deadline(),
         ];
         let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
@@ -333,9 +342,12 @@ impl Arbiter {
     fn on_deadline(&mut self) {
         let now = Instant::now();
         if self.scale.expire(now) {
-            self.apply_target("the lease on the worker count has expired");
+            self.retarget("the lease on the worker count has expired");
         }
         self.proceed(now);
+        if self.harvesting.deadline().is_some_and(|due| now >= due) {
+            self.harvest();
+        }
         self.look_at_memory(now);
         self.autoscale(now);
         self.systemd.keep_alive(now);

@@ -16,6 +16,7 @@ use crate::pool::Limits;
 use crate::scale::Workers;
 use crate::stacks::StackReader;
 use crate::telemetry::log::{self, Format, Level, LogHandle, Target};
+use crate::telemetry::traces::{self, Traces};
 use crate::token::TokenFile;
 
 /// The longest that the exit waits for a slow reader of the log.
@@ -40,9 +41,15 @@ pub(super) fn log_options(settings: &Settings) -> (Level, Format, Target) {
     (level, format, target)
 }
 
-pub(super) fn start_log(settings: &Settings) -> Result<LogHandle, RunError> {
+/// Logs and traces: one subscriber serves both.
+pub(super) fn start_telemetry(settings: &Settings) -> Result<(LogHandle, Option<Traces>), RunError> {
+    let traces::Start { traces, complaints } = traces::start(&settings.proc_name);
     let (level, format, target) = log_options(settings);
-    Ok(log::init(level, format, target)?)
+    let log = log::init(level, format, target, traces.as_ref())?;
+    for complaint in complaints {
+        tracing::warn!("{complaint}");
+    }
+    Ok((log, traces))
 }
 
 pub(super) fn announce(settings: &Settings) {

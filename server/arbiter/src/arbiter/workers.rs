@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use podicorn_scoreboard::RingEntry;
 use serde_json::{Map, Value};
+use tracing::Span;
+use tracing::field::Empty;
 
 use super::report::current_request;
 use super::setup::stack_reader;
@@ -38,6 +40,7 @@ impl Arbiter {
             Action::Terminate { slot, pid, reason } => {
                 if let Some(attendant) = self.attendants.get_mut(&slot) {
                     attendant.retired = Some(reason);
+                    attendant.leaving = Some(leaving_span(slot, pid, attendant.generation, reason));
                 }
                 tracing::debug!("Stopping worker (pid:{pid}): {}", retire_text(reason));
                 kill(pid, Signal::SIGTERM);
@@ -56,6 +59,11 @@ impl Arbiter {
             }
             Action::Ready { slot, pid, boot } => {
                 let pid = pid.unwrap_or(0);
+                self.boots.ready(pid);
+                let boot_span = self.attendants.get_mut(&slot).and_then(|attendant| attendant.boot.take());
+                if let Some(span) = boot_span {
+                    span.record("podicorn.worker.pid", pid);
+                }
                 tracing::debug!(slot, "Worker (pid:{pid}) is ready after {:.3} s", boot.as_secs_f64());
                 self.tally.last_boot_error = None;
                 self.autoscale.booted(boot);
@@ -111,18 +119,42 @@ impl Arbiter {
         let attendant = Attendant {
             generation,
             retired: None,
+            boot: Some(self.boot_span(slot, generation, age)),
+            leaving: None,
             observed: Instant::now(),
             timed_out: 0,
             timeout_told: None,
             _stacks: stacks,
         };
         self.attendants.insert(slot, attendant);
+        if self.traces.is_some() {
+            self.harvesting.begin(slot);
+        }
         self.map.set_workers(self.attendants.len());
         let inputs = self.inputs.clone();
         tokio::spawn(async move {
             let result = answer.await.map(|reply| reply.pid);
             let _ = inputs.send(Input::Spawned { slot, epoch, generation, result });
         });
+    }
+
+    /// Part of what made the worker necessary: an order, a reload, the start.
+    fn boot_span(&self, slot: u32, generation: u32, age: u64) -> Span {
+        let reload = self.reload.span.as_ref().filter(|_| self.reload.under_way == Some(generation));
+        let boot = || {
+            tracing::info_span!(
+                "boot",
+                podicorn.worker.slot = slot,
+                podicorn.worker.age = age,
+                podicorn.worker.pid = Empty,
+                podicorn.generation = generation,
+                otel.status_description = Empty,
+            )
+        };
+        match reload.or_else(|| self.boots.starting()) {
+            Some(parent) => parent.in_scope(boot),
+            None => boot(),
+        }
     }
 
     pub(super) fn on_spawned(
@@ -229,6 +261,7 @@ impl Arbiter {
 
     /// Looks at every slot that has a worker.
     pub(super) fn read_scoreboard(&mut self) {
+        self.harvest();
         let slots: Vec<u32> =
             self.pool.workers().filter(|(_, worker)| worker.pid.is_some()).map(|(slot, _)| slot).collect();
         let mut readings = Vec::with_capacity(slots.len());
@@ -278,6 +311,29 @@ impl Arbiter {
         for pid in self.pool.workers().filter_map(|(_, worker)| worker.pid) {
             kill(pid, signal);
         }
+    }
+}
+
+/// From the order to go until the worker has gone.
+fn leaving_span(slot: u32, pid: i32, generation: u32, reason: RetireReason) -> Span {
+    let why = retire_text(reason);
+    match reason {
+        RetireReason::MaxRequests | RetireReason::MaxMemory | RetireReason::MemoryPressure => {
+            tracing::info_span!(
+                "recycle",
+                podicorn.worker.slot = slot,
+                podicorn.worker.pid = pid,
+                podicorn.generation = generation,
+                podicorn.reason = why,
+            )
+        }
+        _ => tracing::info_span!(
+            "stop",
+            podicorn.worker.slot = slot,
+            podicorn.worker.pid = pid,
+            podicorn.generation = generation,
+            podicorn.reason = why,
+        ),
     }
 }
 

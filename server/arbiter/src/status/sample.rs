@@ -10,6 +10,7 @@ use super::{
     Reloads, RequestsByClass, Restarts, Scaling, Stalls, Status, Totals, Victim, WorkerState, WorkerStatus,
 };
 use crate::scale::{Scale, ScaleRequest, ScaleView, Workers};
+use crate::telemetry::traces::Exported;
 
 /// 2026-11-22 22:58:40 UTC.
 pub(crate) fn birth() -> SystemTime {
@@ -154,6 +155,14 @@ pub(crate) fn status() -> Status {
         strays_reaped: 11,
         log_lines_dropped: 13,
         scoreboard_corruptions: 17,
+        traces: Some(Exported {
+            sent: 21,
+            full: 22,
+            undelivered: 23,
+            overrun: 24,
+            failed_attempts: 25,
+            waiting: 26,
+        }),
         memory: memory(),
         scaling: scaling(),
         workers: vec![

@@ -17,18 +17,22 @@ mod writer;
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use opentelemetry::trace::TraceContextExt;
+use tracing::dispatcher::{Dispatch, WeakDispatch};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
-use tracing_subscriber::registry::Registry;
+use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use format::Formatter;
 use writer::Writer;
+
+use super::traces::{self, Traces};
 
 /// Logs at Gunicorn's level critical. Takes what `tracing::error!` takes.
 #[macro_export]
@@ -132,9 +136,15 @@ pub enum LogError {
     Twice,
 }
 
-/// Begins logging for the whole process. Call it once, before the runtime.
-pub fn init(level: Level, format: Format, target: Target) -> Result<LogHandle, LogError> {
-    let (subscriber, handle) = build(level, format, target)?;
+/// Begins logging for the whole process, and makes spans where there is somebody to export them. Call it once, before
+/// the runtime.
+pub fn init(
+    level: Level,
+    format: Format,
+    target: Target,
+    traces: Option<&Traces>,
+) -> Result<LogHandle, LogError> {
+    let (subscriber, handle) = build(level, format, target, traces)?;
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Twice)?;
     Ok(handle)
 }
@@ -144,7 +154,8 @@ pub fn build(
     level: Level,
     format: Format,
     target: Target,
-) -> Result<(impl Subscriber + Send + Sync, LogHandle), LogError> {
+    traces: Option<&Traces>,
+) -> Result<(impl Subscriber + Send + Sync + use<>, LogHandle), LogError> {
     let handle = LogHandle {
         shared: Arc::new(Shared {
             level: AtomicU8::new(level as u8),
@@ -152,7 +163,9 @@ pub fn build(
             writer: Writer::start(target)?,
         }),
     };
-    let subscriber = Registry::default().with(Lines { shared: Arc::clone(&handle.shared) });
+    let lines =
+        Lines { shared: Arc::clone(&handle.shared), dispatch: OnceLock::new(), with_spans: traces.is_some() };
+    let subscriber = Registry::default().with(lines).with(traces.map(Traces::layer));
     Ok((subscriber, handle))
 }
 
@@ -213,19 +226,52 @@ impl LogHandle {
 /// The layer that turns events into lines.
 struct Lines {
     shared: Arc<Shared>,
+    /// By which the ids of spans are found.
+    dispatch: OnceLock<WeakDispatch>,
+    /// Spans are made, whatever the level of the log.
+    with_spans: bool,
 }
 
-impl<S: Subscriber> Layer<S> for Lines {
+impl Lines {
+    fn wants(&self, metadata: &Metadata<'_>) -> bool {
+        let ours = traces::is_ours(metadata.target());
+        if metadata.is_span() {
+            return self.with_spans && ours;
+        }
+        let level = Level::of(metadata);
+        // How libraries go about their work is not for this log.
+        level >= self.shared.level() && (ours || level > Level::Debug)
+    }
+
+    /// The trace that the event belongs to: that of its span, if that is recorded.
+    fn trace_of<S>(&self, event: &Event<'_>, context: &Context<'_, S>) -> Option<(String, String)>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        let span = context.event_span(event).filter(|_| self.with_spans)?;
+        let dispatch = self.dispatch.get()?.upgrade()?;
+        let found = tracing_opentelemetry::get_otel_context(&span.id(), &dispatch)?;
+        let found = found.span().span_context().clone();
+        found.is_valid().then(|| (found.trace_id().to_string(), found.span_id().to_string()))
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
+    fn on_register_dispatch(&self, subscriber: &Dispatch) {
+        let _ = self.dispatch.set(subscriber.downgrade());
+    }
+
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if Level::of(metadata) >= self.shared.level() { Interest::always() } else { Interest::never() }
+        if self.wants(metadata) { Interest::always() } else { Interest::never() }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        Level::of(metadata) >= self.shared.level()
+        self.wants(metadata)
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(match self.shared.level() {
+        let level = self.shared.level();
+        Some(match if self.with_spans { level.min(Level::Info) } else { level } {
             // The arbiter's own trace events, if any, count as debug.
             Level::Debug => LevelFilter::TRACE,
             Level::Info => LevelFilter::INFO,
@@ -234,9 +280,10 @@ impl<S: Subscriber> Layer<S> for Lines {
         })
     }
 
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let shared = &self.shared;
-        if !shared.writer.push(shared.formatter.event(Level::of(event.metadata()), event)) {
+        let trace = self.trace_of(event, &context);
+        if !shared.writer.push(shared.formatter.event(Level::of(event.metadata()), event, trace)) {
             return;
         }
         // The reader is back: say what it missed.

@@ -17,6 +17,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::status::{
     ForkServerState, Histogram, Phase, ProcessMemory, Stalls, Status, WorkerState, WorkerStatus,
 };
+use crate::telemetry::traces::Exported;
 
 /// The media type of OpenMetrics 1.0 text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,7 +43,8 @@ impl Collector for Snapshot {
         memory(&mut families, &self.0)?;
         requests(&mut families, &self.0)?;
         workers(&mut families, &self.0.workers)?;
-        accept_queues(&mut families, &self.0)
+        accept_queues(&mut families, &self.0)?;
+        self.0.traces.map_or(Ok(()), |exported| traces(&mut families, exported))
     }
 }
 
@@ -75,6 +77,26 @@ fn arbiter(families: &mut Families<'_>, status: &Status) -> fmt::Result {
             ([("log", "access")], status.totals.access_log_lines_dropped),
         ],
     )
+}
+
+fn traces(families: &mut Families<'_>, exported: Exported) -> fmt::Result {
+    families.counter("trace_spans_exported", "Spans that the collector has taken", exported.sent)?;
+    families.counters(
+        "trace_spans_dropped",
+        "Spans that were lost: the queue was full, the collector did not take them, or a worker's ring was overwritten \
+         before it was read",
+        [
+            ([("reason", "queue_full")], exported.full),
+            ([("reason", "undelivered")], exported.undelivered),
+            ([("reason", "ring_overrun")], exported.overrun),
+        ],
+    )?;
+    families.counter(
+        "trace_export_failures",
+        "Requests to the collector that failed",
+        exported.failed_attempts,
+    )?;
+    families.gauge("trace_spans_waiting", "Spans that wait to be exported", exported.waiting)
 }
 
 fn scale(families: &mut Families<'_>, status: &Status) -> fmt::Result {

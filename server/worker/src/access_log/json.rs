@@ -27,6 +27,8 @@ pub(super) fn write(record: &Record<'_, '_>, line: &mut Vec<u8>) {
         ("protocol", Some(protocol)),
         ("referer", record.text(Fact::Referrer)),
         ("user_agent", record.text(Fact::UserAgent)),
+        ("trace_id", record.trace.trace_text()),
+        ("span_id", record.trace.span_text()),
     ];
     for (name, value) in strings {
         if let Some(value) = value {

@@ -18,6 +18,7 @@ use pyo3::types::{PyDict, PyString};
 use super::format::Atom;
 use crate::clock::{MILLISECOND, Nanos, SECOND, unix};
 use crate::reactor::socket::Peer;
+use crate::trace::RequestTrace;
 
 /// A request that has ended.
 pub(crate) struct Record<'a, 'py> {
@@ -31,6 +32,7 @@ pub(crate) struct Record<'a, 'py> {
     /// Without chunk framing.
     pub(crate) body_bytes: u64,
     pub(crate) duration: Nanos,
+    pub(crate) trace: &'a RequestTrace,
 }
 
 /// What a line may tell of the request, by the names of PEP 3333.

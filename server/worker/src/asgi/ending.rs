@@ -69,7 +69,7 @@ impl Exchange {
             } else {
                 format!("Error handling request {}", shown(self.scope.bind(py)))
             };
-            service.log_exception(py, &text, &error);
+            service.log_exception_of(py, &self.trace, &text, &error);
             self.break_off(py, true);
         }
         if cancelled { Err(error) } else { Ok(()) }

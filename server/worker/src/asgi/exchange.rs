@@ -17,6 +17,7 @@ use crate::reactor::conn::Connection;
 use crate::reactor::live::{Pull, Push};
 use crate::reactor::outbound::Sent;
 use crate::reactor::table::Token;
+use crate::trace::RequestTrace;
 use crate::wsgi::hooks::RequestView;
 use crate::wsgi::service::account::Account;
 
@@ -66,6 +67,7 @@ pub(super) struct Exchange {
     pub(super) senders: Vec<Py<PyAny>>,
     /// `None`: the response is over, and counted.
     pub(super) account: Option<Account>,
+    pub(super) trace: RequestTrace,
     /// Some of the response is on its way.
     pub(super) sent: bool,
     /// The logs know of the response.
@@ -103,6 +105,7 @@ impl Exchange {
             response,
             receivers: Vec::new(),
             senders: Vec::new(),
+            trace: account.trace,
             account: Some(account),
             sent: false,
             logged: false,
@@ -297,6 +300,7 @@ impl Exchange {
 
     /// The watchdog has taken the request: whether it has answered, too.
     pub(super) fn was_answered_instead(&mut self) -> bool {
+        self.note_timeout();
         if !self.sent {
             self.response.replace(GATEWAY_TIMEOUT);
         }

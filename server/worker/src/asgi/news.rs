@@ -86,6 +86,9 @@ impl Exchange {
     /// What the reactor tells of a request that has lost its connection.
     pub(super) fn over(&mut self, py: Python<'_>, status: u16, asked: Asked) {
         self.client = Client::Gone;
+        if status == GATEWAY_TIMEOUT {
+            self.note_timeout();
+        }
         // The watchdog may have come when the response had begun.
         let status = if status == GATEWAY_TIMEOUT && self.sent { 0 } else { status };
         if status != 0 {
@@ -108,6 +111,13 @@ impl Exchange {
     pub(super) fn settle(&mut self, py: Python<'_>, connection: &Connection, counted: bool) {
         self.tell(py, connection.peer, &connection.head, &connection.raw);
         self.close_account(py, counted);
+    }
+
+    /// The request's time was up.
+    pub(super) fn note_timeout(&mut self) {
+        if let Some(account) = self.account.as_mut() {
+            account.is_timed_out = true;
+        }
     }
 
     pub(super) fn close_account(&mut self, py: Python<'_>, counted: bool) {
@@ -143,6 +153,7 @@ impl Exchange {
                 head: &self.response.head,
                 body_bytes: self.response.body_bytes,
                 duration,
+                trace: &self.trace,
             });
         }
         if service.hooks().has_after() {

@@ -19,6 +19,8 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use crate::listener::ServerAddress;
 use crate::reactor::conn::Connection;
 use crate::reactor::socket::Peer;
+use crate::trace::RequestTrace;
+use crate::wsgi::service::{is_traceparent, is_tracestate};
 use crate::wsgi::text::native;
 
 /// How many header names are remembered; clients could otherwise fill the memory.
@@ -143,6 +145,7 @@ impl ScopeFactory {
         py: Python<'py>,
         connection: &Connection,
         (client, server): (Py<PyAny>, Py<PyAny>),
+        trace: &RequestTrace,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (head, raw) = (&connection.head, connection.raw.as_slice());
         let scope = self.template.bind(py).copy()?;
@@ -166,7 +169,7 @@ impl ScopeFactory {
         if !query.is_empty() {
             scope.set_item(intern!(py, "query_string"), PyBytes::new(py, query))?;
         }
-        scope.set_item(intern!(py, "headers"), self.headers(py, connection)?)?;
+        scope.set_item(intern!(py, "headers"), self.headers(py, connection, trace)?)?;
         scope.set_item(intern!(py, "client"), client)?;
         scope.set_item(intern!(py, "server"), server)?;
         scope.set_item(intern!(py, "state"), self.state.bind(py).copy()?)?;
@@ -184,9 +187,10 @@ impl ScopeFactory {
         py: Python<'py>,
         connection: &Connection,
         addresses: (Py<PyAny>, Py<PyAny>),
+        trace: &RequestTrace,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (head, raw) = (&connection.head, connection.raw.as_slice());
-        let scope = self.make(py, connection, addresses)?;
+        let scope = self.make(py, connection, addresses, trace)?;
         scope.del_item(intern!(py, "method"))?;
         scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
         let secure = head.forwarded_scheme() == Some(Scheme::Https);
@@ -210,11 +214,23 @@ impl ScopeFactory {
         }
     }
 
-    fn headers<'py>(&self, py: Python<'py>, connection: &Connection) -> PyResult<Bound<'py, PyList>> {
+    fn headers<'py>(
+        &self,
+        py: Python<'py>,
+        connection: &Connection,
+        trace: &RequestTrace,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let told = trace.traceparent();
+        let (replaced, begins) = (told.is_some(), trace.is_new());
         // Making bytes calls no Python, but who waits must not keep the GIL all the same.
         let mut names = self.names.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         let fields = connection.head.fields(&connection.raw);
-        let pairs = fields.map(|(_, name, value)| [lower(py, &mut names, name), PyBytes::new(py, value)]);
+        let told = told.as_ref().map(|text| (&b"traceparent"[..], &text[..]));
+        let kept = fields
+            .map(|(_, name, value)| (name, value))
+            .filter(|(name, _)| !(replaced && is_traceparent(name) || begins && is_tracestate(name)));
+        let pairs =
+            kept.chain(told).map(|(name, value)| [lower(py, &mut names, name), PyBytes::new(py, value)]);
         let pairs = pairs.map(|pair| PyTuple::new(py, pair)).collect::<PyResult<Vec<_>>>();
         drop(names);
         PyList::new(py, pairs?)

@@ -254,9 +254,9 @@ impl Asgi {
             };
             let view = RequestView::new(this.service.hooks(), &connection);
             let scope = if handshake.is_some() {
-                this.scopes.make_websocket(py, &connection, addresses)?
+                this.scopes.make_websocket(py, &connection, addresses, &account.trace)?
             } else {
-                this.scopes.make(py, &connection, addresses)?
+                this.scopes.make(py, &connection, addresses, &account.trace)?
             };
             let body = PyBytes::new(py, &connection.body).unbind();
             Ok::<_, PyErr>((scope, body, view))

@@ -20,6 +20,7 @@ use super::text::native;
 use crate::listener::ServerAddress;
 use crate::reactor::conn::Connection;
 use crate::reactor::socket::Peer;
+use crate::trace::RequestTrace;
 
 /// How many header names are remembered; clients could otherwise fill the memory.
 const NAMES: usize = 512;
@@ -126,6 +127,7 @@ impl EnvironFactory {
         &self,
         py: Python<'py>,
         connection: &Connection,
+        trace: &RequestTrace,
     ) -> Result<Bound<'py, PyDict>, EnvironError> {
         let (head, raw) = (&connection.head, connection.raw.as_slice());
         let environ = self.templates[connection.listener].bind(py).copy()?;
@@ -137,6 +139,12 @@ impl EnvironFactory {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
         }
         let script_name = self.set_headers(&environ, connection)?;
+        if let Some(traceparent) = trace.traceparent() {
+            environ.set_item(intern!(py, "HTTP_TRACEPARENT"), native(py, &traceparent))?;
+            if trace.is_new() && environ.contains(intern!(py, "HTTP_TRACESTATE"))? {
+                environ.del_item(intern!(py, "HTTP_TRACESTATE"))?;
+            }
+        }
         if !environ.contains(intern!(py, "SERVER_NAME"))? {
             set_server(&environ, head.host(raw), head.forwarded_scheme())?;
         }

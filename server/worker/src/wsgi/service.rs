@@ -8,8 +8,9 @@ use std::sync::{Arc, Weak};
 
 use nix::sys::epoll::Epoll;
 use podicorn_http::Reject;
+use podicorn_http::Scheme;
 use podicorn_http::response::RequestMethod;
-use podicorn_scoreboard::RequestStart;
+use podicorn_scoreboard::{RequestEnd, RequestStart};
 use pyo3::exceptions::{PyException, PyOSError, PyStopIteration, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -31,7 +32,7 @@ use crate::options::Options;
 use crate::reactor::conn::Connection;
 use crate::reactor::socket::Peer;
 use crate::slot::SharedSlot;
-use crate::trace::{SpanIds, TraceContext};
+use crate::trace::{RequestTrace, TraceContext, Tracer};
 
 /// What all requests of an engine share.
 pub(crate) struct Service {
@@ -42,7 +43,7 @@ pub(crate) struct Service {
     access_log: Option<AccessLog>,
     slot: Arc<SharedSlot>,
     common: Arc<Common>,
-    span_ids: SpanIds,
+    tracer: Arc<Tracer>,
     served: AtomicU64,
     in_flight: AtomicU64,
     max_requests: Option<u64>,
@@ -64,6 +65,7 @@ pub(crate) struct Orders {
 /// What a service and its reactor have in common.
 pub(crate) struct Shared {
     pub(crate) slot: Arc<SharedSlot>,
+    pub(crate) tracer: Arc<Tracer>,
     pub(crate) orders: Orders,
     pub(crate) epoll: Weak<Epoll>,
 }
@@ -83,7 +85,7 @@ impl Service {
         app: Py<PyAny>,
         error_log: Py<PyAny>,
     ) -> PyResult<Self> {
-        let Shared { slot, orders, epoll } = shared;
+        let Shared { slot, tracer, orders, epoll } = shared;
         let errors = Bound::new(py, Errors::new(error_log.clone_ref(py)))?.into_any();
         use_sendfile(options.sendfile);
         let constants = Constants {
@@ -108,7 +110,7 @@ impl Service {
             ),
             persistent: options.limits.keep_alive.is_some(),
             slot,
-            span_ids: SpanIds::new(random_seed(py)?),
+            tracer,
             served: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             max_requests: options.max_requests,
@@ -122,7 +124,8 @@ impl Service {
     /// whether the worker is.
     pub(crate) fn handle(&self, py: Python<'_>, connection: &mut Connection, begun: Nanos) -> PyResult<()> {
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-        let ticket = self.slot.begin_request(&self.describe(connection, begun), in_flight as u32);
+        let trace = self.begin_trace(connection);
+        let ticket = self.slot.begin_request(&describe(connection, begun, &trace), in_flight as u32);
         self.served.fetch_add(1, Ordering::Relaxed);
 
         let (input, on_its_way, residue) = self.input(py, connection);
@@ -143,22 +146,26 @@ impl Service {
         );
         let response = Bound::new(py, response)?;
         let view = RequestView::new(&self.hooks, connection);
-        let outcome = self.call(py, connection, &input, &response, &view);
-        let error = outcome.error.map(|error| self.settle_error(py, error, connection, &input, &response));
+        let outcome = self.call(py, connection, &trace, &input, &response, &view);
+        let error =
+            outcome.error.map(|error| self.settle_error(py, error, connection, &trace, &input, &response));
         if self.slot.is_disabled() {
             return Ok(());
         }
         let (status, counted) =
             response.try_borrow().map_or((0, false), |ended| (ended.status_sent(), ended.is_timed_out()));
         let duration = monotonic().saturating_sub(begun);
-        if let Err(error) = self.finish(&outcome.environ, connection, &input, &response, &view, duration) {
+        if let Err(error) =
+            self.finish(&outcome.environ, connection, &trace, &input, &response, &view, duration)
+        {
             self.log_exception(py, "Error after a request", &error);
         }
         let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
         if !counted {
             self.slot.count_response(status);
         }
-        self.slot.end_request(ticket, status, duration, in_flight as u32);
+        let end = RequestEnd { status, duration_nanos: duration, is_timed_out: counted };
+        self.slot.end_request(ticket, end, in_flight as u32);
         if let Ok(mut ended) = response.try_borrow_mut() {
             ended.recycle();
         }
@@ -169,18 +176,10 @@ impl Service {
         }
     }
 
-    fn describe<'a>(&self, connection: &'a Connection, begun: Nanos) -> RequestStart<'a> {
-        let (head, raw) = (&connection.head, connection.raw.as_slice());
-        let trace = head.find(raw, "traceparent").and_then(TraceContext::parse).unwrap_or_default();
-        RequestStart {
-            method: connection.head.method(raw),
-            path: head.path(raw),
-            start_unix_nanos: unix_at(begun),
-            queued_nanos: begun.saturating_sub(connection.arrived),
-            trace_id: trace.trace_id,
-            span_id: if trace.trace_id == 0 { 0 } else { self.span_ids.next() },
-            parent_id: trace.parent_id,
-        }
+    fn begin_trace(&self, connection: &Connection) -> RequestTrace {
+        let fields = connection.head.fields(&connection.raw);
+        let named = fields.filter(|(_, name, _)| is_traceparent(name)).map(|(_, _, value)| value);
+        self.tracer.begin(TraceContext::of(named))
     }
 
     /// The body; where the rest of it is still to come, how that stands; and what follows the request.
@@ -210,11 +209,12 @@ impl Service {
         &self,
         py: Python<'py>,
         connection: &Connection,
+        trace: &RequestTrace,
         input: &Bound<'py, Input>,
         response: &Bound<'py, Response>,
         view: &RequestView,
     ) -> Outcome<'py> {
-        let environ = match self.environs.make(py, connection) {
+        let environ = match self.environs.make(py, connection, trace) {
             Ok(environ) => environ,
             Err(EnvironError::Python(error)) => {
                 return Outcome { environ: PyDict::new(py), error: Some(error) };
@@ -252,6 +252,7 @@ impl Service {
         py: Python<'_>,
         error: PyErr,
         connection: &Connection,
+        trace: &RequestTrace,
         input: &Bound<'_, Input>,
         response: &Bound<'_, Response>,
     ) -> Option<PyErr> {
@@ -305,15 +306,17 @@ impl Service {
                 String::from_utf8_lossy(head.target(raw))
             )
         };
-        self.log_exception(py, &text, &error);
+        self.log_exception_of(py, trace, &text, &error);
         (!error.is_instance_of::<PyException>(py)).then_some(error)
     }
 
     /// Takes the connection back from Python, then logs.
+    #[allow(clippy::too_many_arguments)] // all that there is of the request
     fn finish(
         &self,
         environ: &Bound<'_, PyDict>,
         connection: &mut Connection,
+        trace: &RequestTrace,
         input: &Bound<'_, Input>,
         response: &Bound<'_, Response>,
         view: &RequestView,
@@ -358,6 +361,7 @@ impl Service {
                 head: answer.head(),
                 body_bytes: answer.body_bytes(),
                 duration,
+                trace,
             });
         }
         let answer = || Answer::of(&*response.try_borrow()?).object(py);
@@ -405,8 +409,19 @@ impl Service {
     }
 
     pub(crate) fn log_exception(&self, py: Python<'_>, text: &str, error: &PyErr) {
+        self.log_exception_of(py, &RequestTrace::default(), text, error);
+    }
+
+    /// An exception while a request was answered: the record carries the ids of its trace, for formatters.
+    pub(crate) fn log_exception_of(&self, py: Python<'_>, trace: &RequestTrace, text: &str, error: &PyErr) {
         let logged = (|| {
             let arguments = PyDict::new(py);
+            if let (Some(trace_id), Some(span_id)) = (trace.trace_text(), trace.span_text()) {
+                let extra = PyDict::new(py);
+                extra.set_item("trace_id", trace_id)?;
+                extra.set_item("span_id", span_id)?;
+                arguments.set_item("extra", extra)?;
+            }
             let exc_info = (error.get_type(py), error.value(py), error.traceback(py));
             arguments.set_item("exc_info", exc_info)?;
             self.error_log.bind(py).call_method("error", ("%s", text), Some(&arguments))
@@ -438,6 +453,31 @@ impl Service {
 }
 
 /// From the kernel, and so not shared with the workers forked from the same process.
+/// What the scoreboard is told when a request begins.
+fn describe<'a>(connection: &'a Connection, begun: Nanos, trace: &RequestTrace) -> RequestStart<'a> {
+    let (head, raw) = (&connection.head, connection.raw.as_slice());
+    RequestStart {
+        method: head.method(raw),
+        path: head.path(raw),
+        start_unix_nanos: unix_at(begun),
+        queued_nanos: Some(begun.saturating_sub(connection.arrived)),
+        is_https: head.forwarded_scheme() == Some(Scheme::Https),
+        trace_id: trace.trace_id,
+        span_id: trace.span_id,
+        parent_id: trace.parent_id,
+        is_sampled: trace.is_sampled,
+    }
+}
+
+/// The fields of W3C Trace Context.
+pub(crate) fn is_traceparent(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"traceparent")
+}
+
+pub(crate) fn is_tracestate(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"tracestate")
+}
+
 pub(crate) fn random_seed(py: Python<'_>) -> PyResult<u64> {
     let bytes: [u8; 8] = py.import("os")?.call_method1("urandom", (8,))?.extract()?;
     Ok(u64::from_ne_bytes(bytes))

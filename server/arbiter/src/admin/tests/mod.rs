@@ -59,11 +59,11 @@ fn answer(pool: &mut Pool, command: Command) {
         Command::Livez(reply) => drop(reply.send(())),
         Command::Status(_, reply) => drop(reply.send(Box::new(pool.status.clone()))),
         Command::ScaleView(reply) => drop(reply.send(pool.scale.view(now))),
-        Command::Scale(request, reply) => {
+        Command::Scale(request, _, reply) => {
             let result = if draining { Err(ScaleError::Draining) } else { pool.scale.apply(request, now) };
             let _ = reply.send(result);
         }
-        Command::Step(step, reply) => {
+        Command::Step(step, _, reply) => {
             pool.heard.push(format!("{step:?}"));
             let result =
                 if draining { Err(Refusal::Draining) } else { Ok(pool.scale.step(step.delta(), now)) };
@@ -72,7 +72,7 @@ fn answer(pool: &mut Pool, command: Command) {
         Command::Drain(reply) => {
             let _ = reply.send(DrainView { already: false, graceful_timeout_seconds: 30.0 });
         }
-        Command::Reload(reply) => {
+        Command::Reload(_, reply) => {
             pool.heard.push("Reload".to_owned());
             let view = ReloadView { generation: 3, queued: false };
             let _ = reply.send(if draining { Err(Refusal::Draining) } else { Ok(view) });

@@ -38,9 +38,15 @@ impl Formatter {
         self.json.store(format == Format::Json, Ordering::Relaxed);
     }
 
-    pub(super) fn event(&self, level: Level, event: &Event<'_>) -> String {
+    /// `trace`: the ids of the trace and of the span that the event belongs to.
+    pub(super) fn event(&self, level: Level, event: &Event<'_>, trace: Option<(String, String)>) -> String {
         let mut parts = Parts::default();
         event.record(&mut parts);
+        // An event that names a trace by itself tells of a request.
+        if let Some((trace, span)) = trace.filter(|_| !parts.names("trace_id")) {
+            parts.fields.push(("trace_id", trace.into()));
+            parts.fields.push(("span_id", span.into()));
+        }
         self.line(level, &parts.message, &parts.fields)
     }
 
@@ -104,6 +110,10 @@ struct Parts {
 }
 
 impl Parts {
+    fn names(&self, field: &str) -> bool {
+        self.fields.iter().any(|(name, _)| *name == field)
+    }
+
     fn add(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,

@@ -30,7 +30,7 @@ impl Drop for Folder {
 const SOON: Duration = Duration::from_secs(20);
 
 fn written(level: Level, format: Format, path: &Path, say: impl FnOnce(&LogHandle)) -> String {
-    let (subscriber, handle) = build(level, format, Target::File(path.to_owned())).unwrap();
+    let (subscriber, handle) = build(level, format, Target::File(path.to_owned()), None).unwrap();
     tracing::subscriber::with_default(subscriber, || say(&handle));
     assert!(handle.flush(SOON));
     std::fs::read_to_string(path).unwrap_or_default()
@@ -149,7 +149,7 @@ fn a_log_that_cannot_be_opened_again_stays() {
     assert!(text.contains("cannot open the error log") && text.contains("still here"), "{text}");
     assert!(!text.contains("too light"), "{text}");
     assert!(matches!(
-        build(Level::Info, Format::Text, Target::File(folder.0.join("absent").join("x.log"))),
+        build(Level::Info, Format::Text, Target::File(folder.0.join("absent").join("x.log")), None),
         Err(LogError::Open { .. })
     ));
 }
@@ -163,7 +163,7 @@ fn a_stuck_reader_costs_lines_and_nothing_else() {
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let mut reader =
         std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
-    let (subscriber, handle) = build(Level::Info, Format::Text, Target::File(path)).unwrap();
+    let (subscriber, handle) = build(Level::Info, Format::Text, Target::File(path), None).unwrap();
     let line = "x".repeat(1000);
     let sent = 10_000;
     let mut text = Vec::new();
@@ -201,7 +201,7 @@ fn a_closed_reader_is_counted() {
     let path = folder.0.join("pipe");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let reader = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
-    let (subscriber, handle) = build(Level::Info, Format::Text, Target::File(path)).unwrap();
+    let (subscriber, handle) = build(Level::Info, Format::Text, Target::File(path), None).unwrap();
     drop(reader);
     tracing::subscriber::with_default(subscriber, || tracing::info!("nobody hears this"));
     assert!(handle.flush(SOON));

@@ -60,7 +60,8 @@ impl Session {
             let text = format!("The client has left {}: {error}", self.shown(py));
             asgi.service.log(py, "debug", &text);
         } else {
-            asgi.service.log_exception(py, &format!("Error handling {}", self.shown(py)), &error);
+            let text = format!("Error handling {}", self.shown(py));
+            asgi.service.log_exception_of(py, &self.request.trace, &text, &error);
         }
         match self.stage {
             Stage::Over => {}

@@ -2,19 +2,23 @@
 
 use std::sync::atomic::Ordering;
 
-use podicorn_scoreboard::Ticket;
+use podicorn_scoreboard::{RequestEnd, Ticket};
 use pyo3::prelude::*;
 
-use super::{Orders, Service};
+use super::{Orders, Service, describe};
 use crate::access_log::{AccessLog, Record};
 use crate::clock::{Nanos, monotonic};
 use crate::reactor::conn::Connection;
+use crate::trace::RequestTrace;
 use crate::wsgi::hooks::RequestHooks;
 
 /// A request that has begun and is to be counted when it ends.
 pub(crate) struct Account {
     begun: Nanos,
     ticket: Option<Ticket>,
+    pub(crate) trace: RequestTrace,
+    /// The watchdog has taken the request.
+    pub(crate) is_timed_out: bool,
 }
 
 impl Account {
@@ -27,9 +31,10 @@ impl Service {
     /// A request begins.
     pub(crate) fn open_account(&self, connection: &Connection, begun: Nanos) -> Account {
         let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-        let ticket = self.slot.begin_request(&self.describe(connection, begun), in_flight as u32);
+        let trace = self.begin_trace(connection);
+        let ticket = self.slot.begin_request(&describe(connection, begun, &trace), in_flight as u32);
         self.served.fetch_add(1, Ordering::Relaxed);
-        Account { begun, ticket }
+        Account { begun, ticket, trace, is_timed_out: false }
     }
 
     /// It has ended. `counted`: its response has been counted already.
@@ -38,7 +43,9 @@ impl Service {
         if !counted {
             self.slot.count_response(status);
         }
-        self.slot.end_request(account.ticket.take(), status, account.duration(), in_flight as u32);
+        let end =
+            RequestEnd { status, duration_nanos: account.duration(), is_timed_out: account.is_timed_out };
+        self.slot.end_request(account.ticket.take(), end, in_flight as u32);
         self.count_towards_replacement(py);
     }
 

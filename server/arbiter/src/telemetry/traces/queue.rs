@@ -1,0 +1,242 @@
+//! The spans that wait to be sent: bounded, so that a collector that is down costs spans and never memory or time. What
+//! does not fit is dropped and counted.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_sdk::trace::SpanData;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::request::RequestSpan;
+
+/// A span before it is put into its message, which is the exporter's work.
+#[derive(Debug)]
+pub(super) enum Waiting {
+    /// One of the arbiter's own.
+    Own(Box<SpanData>),
+    Request(Box<RequestSpan>),
+}
+
+impl Waiting {
+    pub(super) fn into_message(self) -> Span {
+        match self {
+            Self::Own(data) => (*data).into(),
+            Self::Request(request) => request.message(),
+        }
+    }
+}
+
+/// Shared by those who make spans and the thread that sends them.
+#[derive(Debug)]
+pub(super) struct Queue {
+    state: Mutex<State>,
+    /// A batch is complete, or the queue closes.
+    pub(super) work: Notify,
+    /// The exporter has ended.
+    ended: Condvar,
+    most: usize,
+    batch: usize,
+    figures: Figures,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    /// Nothing more comes; the rest is to be sent until then.
+    close_by: Option<Instant>,
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    sent: AtomicU64,
+    full: AtomicU64,
+    undelivered: AtomicU64,
+    overrun: AtomicU64,
+    failed_attempts: AtomicU64,
+}
+
+/// What has become of the spans so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Exported {
+    /// Taken by the collector.
+    pub sent: u64,
+    /// Dropped because the queue was full.
+    pub full: u64,
+    /// Dropped because the collector refused them or was away for too long.
+    pub undelivered: u64,
+    /// Lost before they were read: a worker's ring was overwritten.
+    pub overrun: u64,
+    /// Requests to the collector that failed.
+    pub failed_attempts: u64,
+    /// In the queue now.
+    pub waiting: u64,
+}
+
+impl Queue {
+    pub(super) fn new(most: usize, batch: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            work: Notify::new(),
+            ended: Condvar::new(),
+            most,
+            batch,
+            figures: Figures::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code panics while it holds the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, span: Waiting) {
+        self.extend(std::iter::once(span));
+    }
+
+    pub(super) fn extend(&self, spans: impl Iterator<Item = Waiting>) {
+        let mut state = self.lock();
+        let before = state.waiting.len();
+        let mut refused = 0;
+        for span in spans {
+            if state.waiting.len() < self.most && state.close_by.is_none() {
+                state.waiting.push_back(span);
+            } else {
+                refused += 1;
+            }
+        }
+        let after = state.waiting.len();
+        drop(state);
+        if refused > 0 {
+            self.figures.full.fetch_add(refused, Ordering::Relaxed);
+        }
+        // The first span starts the clock, a whole batch need not wait for it.
+        if (before == 0 && after > 0) || (before < self.batch && after >= self.batch) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Whether a batch is complete.
+    pub(super) fn has_batch(&self) -> bool {
+        self.lock().waiting.len() >= self.batch
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
+    pub(super) fn take(&self) -> Vec<Waiting> {
+        let mut state = self.lock();
+        let count = state.waiting.len().min(self.batch);
+        state.waiting.drain(..count).collect()
+    }
+
+    /// Since the queue is closed: by when the rest has to be sent.
+    pub(super) fn close_by(&self) -> Option<Instant> {
+        self.lock().close_by
+    }
+
+    /// Has the exporter send what is here and end, within `limit`. Blocks that long at most; true if it has ended.
+    pub(super) fn close(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        let mut state = self.lock();
+        state.close_by.get_or_insert(end);
+        self.work.notify_one();
+        while !state.ended {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    /// For the exporter, as its last act.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        state.ended = true;
+        self.count_undelivered(state.waiting.len());
+        state.waiting.clear();
+        drop(state);
+        self.ended.notify_all();
+    }
+
+    pub(super) fn count_sent(&self, spans: usize) {
+        self.figures.sent.fetch_add(spans as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_undelivered(&self, spans: usize) {
+        self.figures.undelivered.fetch_add(spans as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_overrun(&self, spans: u64) {
+        self.figures.overrun.fetch_add(spans, Ordering::Relaxed);
+    }
+
+    pub(super) fn count_failed_attempt(&self) {
+        self.figures.failed_attempts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn exported(&self) -> Exported {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let figures = &self.figures;
+        Exported {
+            sent: count(&figures.sent),
+            full: count(&figures.full),
+            undelivered: count(&figures.undelivered),
+            overrun: count(&figures.overrun),
+            failed_attempts: count(&figures.failed_attempts),
+            waiting: self.lock().waiting.len() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::traces::request::tests::a_request;
+
+    fn span() -> Waiting {
+        Waiting::Request(Box::new(a_request()))
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let queue = Queue::new(3, 2);
+        queue.extend(std::iter::repeat_with(span).take(5));
+        assert_eq!((queue.exported().waiting, queue.exported().full), (3, 2));
+        assert!(queue.has_batch());
+        assert_eq!((queue.take().len(), queue.take().len(), queue.take().len()), (2, 1, 0));
+        queue.push(span());
+        assert!(!queue.has_batch() && !queue.is_empty());
+    }
+
+    #[test]
+    fn a_closed_queue_takes_no_more_and_nobody_waits_for_ever() {
+        let queue = Queue::new(3, 2);
+        queue.push(span());
+        assert!(!queue.close(Duration::from_millis(1)), "nobody has sent it");
+        queue.push(span());
+        assert_eq!(queue.exported().full, 1);
+        queue.end();
+        assert_eq!((queue.exported().undelivered, queue.exported().waiting), (1, 0));
+        assert!(queue.close(Duration::ZERO));
+    }
+
+    #[tokio::test]
+    async fn the_exporter_is_woken_by_the_first_span_and_by_a_whole_batch() {
+        let queue = Queue::new(9, 3);
+        queue.push(span());
+        queue.work.notified().await;
+        queue.push(span());
+        queue.push(span());
+        queue.work.notified().await;
+    }
+}
