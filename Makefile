@@ -142,10 +142,14 @@ cluster-assets: ## etcd, kube-apiserver and kube-controller-manager for the clus
 
 .PHONY: cluster-test
 cluster-test: venv-tests ## The operator against a real control plane, with real servers as pods. SUITE=crd and ARGS=name choose.
-	cargo build --quiet --locked --package podicorn-operator
+	@dev/cluster-test.sh '$(VENV)/bin/podicorn' '$(SUITE)' $(ARGS)
+
+.PHONY: operator-scale
+operator-scale: venv-tests ## 500 apps of 5 pods on this machine: prints what they cost the operator, and how a load step is taken.
+	cargo build --release --quiet --locked --package podicorn-operator --bins
 	@assets=$$(dev/cluster-assets.sh) && KUBEBUILDER_ASSETS=$$assets PODICORN_PROGRAM='$(VENV)/bin/podicorn' \
-	  cargo test --quiet --locked --package podicorn-testbed --features cluster --no-fail-fast \
-	  $(if $(SUITE),--test $(SUITE),--tests) -- $(ARGS)
+	  PODICORN_SCALE=$(or $(SCALE),500x5) \
+	  cargo test --release --quiet --locked --package podicorn-testbed --features cluster --test scale
 
 .PHONY: venv
 venv: ## The environment with the server, built from this checkout.
