@@ -110,6 +110,8 @@ fn is_ready(app: &GunicornApp) -> bool {
 async fn restart(context: &Context, size: &Size) {
     let operator = context.operator().unwrap();
     let plane = &context.bed.plane;
+    // What it has begun, such as handing the number of pods over to the autoscaler, it may end.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(operator.terminate().await.unwrap().expect("it does not end").code(), Some(0));
     let mark = plane.audit().mark();
     let begin = Instant::now();
