@@ -132,6 +132,10 @@ simulate: venv ## Scaling policies compared in virtual time; writes the result t
 scale-demo: venv-tests ## Five times the load at once on a real server: when has it been absorbed? SEED=2 for other traffic.
 	@cd tests && exec $(VENV)/bin/python -B -m demo.scaling
 
+.PHONY: cluster
+cluster: venv-tests ## A control plane, the operator and real pods on this machine: walks the tour. ARGS=--stay keeps it up.
+	@dev/cluster-tour.sh '$(VENV)/bin/podicorn' $(ARGS)
+
 .PHONY: cluster-assets
 cluster-assets: ## etcd, kube-apiserver and kube-controller-manager for the cluster suites; built once, 15 minutes. Needs Go 1.26.
 	@dev/cluster-assets.sh

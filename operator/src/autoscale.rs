@@ -6,7 +6,7 @@
 //! - What is decided is the `policy` crate's [`Fleet`](podicorn_policy::Fleet); [`app`] makes a plan of it, without I/O.
 //! - Orders are leases with an [`epoch`], or TTIN and TTOU one at a time. Nothing has to be undone when the operator goes:
 //!   leases lapse, and pods go on from where they are by their own load.
-//! - Reconcile knows nothing of this, and this writes only its own fields ([`write`]).
+//! - Reconcile knows nothing of this, and this writes only its own fields ([`mod@write`]).
 //! - One trace for each look at an app: load samples, the decision, the orders; pods get the `traceparent`.
 
 mod app;

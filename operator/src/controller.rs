@@ -6,6 +6,7 @@
 
 mod app_watch;
 mod backoff;
+mod batches;
 mod child_watch;
 mod facts;
 mod follow;
@@ -19,11 +20,10 @@ mod scope;
 mod stores;
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::{StreamExt, stream};
+use futures::StreamExt;
 use kube::Client;
 use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, applier};
@@ -44,8 +44,6 @@ pub use stores::Stores;
 
 /// Apps that are reconciled at a time.
 const CONCURRENCY: u16 = 8;
-/// Changes that come together are looked at together.
-const DEBOUNCE: Duration = Duration::from_millis(200);
 /// How often an app is looked at where nothing is heard of it.
 const RESYNC: Duration = Duration::from_secs(300);
 
@@ -141,21 +139,16 @@ pub async fn run(
     ready();
 
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let names =
-        stream::unfold(
-            names,
-            |mut names| async move { Some((Ok::<_, Infallible>(names.recv().await?), names)) },
-        )
-        .take_until(async move {
-            let _ = stopped.await;
-        });
+    let names = batches::of(names).take_until(async move {
+        let _ = stopped.await;
+    });
     let reconciles = applier(
         |object, context| Box::pin(attempt(object, context)),
         error_policy,
         Arc::clone(&context),
         context.stores.guarded(),
         names,
-        Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE),
+        Config::default().concurrency(CONCURRENCY),
     );
     let mut reconciles = std::pin::pin!(reconciles);
     let mut stop = Some(stop);

@@ -136,9 +136,9 @@ impl<S: FnMut(Step) -> Result<(), SignalError>> Sidecar<S> {
         if verdict.standing != Standing::Steered || decision.direction == Direction::Hold {
             return Condition::Scaling;
         }
-        let (from, target) = (decision.current, decision.target);
-        tracing::info!(from, target, reason = decision.reason.name(), "{}", decision.message);
-        self.step_to(from, target).await
+        let (from, to) = (decision.current, decision.target);
+        tracing::info!(from, to, reason = decision.reason.name(), "{}", decision.message);
+        self.step_to(from, to).await
     }
 
     /// One at a time: read, send, confirm, repeat.

@@ -24,7 +24,7 @@ use super::order::{Manner, Order, Word};
 use super::visible::{self, Reach, Visible};
 use super::words;
 use crate::api::Mode;
-use looks::Looks;
+use looks::{Looks, Sums};
 
 /// A pod that has not answered so many times in a row is told of.
 const SILENT: u32 = 2;
@@ -64,6 +64,8 @@ pub(super) struct Plan {
     pub(super) level: Option<u32>,
     /// Pods that have orders of a later leader.
     pub(super) yielded: usize,
+    /// It was another number before.
+    pub(super) yields_anew: bool,
     pub(super) reach: Reach,
     /// Ready pods that have answered.
     pub(super) answered: usize,
@@ -82,6 +84,8 @@ pub(super) struct App {
     wishes: super::wishes::Wishes,
     policy: FleetPolicy,
     contacts: BTreeMap<String, Contact>,
+    /// What each pod that answered said last.
+    known: BTreeMap<String, Sums>,
     number: Option<PodsDecision>,
     /// The number of pods has been written since this leader began: so it is this field manager's from then on.
     owns_replicas: bool,
@@ -89,6 +93,7 @@ pub(super) struct App {
     said_of_workers: Option<(u32, bool)>,
     said_of_pods: Option<u32>,
     visible: Option<Visible>,
+    yielded: usize,
 }
 
 impl App {
@@ -97,11 +102,13 @@ impl App {
             wishes: seen.wishes,
             policy: FleetPolicy::new(seen.wishes.config()),
             contacts: BTreeMap::new(),
+            known: BTreeMap::new(),
             number: None,
             owns_replicas: false,
             said_of_workers: None,
             said_of_pods: None,
             visible: seen.status.as_ref().and_then(Visible::of),
+            yielded: 0,
         }
     }
 
@@ -162,7 +169,8 @@ impl App {
         );
         notices.extend(words::transitions(before.as_ref(), &visible));
         self.visible = Some(visible.clone());
-        Plan { orders, replicas, notices, visible, verdicts, level, yielded, reach, answered }
+        let yields_anew = std::mem::replace(&mut self.yielded, yielded) != yielded;
+        Plan { orders, replicas, notices, visible, verdicts, level, yielded, yields_anew, reach, answered }
     }
 
     /// What the spec says may have changed. What was observed under other rules is forgotten; no number jumps by that.
@@ -282,6 +290,24 @@ impl App {
         Some(number.inputs.capacity_utilization)
     }
 
+    /// A pod that has failed to answer once has not lost its workers by that: its last word counts on.
+    fn sums(&mut self, seen: &AppSeen, looks: &Looks<'_>) -> Sums {
+        let mut sums = looks.sums();
+        let mut known = BTreeMap::new();
+        for (place, pod) in seen.pods.iter().enumerate() {
+            let failures = self.contacts.get(&pod.uid).map_or(0, |contact| contact.failures);
+            if let Some(of_pod) = looks.of_pod(place) {
+                known.insert(pod.uid.clone(), of_pod);
+            } else if let Some(last) = self.known.remove(&pod.uid).filter(|_| (1..SILENT).contains(&failures))
+            {
+                sums.add(&last);
+                known.insert(pod.uid.clone(), last);
+            }
+        }
+        self.known = known;
+        sums
+    }
+
     fn look(
         &mut self,
         moment: &Moment,
@@ -290,7 +316,8 @@ impl App {
         reach: &Reach,
         notices: &mut Vec<Notice>,
     ) -> Visible {
-        let sums = looks.sums(self.wishes.acts());
+        let sums = self.sums(seen, looks);
+        let shown = if self.wishes.acts() { sums.proposed } else { sums.before };
         let before = self.visible.clone();
         let mut scaling = before.as_ref().map(|visible| visible.scaling.clone()).unwrap_or_default();
         let now = Time(moment.now);
@@ -333,7 +360,7 @@ impl App {
         }
         let previous = before.as_ref();
         Visible {
-            workers: visible::workers(sums.existing, sums.shown, sums.ready),
+            workers: visible::workers(sums.existing, shown, sums.ready),
             scaling,
             active: visible::active(seen, previous.map(|visible| &visible.active), &now),
             reachable: visible::reachable(seen, reach, previous.map(|visible| &visible.reachable), &now),

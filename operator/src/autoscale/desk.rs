@@ -165,14 +165,14 @@ fn tell(seen: &AppSeen, plan: &Plan) {
             namespace = seen.namespace,
             pod = change.pod,
             from = decision.current,
-            target = decision.target,
+            to = decision.target,
             reason = decision.reason.name(),
             observed_only = !seen.wishes.acts(),
             "{}",
             decision.message
         );
     }
-    if plan.yielded > 0 {
+    if plan.yields_anew && plan.yielded > 0 {
         tracing::warn!(
             app = seen.name,
             namespace = seen.namespace,
@@ -186,7 +186,7 @@ fn tell(seen: &AppSeen, plan: &Plan) {
             app = seen.name,
             namespace = seen.namespace,
             from = before,
-            target = replicas,
+            to = replicas,
             direction = direction.name(),
             "another number of pods is needed"
         );

@@ -60,7 +60,7 @@ impl Sender {
     fn account(&self, pod: &str, order: &Order, error: Option<&PodError>) {
         self.metrics.order(order.command.kind(), error.map_or("ok", PodError::kind));
         match error {
-            None => tracing::debug!(pod, target = order.command.workers(), "the pod has taken the order"),
+            None => tracing::debug!(pod, workers = order.command.workers(), "the pod has taken the order"),
             Some(PodError::StaleEpoch { current }) => {
                 if self.epochs.later(*current) {
                     tracing::warn!(

@@ -38,7 +38,8 @@ pub(crate) struct Outcome {
     pub(crate) missing: Vec<Kind>,
     /// The first thing that went wrong.
     pub(crate) error: Option<Error>,
-    pub(crate) writes: u32,
+    /// Something that pods need is not there.
+    pub(crate) held: bool,
 }
 
 impl Applier<'_> {
@@ -63,90 +64,101 @@ impl Applier<'_> {
             http_route,
             pod_monitor,
         } = resources;
-        let before = [Some(secret), network_policy, service];
-        let after = [disruption, ingress, http_route, pod_monitor];
-        for object in before.into_iter().flatten() {
-            self.one(object, there, memory, &mut outcome).await;
-        }
+        let around = [Some(secret), network_policy, service, disruption, ingress, http_route, pod_monitor];
+        self.together(around.into_iter().flatten().collect(), there, memory, &mut outcome).await;
         if let Some(job) = job {
-            outcome.wanted.push((Kind::Job, job.name.clone()));
-            if matches!(migration, Migration::Start { .. }) && outcome.error.is_none() {
-                self.one(job, there, memory, &mut outcome).await;
-            }
-        }
-        if migration.lets_pass() {
-            if outcome.error.is_none() {
-                self.one(deployment, there, memory, &mut outcome).await;
+            if matches!(migration, Migration::Start { .. }) && !outcome.held {
+                self.together(vec![job], there, memory, &mut outcome).await;
             } else {
-                outcome.wanted.push((Kind::Deployment, deployment.name));
+                outcome.wanted.push((Kind::Job, job.name));
             }
-        } else {
-            self.only_replicas(&deployment, there, &mut outcome).await;
         }
-        for object in after.into_iter().flatten() {
-            self.one(object, there, memory, &mut outcome).await;
+        if !migration.lets_pass() {
+            self.only_replicas(&deployment, there, &mut outcome).await;
+        } else if outcome.held {
+            outcome.wanted.push((Kind::Deployment, deployment.name));
+        } else {
+            self.together(vec![deployment], there, memory, &mut outcome).await;
         }
         outcome
     }
 
-    async fn one(&self, object: Object, there: &Dereferenced, memory: &mut Memory, outcome: &mut Outcome) {
-        let key = (object.kind, object.name.clone());
-        outcome.wanted.push(key.clone());
-        let live = there.get(object.kind, &object.name);
-        match self.apply(object, live, memory).await {
-            Ok(wrote) => outcome.writes += u32::from(wrote),
-            Err(Error::Request { source, .. })
-                if Kind::OPTIONAL.contains(&key.0) && code(&source) == Some(404) =>
-            {
-                outcome.missing.push(key.0);
-            }
-            Err(error) => {
-                outcome.error.get_or_insert(error);
+    /// Applies objects that do not need each other.
+    async fn together(
+        &self,
+        objects: Vec<Object>,
+        there: &Dereferenced,
+        memory: &mut Memory,
+        outcome: &mut Outcome,
+    ) {
+        let keys: Vec<(Kind, String)> =
+            objects.iter().map(|object| (object.kind, object.name.clone())).collect();
+        let attempts = objects.into_iter().map(|object| {
+            let live = there.get(object.kind, &object.name);
+            let settled = memory.settled.get(&(object.kind, object.name.clone())).copied();
+            self.apply(object, live, settled)
+        });
+        let results = futures::future::join_all(attempts).await;
+        for (key, result) in keys.into_iter().zip(results) {
+            outcome.wanted.push(key.clone());
+            match result {
+                Ok(settled) => {
+                    memory.settled.insert(key, settled);
+                }
+                Err(Error::Request { source, .. })
+                    if Kind::OPTIONAL.contains(&key.0) && code(&source) == Some(404) =>
+                {
+                    outcome.missing.push(key.0);
+                }
+                Err(error) => {
+                    outcome.held |= matches!(key.0, Kind::Secret | Kind::NetworkPolicy | Kind::Service);
+                    outcome.error.get_or_insert(error);
+                }
             }
         }
     }
 
-    /// Whether a write was needed.
+    /// Writes an object, if that is needed.
     async fn apply(
         &self,
         object: Object,
         live: Option<&Arc<Live>>,
-        memory: &mut Memory,
-    ) -> Result<bool, Error> {
+        settled: Option<Settled>,
+    ) -> Result<Settled, Error> {
         let Object { kind, name, mut content } = object;
-        let hash = fingerprint::hash(&content);
-        mark(&mut content, hash);
+        let wanted = fingerprint::hash(&content);
+        mark(&mut content, wanted);
         match live {
             None => self.is_free(kind, &name).await?,
             Some(live) => {
-                let taken = live.controller.as_deref() != Some(self.uid);
                 if live.deleting {
                     return Err(Error::BeingDeleted { kind: kind.as_str(), name });
                 }
-                if taken {
+                if live.controller.as_deref() != Some(self.uid) {
                     return Err(Error::NameTaken { kind: kind.as_str(), name });
                 }
-                let settled = Settled { wanted: hash, live: live.fingerprint };
-                if memory.settled.get(&(kind, name.clone())) == Some(&settled) {
-                    return Ok(false);
+                let now = Settled { wanted, live: live.fingerprint };
+                if settled == Some(now) {
+                    return Ok(now);
                 }
-                if live.applied == Some(hash)
+                if live.applied == Some(wanted)
                     && live.body().is_some_and(|body| object_contains(&body, &content))
                 {
                     self.stores.compared(self.app, kind, &name, live.fingerprint);
-                    memory.settled.insert((kind, name), settled);
-                    return Ok(false);
+                    return Ok(now);
                 }
             }
         }
         let answer = self.requests.apply(kind, &name, &content).await?;
         self.metrics.wrote(kind.as_str(), "apply");
         tracing::info!(kind = kind.as_str(), object = name, "applied");
-        if let Some((_, live)) = Live::of(kind, &answer) {
-            memory.settled.insert((kind, name.clone()), Settled { wanted: hash, live: live.fingerprint });
+        // What is applied bears the label of its app.
+        let fingerprint = Live::of(kind, &answer).map_or(0, |(_, live)| {
+            let fingerprint = live.fingerprint;
             self.stores.put(self.app, kind, &name, Live { body: None, ..live });
-        }
-        Ok(true)
+            fingerprint
+        });
+        Ok(Settled { wanted, live: fingerprint })
     }
 
     /// The caches hold only what bears the operator's label: an object without it must not be taken over.
@@ -171,7 +183,6 @@ impl Applier<'_> {
         match self.requests.scale(&deployment.name, wanted).await {
             Ok(()) => {
                 self.metrics.wrote(Kind::Deployment.as_str(), "scale");
-                outcome.writes += 1;
             }
             Err(error) => {
                 outcome.error.get_or_insert(error);

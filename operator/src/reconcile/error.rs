@@ -89,15 +89,19 @@ impl Error {
         }
     }
 
-    /// Whether it is told in a condition: what passes by itself is not.
-    pub(crate) fn lasts(&self) -> bool {
-        match self {
-            Self::Request { source, .. } => matches!(code(source), Some(400 | 403 | 404 | 422)),
-            Self::BeingDeleted { .. } | Self::NoAnswer { .. } => false,
-            _ => true,
-        }
+    /// Whether it is told in a condition, after so many failures: what passes by itself is not.
+    pub(crate) fn is_told(&self, failures: u32) -> bool {
+        let passes = match self {
+            Self::Request { source, .. } => !matches!(code(source), Some(400 | 403 | 404 | 422)),
+            Self::BeingDeleted { .. } | Self::NoAnswer { .. } => true,
+            _ => false,
+        };
+        !passes || failures >= PATIENT
     }
 }
+
+/// After so many failures in a row an error is no longer taken for one that passes by itself.
+const PATIENT: u32 = 3;
 
 /// The status code of the apiserver's answer; none: there was none.
 pub(crate) fn code(error: &kube::Error) -> Option<u16> {

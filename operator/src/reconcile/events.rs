@@ -30,11 +30,9 @@ fn step(previous: &GunicornAppStatus, next: &GunicornAppStatus, kind: &str) -> O
     if normal && before.is_none_or(|before| before.status == ConditionStatus::False) {
         return None;
     }
-    // What is degraded is told once.
-    if kind == conditions::PROGRESSING
-        && [reasons::MIGRATION_FAILED, reasons::ROLLOUT_STUCK, reasons::APPLY_FAILED]
-            .contains(&now.reason.as_str())
-    {
+    // What is wrong is told by the other condition.
+    let of_rollouts = [reasons::ROLLING_OUT, reasons::ROLLED_OUT, reasons::MIGRATING];
+    if kind == conditions::PROGRESSING && !of_rollouts.contains(&now.reason.as_str()) {
         return None;
     }
     Some(event(now))

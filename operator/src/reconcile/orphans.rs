@@ -34,7 +34,6 @@ impl Applier<'_> {
             match self.requests.delete(kind, name, &live.uid).await {
                 Ok(()) => {
                     self.metrics.wrote(kind.as_str(), "delete");
-                    outcome.writes += 1;
                     self.stores.forget(self.app, kind, name);
                     tracing::info!(kind = kind.as_str(), object = name, "deleted what the app no longer has");
                 }

@@ -23,6 +23,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) pods: PodsSummary,
     pub(crate) migration: &'a Migration,
     pub(crate) missing: &'a [Kind],
+    /// What does not pass by itself.
     pub(crate) error: Option<&'a Error>,
     pub(crate) now: Time,
 }
@@ -72,7 +73,7 @@ fn migration(migration: &Migration) -> Option<MigrationStatus> {
 
 fn ready(observed: &Observed<'_>) -> Verdict {
     let no = |reason, message| (ConditionStatus::False, reason, message);
-    if let Some(error) = observed.error.filter(|error| error.lasts()) {
+    if let Some(error) = observed.error {
         return no(error.reason(), error.to_string());
     }
     let Some(deployment) = observed.deployment else {
@@ -136,6 +137,9 @@ fn progressing(observed: &Observed<'_>) -> Verdict {
         Some(deployment) if deployment.stuck.is_some() => {
             (ConditionStatus::False, reasons::ROLLOUT_STUCK, deployment.stuck.clone().unwrap_or_default())
         }
+        Some(deployment) if !deployment.observed || deployment.pods == 0 && deployment.wanted != Some(0) => {
+            yes(reasons::ROLLING_OUT, "no pod is of the newest template yet".to_owned())
+        }
         Some(deployment) if rolling(deployment) => yes(
             reasons::ROLLING_OUT,
             format!("{} of {} pods are of the newest template", deployment.updated, deployment.pods),
@@ -152,7 +156,7 @@ fn progressing(observed: &Observed<'_>) -> Verdict {
 
 fn degraded(observed: &Observed<'_>) -> Verdict {
     let yes = |reason, message| (ConditionStatus::True, reason, message);
-    if let Some(error) = observed.error.filter(|error| error.lasts()) {
+    if let Some(error) = observed.error {
         return yes(error.reason(), error.to_string());
     }
     if let Migration::Failed { job, why } = observed.migration {

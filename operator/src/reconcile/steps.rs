@@ -101,7 +101,7 @@ async fn tell(
         pods: there.pods,
         migration,
         missing: &outcome.missing,
-        error: outcome.error.as_ref(),
+        error: outcome.error.as_ref().filter(|error| error.is_told(memory.failures)),
         now: Time(Timestamp::now()),
     });
     if next == previous {

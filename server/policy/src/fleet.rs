@@ -9,7 +9,7 @@
 //!   nothing is decided for those that say nonsense.
 //! - **Nothing jumps.** Until a pod has been watched for [`WARM`] its number stays, whatever its figures; then the level
 //!   may raise it if it has been watched for as long. So a restart of the operator moves no worker.
-//! - **Number of pods.** Every [`PODS_TICK`], by [`PodsPolicy`], on the mean of the ticks in between.
+//! - **Number of pods.** Every [`PODS_TICK`], by [`PodsPolicy`]; at once where there is more to do than all pods can.
 //! - **Explained.** Each verdict carries a [`Decision`].
 
 mod load;
@@ -31,6 +31,8 @@ use load::{mean, observation, typical};
 pub const WARM: Duration = Duration::from_secs(4);
 /// From one decision about the number of pods to the next.
 pub const PODS_TICK: Duration = Duration::from_secs(5);
+/// The same where it presses.
+const URGENT: Duration = Duration::from_secs(2);
 /// After a silence as long as this what was known of a pod is of another time.
 const GAP: Duration = Duration::from_secs(10);
 /// So many pods have a mean that says anything of one of them.
@@ -121,10 +123,8 @@ struct Pod {
     policy: WorkersPolicy,
     since: Duration,
     last: Duration,
-    /// Since the last decision about the number of pods: the demand of each tick, summed, and how many there were.
-    demand: f64,
-    ticks: u32,
-    capacity: u32,
+    /// What it said last, for the number of pods.
+    reading: PodReading,
 }
 
 /// Workers that the mean pod needs.
@@ -227,6 +227,13 @@ impl Fleet {
         let inputs = match load.figures(bounds.max) {
             Ok(Some(inputs)) => *inputs,
             Ok(None) => {
+                // A pod that is new is as large as its siblings before the first request comes.
+                if let Some(level) =
+                    level.map(|level| level.clamp(min, max)).filter(|level| *level > load.current)
+                {
+                    let unknown = kept(load, max, String::new(), Inputs::default());
+                    return verdict(Standing::Steered, raised(load, unknown, level, min, max));
+                }
                 let message = "The pod has not observed anything yet.".to_owned();
                 return verdict(Standing::Silent, kept(load, max, message, Inputs::default()));
             }
@@ -248,7 +255,7 @@ impl Fleet {
         };
         let span = span_since(pod.since, pod.last, at);
         pod.last = at;
-        pod.account(&inputs, bounds.concurrency, cap, config.pods.drain);
+        pod.reading = reading(&inputs, bounds.concurrency, cap);
         let warm = at.saturating_sub(pod.since) >= WARM;
         let watches = !warm && (floor..=max).contains(&load.current);
         let situation = Situation {
@@ -274,11 +281,17 @@ impl Fleet {
 
     fn number(&mut self, at: Duration, pods: PodsBounds) -> Option<PodsDecision> {
         let before = *self.number_at.get_or_insert(at);
-        if at.saturating_sub(before) < PODS_TICK {
+        let readings: Vec<PodReading> =
+            self.pods.values().filter(|pod| pod.last == at).map(|pod| pod.reading).collect();
+        let demand: f64 = readings.iter().map(|reading| reading.demand(self.config.pods.drain)).sum();
+        let capacity: f64 = readings.iter().map(|reading| f64::from(reading.capacity)).sum();
+        let passed = at.saturating_sub(before);
+        // A pod takes long enough to come without waiting for the time to ask for it.
+        let pressing = demand > capacity && passed >= URGENT;
+        if passed < PODS_TICK && !pressing {
             return None;
         }
         self.number_at = Some(at);
-        let readings: Vec<PodReading> = self.pods.values_mut().filter_map(Pod::reading).collect();
         Some(self.number.tick(at, pods.current, (pods.min, pods.max), &readings))
     }
 
@@ -293,44 +306,20 @@ impl Fleet {
 
 impl Pod {
     fn new(config: Config, at: Duration) -> Self {
-        Self { policy: WorkersPolicy::new(config), since: at, last: at, demand: 0.0, ticks: 0, capacity: 1 }
+        let reading =
+            PodReading { service_seconds: 0.0, arrivals_per_second: 0.0, waiting: 0.0, capacity: 1 };
+        Self { policy: WorkersPolicy::new(config), since: at, last: at, reading }
     }
+}
 
-    fn account(&mut self, inputs: &Inputs, concurrency: u32, capacity: u32, drain: Duration) {
-        let reading = match inputs.service_seconds {
-            Some(service_seconds) => PodReading {
-                service_seconds,
-                arrivals_per_second: inputs.arrivals_per_second,
-                waiting: inputs.waiting * f64::from(concurrency),
-                capacity,
-            },
-            // No request has ended yet: what runs and waits is what is known of the demand.
-            None => PodReading {
-                service_seconds: 1.0,
-                arrivals_per_second: inputs.offered_fast,
-                waiting: 0.0,
-                capacity,
-            },
-        };
-        self.demand += reading.demand(drain);
-        self.ticks = self.ticks.saturating_add(1);
-        self.capacity = capacity;
-    }
-
-    /// The mean since it was last asked for.
-    fn reading(&mut self) -> Option<PodReading> {
-        if self.ticks == 0 {
-            return None;
-        }
-        let demand = self.demand / f64::from(self.ticks);
-        (self.demand, self.ticks) = (0.0, 0);
-        Some(PodReading {
-            service_seconds: 1.0,
-            arrivals_per_second: demand,
-            waiting: 0.0,
-            capacity: self.capacity,
-        })
-    }
+fn reading(inputs: &Inputs, concurrency: u32, capacity: u32) -> PodReading {
+    let Some(service_seconds) = inputs.service_seconds else {
+        // No request has ended yet: what runs and waits is what is known of the demand.
+        let arrivals_per_second = inputs.offered_fast;
+        return PodReading { service_seconds: 1.0, arrivals_per_second, waiting: 0.0, capacity };
+    };
+    let waiting = inputs.waiting * f64::from(concurrency);
+    PodReading { service_seconds, arrivals_per_second: inputs.arrivals_per_second, waiting, capacity }
 }
 
 /// As [`WorkersPolicy::tick`] takes it: the first tick stands for a second.

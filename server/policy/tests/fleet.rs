@@ -295,6 +295,25 @@ fn a_new_pod_does_not_start_cold() {
     assert!(verdict.message.contains("on average"), "{}", verdict.message);
 }
 
+/// Nor one that has not seen a request yet.
+#[test]
+fn a_pod_with_nothing_to_tell_is_as_large_as_its_siblings() {
+    let mut swarm = Swarm::new(3, 1, 0.1, 0.2);
+    swarm.run(120, &share(5.0, 3));
+    let mut new = Plant::new(Config::default(), (1, MAX), 1, 0.1, 0.2);
+    new.now = swarm.now;
+    swarm.pods.push(new);
+    swarm.now += 2.0;
+    swarm.look();
+    let level = swarm.last.as_ref().and_then(|last| last.level).expect("three have been watched");
+    assert_eq!(swarm.targets()[3], level);
+    // Alone it would be told nothing.
+    let mut alone = Swarm::new(1, 1, 0.1, 0.2);
+    alone.now = 2.0;
+    alone.look();
+    assert_eq!(alone.last.expect("it has run").pods[0].standing, Standing::Silent);
+}
+
 #[test]
 fn a_pod_that_cannot_have_more_says_why_and_holds_nobody_back() {
     let mut swarm = Swarm::new(3, 1, 0.1, 0.2);

@@ -19,7 +19,9 @@ const FIELD_MANAGER: &str = "podicorn-testbed";
 /// A new namespace whose name begins with the prefix.
 pub async fn namespace(client: &Client, prefix: &str) -> Result<String, BedError> {
     let mut namespace = Namespace::default();
-    namespace.metadata.generate_name = Some(format!("{}-", prefix.replace('_', "-")));
+    // A name has at most 63 characters, and the apiserver adds some.
+    let prefix: String = prefix.replace('_', "-").chars().take(50).collect();
+    namespace.metadata.generate_name = Some(format!("{prefix}-"));
     let made = Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
     made.metadata.name.ok_or_else(|| BedError::Unexpected("a namespace without a name".to_owned()))
 }

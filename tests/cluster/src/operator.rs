@@ -187,8 +187,11 @@ fn user(name: &str) -> String {
 }
 
 fn environment(kubeconfig: &Path, settings: &Settings) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
-    let mut all =
-        vec![("KUBECONFIG".into(), kubeconfig.as_os_str().to_owned()), ("RUST_BACKTRACE".into(), "1".into())];
+    let mut all = vec![
+        ("KUBECONFIG".into(), kubeconfig.as_os_str().to_owned()),
+        ("POD_NAME".into(), settings.name.clone().into()),
+        ("RUST_BACKTRACE".into(), "1".into()),
+    ];
     all.extend(settings.environment.iter().map(|(name, value)| (name.into(), value.into())));
     all
 }

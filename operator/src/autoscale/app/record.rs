@@ -29,7 +29,7 @@ impl App {
             orders: &plan.orders,
             replicas: plan.replicas,
         };
-        let sums = looks.sums(self.wishes.acts());
+        let sums = looks.sums();
         let changes = words::changes(seen, &plan.verdicts);
         snapshot.remember(Past {
             at: moment.now,

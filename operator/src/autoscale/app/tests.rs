@@ -297,10 +297,12 @@ fn pods_that_do_not_answer_are_told_of_and_asked_less_often() {
     stage.lost.insert(1);
     let once = stage.tick();
     assert_eq!(once.visible.reachable.status, ConditionStatus::True, "once is not yet worth a word");
+    assert_eq!(once.visible.workers.text, "6/6");
     let twice = stage.tick();
     assert_eq!(twice.visible.reachable.reason, reasons::SOME_PODS_DO_NOT_ANSWER);
     assert!(twice.visible.reachable.message.contains("shop-1: does not answer in time"));
     assert_eq!(twice.notices.len(), 1);
+    assert_eq!(twice.visible.workers.text, "4/4");
     assert!(twice.orders.iter().all(|order| order.pod != 1));
 
     let mut asked = 0;

@@ -11,6 +11,9 @@ use crate::reconcile::names::{
 };
 use crate::reconcile::validate;
 
+/// The container's only writable place, unless the template adds others.
+const SCRATCH_VOLUME: &str = "tmp";
+
 pub(super) fn build(app: &Validated<'_>) -> Result<Value, Invalid> {
     let mut template = generated(app);
     if let Some(overrides) = &app.spec.pod_template {
@@ -30,11 +33,18 @@ fn generated(app: &Validated<'_>) -> Value {
         "enableServiceLinks": false,
         "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
         "terminationGracePeriodSeconds": spec.drain.graceful_timeout_seconds,
-        "volumes": [{
-            "name": TOKEN_VOLUME,
-            // Read by whatever user the image has.
-            "secret": {"secretName": token_secret(&app.name), "defaultMode": 0o444, "items": [{"key": "token", "path": "token"}]},
-        }],
+        "volumes": [
+            {
+                "name": TOKEN_VOLUME,
+                "secret": {
+                    "secretName": token_secret(&app.name),
+                    // Read by whatever user the image has.
+                    "defaultMode": 0o444,
+                    "items": [{"key": "token", "path": "token"}],
+                },
+            },
+            {"name": SCRATCH_VOLUME, "emptyDir": {}},
+        ],
     });
     match &spec.service_account_name {
         Some(name) => pod["serviceAccountName"] = json!(name),
@@ -63,8 +73,16 @@ fn container(app: &Validated<'_>) -> Value {
         "startupProbe": probe(&spec.probes.startup, "/startupz"),
         "livenessProbe": probe(&spec.probes.liveness, "/livez"),
         "readinessProbe": probe(&spec.probes.readiness, "/readyz"),
-        "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-        "volumeMounts": [{"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": true}],
+        "securityContext": {
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true,
+        },
+        "volumeMounts": [
+            {"name": TOKEN_VOLUME, "mountPath": TOKEN_DIRECTORY, "readOnly": true},
+            // What apps write goes here, and nowhere else.
+            {"name": SCRATCH_VOLUME, "mountPath": "/tmp"},
+        ],
     });
     if let Some(policy) = spec.image_pull_policy {
         container["imagePullPolicy"] = json!(policy.as_str());

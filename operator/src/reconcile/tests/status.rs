@@ -158,12 +158,13 @@ fn an_invalid_spec_is_told_in_conditions_and_once_in_an_event() {
 }
 
 #[test]
-fn what_passes_by_itself_is_not_told() {
-    let case = Case {
-        error: Some(Error::NoAnswer { verb: "apply", kind: "Service", name: "shop".to_owned() }),
-        ..Case::default()
-    };
-    assert_eq!(case.condition(conditions::DEGRADED), no(reasons::AS_EXPECTED));
+fn what_passes_by_itself_is_told_only_when_it_does_not() {
+    let error = Error::NoAnswer { verb: "apply", kind: "Service", name: "shop".to_owned() };
+    assert!(!error.is_told(2));
+    assert!(error.is_told(3));
+    assert!(Error::NameTaken { kind: "Service", name: "shop".to_owned() }.is_told(0));
+    let case = Case { error: Some(error), ..Case::default() };
+    assert_eq!(case.condition(conditions::DEGRADED), yes(reasons::APPLY_FAILED));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The policies that are compared. All may have as many workers as the others, at least and at most.
 
 mod fixed;
+#[cfg(test)]
+mod fleet;
 mod hpa;
 mod knative;
 mod php_fpm;

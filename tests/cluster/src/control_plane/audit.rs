@@ -68,6 +68,12 @@ impl Entry {
         matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
     }
 
+    /// An apply that made the object was asked for both rights, and the log names only the first.
+    fn right_to_create(&self) -> Option<Right> {
+        let (group, resource, verb) = self.right()?;
+        (verb == "patch" && self.response_status.code == 201).then(|| (group, resource, "create".to_owned()))
+    }
+
     /// None where it was no request for a resource.
     pub fn right(&self) -> Option<Right> {
         let object = &self.object_ref;
@@ -129,6 +135,7 @@ impl Audit {
     /// The rights that a user has made use of.
     pub fn rights(&self, user: &str) -> Result<BTreeSet<Right>, BedError> {
         let all = self.since(Mark::BEGIN, user)?;
-        Ok(all.iter().filter(|entry| entry.response_status.code != 403).filter_map(Entry::right).collect())
+        let allowed = all.iter().filter(|entry| entry.response_status.code != 403);
+        Ok(allowed.flat_map(|entry| [entry.right(), entry.right_to_create()]).flatten().collect())
     }
 }

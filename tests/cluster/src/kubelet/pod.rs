@@ -30,12 +30,7 @@ pub(super) async fn run(shared: Arc<Shared>, pod: Pod, mut changes: Changes) {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let Some(container) = pod.spec.as_ref().and_then(|spec| spec.containers.first()).cloned() else { return };
     if !matches!(phase, Some("Succeeded" | "Failed")) && pod.metadata.deletion_timestamp.is_none() {
-        let is_light = container
-            .image
-            .as_ref()
-            .and_then(|image| shared.images.get(image))
-            .and_then(|image| if let Image::Light(behaviour) = image { Some(*behaviour) } else { None });
-        let lived = match is_light {
+        let lived = match light_behaviour(&shared, &container) {
             Some(behaviour) => live_lightly(&shared, &pod, &container, behaviour, &mut changes).await,
             None => live(&shared, &pod, &container, &mut changes).await,
         };
@@ -171,6 +166,15 @@ async fn live_lightly(
     }
     drop(server);
     Ok(())
+}
+
+/// None: it is a process. Light images have only a server; another command, a migration's, is run.
+fn light_behaviour(shared: &Shared, container: &Container) -> Option<light::Behaviour> {
+    let serves = container.command.as_ref().is_none_or(|command| command == &["podicorn"]);
+    match shared.images.get(container.image.as_ref()?)? {
+        Image::Light(behaviour) if serves => Some(*behaviour),
+        _ => None,
+    }
 }
 
 /// A real scheduler's last act. Without it the apiserver would delete pods at once, without their grace period.
