@@ -1,6 +1,6 @@
 //! Deaths: of workers, of fork servers, and of orphans that are nobody's.
 
-use super::workers::request_text;
+use super::workers::{request_text, trace_text};
 use super::{Arbiter, Ending, Forkserver};
 use crate::forkserver::message::Hook;
 use crate::memory::Suspicion;
@@ -78,6 +78,7 @@ impl Arbiter {
     fn log_death(&mut self, slot: u32, pid: i32, phase: Phase, exit: Exit, suspicion: Option<Suspicion>) {
         let asked_to_go = matches!(phase, Phase::Stopping { .. } | Phase::Killed { .. });
         let request = self.running_request(slot);
+        let trace_id = request.as_ref().and_then(trace_text);
         let serving = request
             .as_ref()
             .map(|entry| format!(", while serving {}", request_text(entry)))
@@ -85,25 +86,30 @@ impl Arbiter {
         match exit {
             Exit::Signal(libc::SIGKILL) if suspicion == Some(Suspicion::Certain) => {
                 let how = self.killed_for_memory(Victim::Worker, pid, request.as_ref());
-                tracing::error!(slot, "Worker (pid:{pid}) {how}");
+                tracing::error!(slot, trace_id, "Worker (pid:{pid}) {how}");
             }
             Exit::Signal(libc::SIGKILL) if suspicion == Some(Suspicion::Unfounded) => {
                 tracing::error!(
                     slot,
+                    trace_id,
                     "Worker (pid:{pid}) was sent SIGKILL! Not by the kernel for memory: its count of such kills has not moved{serving}"
                 );
             }
             Exit::Code(0) if asked_to_go => tracing::debug!(slot, "Worker (pid:{pid}) has exited"),
             Exit::Signal(libc::SIGKILL) if suspicion.is_some() => {
-                tracing::error!(slot, "Worker (pid:{pid}) was sent SIGKILL! Perhaps out of memory?{serving}");
+                tracing::error!(
+                    slot,
+                    trace_id,
+                    "Worker (pid:{pid}) was sent SIGKILL! Perhaps out of memory?{serving}"
+                );
             }
             Exit::Signal(libc::SIGTERM) => {
-                tracing::info!(slot, "Worker (pid:{pid}) was sent SIGTERM!{serving}");
+                tracing::info!(slot, trace_id, "Worker (pid:{pid}) was sent SIGTERM!{serving}");
             }
             Exit::Code(code) if matches!(phase, Phase::Aborting { .. }) => {
                 tracing::info!(slot, "Worker (pid:{pid}) exited with code {code} after ABRT");
             }
-            exit => tracing::warn!(slot, "Worker (pid:{pid}) {exit}{serving}"),
+            exit => tracing::warn!(slot, trace_id, "Worker (pid:{pid}) {exit}{serving}"),
         }
         if let Phase::Aborting { reason: HangReason::Boot, .. } = phase {
             tracing::error!(slot, "Worker (pid:{pid}) never became ready");

@@ -86,8 +86,8 @@ impl Arbiter {
         }
         let span = tracing::info_span!(
             "scale",
-            podicorn.scale.target = new,
-            podicorn.scale.previous = old,
+            podicorn.scale.target = i64::from(new),
+            podicorn.scale.previous = i64::try_from(old).unwrap_or(i64::MAX),
             podicorn.scale.reason = why,
         );
         span.in_scope(|| self.apply_target(why));
@@ -143,10 +143,10 @@ impl Arbiter {
     }
 }
 
-/// What an order has come to.
+/// What an order has come to. Numbers are signed: tracing-opentelemetry makes text of others.
 fn record_scale(span: &Span, before: u32, view: &ScaleView) {
-    span.record("podicorn.scale.previous", before);
-    span.record("podicorn.scale.target", view.target);
+    span.record("podicorn.scale.previous", i64::from(before));
+    span.record("podicorn.scale.target", i64::from(view.target));
     span.record("podicorn.scale.reason", view.reason.name());
     if let Some(epoch) = view.lease.as_ref().and_then(|lease| i64::try_from(lease.request.epoch).ok()) {
         span.record("podicorn.scale.epoch", epoch);

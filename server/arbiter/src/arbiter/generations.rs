@@ -203,7 +203,7 @@ impl Arbiter {
         self.newest_generation += 1;
         let generation = self.newest_generation;
         let span = span.unwrap_or_else(reload_span);
-        span.record("podicorn.generation", generation);
+        span.record("podicorn.generation", i64::from(generation));
         let entered = span.clone();
         let _entered = entered.enter();
         self.reload.span = Some(span);

@@ -144,10 +144,10 @@ impl Arbiter {
         let boot = || {
             tracing::info_span!(
                 "boot",
-                podicorn.worker.slot = slot,
-                podicorn.worker.age = age,
+                podicorn.worker.slot = i64::from(slot),
+                podicorn.worker.age = i64::try_from(age).unwrap_or(i64::MAX),
                 podicorn.worker.pid = Empty,
-                podicorn.generation = generation,
+                podicorn.generation = i64::from(generation),
                 otel.status_description = Empty,
             )
         };
@@ -195,13 +195,14 @@ impl Arbiter {
     }
 
     fn worker_hangs(&mut self, slot: u32, pid: i32, reason: HangReason) {
-        let serving =
-            self.running_request(slot).map(|entry| format!(" while serving {}", request_text(&entry)));
+        let request = self.running_request(slot);
+        let trace_id = request.as_ref().and_then(trace_text);
+        let serving = request.map(|entry| format!(" while serving {}", request_text(&entry)));
         let serving = serving.unwrap_or_default();
         match reason {
             HangReason::Silent => {
                 self.tally.restarts.timeout += 1;
-                crate::critical!("WORKER TIMEOUT (pid:{pid}){serving}");
+                crate::critical!(trace_id, "WORKER TIMEOUT (pid:{pid}){serving}");
             }
             HangReason::Boot => {
                 self.tally.restarts.boot_timeout += 1;
@@ -289,7 +290,9 @@ impl Arbiter {
 
     /// Says which request ran into `request_timeout`, and has the worker say where it is in the app.
     fn tell_request_timeouts(&mut self, slot: u32, timed_out: u64) {
-        let serving = self.running_request(slot).map(|entry| request_text(&entry));
+        let request = self.running_request(slot);
+        let trace_id = request.as_ref().and_then(trace_text);
+        let serving = request.map(|entry| request_text(&entry));
         let pid = self.pool.worker(slot).and_then(|worker| worker.pid);
         let Some(attendant) = self.attendants.get_mut(&slot) else { return };
         let more = timed_out > std::mem::replace(&mut attendant.timed_out, timed_out);
@@ -297,7 +300,7 @@ impl Arbiter {
         let (true, true, Some(pid)) = (more, quiet, pid) else { return };
         attendant.timeout_told = Some(Instant::now());
         let serving = serving.unwrap_or_else(|| "a request that has ended meanwhile".to_owned());
-        tracing::error!(slot, "Request timeout in worker (pid:{pid}): {serving}");
+        tracing::error!(slot, trace_id, "Request timeout in worker (pid:{pid}): {serving}");
         let _ = signals::send(pid, signals::stack_signal());
     }
 
@@ -321,17 +324,17 @@ fn leaving_span(slot: u32, pid: i32, generation: u32, reason: RetireReason) -> S
         RetireReason::MaxRequests | RetireReason::MaxMemory | RetireReason::MemoryPressure => {
             tracing::info_span!(
                 "recycle",
-                podicorn.worker.slot = slot,
+                podicorn.worker.slot = i64::from(slot),
                 podicorn.worker.pid = pid,
-                podicorn.generation = generation,
+                podicorn.generation = i64::from(generation),
                 podicorn.reason = why,
             )
         }
         _ => tracing::info_span!(
             "stop",
-            podicorn.worker.slot = slot,
+            podicorn.worker.slot = i64::from(slot),
             podicorn.worker.pid = pid,
-            podicorn.generation = generation,
+            podicorn.generation = i64::from(generation),
             podicorn.reason = why,
         ),
     }
@@ -357,6 +360,11 @@ fn retire_text(reason: RetireReason) -> &'static str {
 pub(super) fn request_text(entry: &RingEntry) -> String {
     let request = current_request(entry);
     format!("{} {} for {:.1} s", request.method, request.path, request.seconds)
+}
+
+/// For JSON logs; `None` where the request belongs to no trace.
+pub(super) fn trace_text(entry: &RingEntry) -> Option<String> {
+    (entry.trace_id != 0).then(|| format!("{:032x}", entry.trace_id))
 }
 
 fn is_our_child(pid: i32) -> bool {
