@@ -225,6 +225,9 @@ impl Arbiter {
         for pid in self.forkservers.keys() {
             let _ = signals::send(*pid, libc::SIGKILL);
         }
+        if let Some(metrics) = &self.shared.app_metrics {
+            metrics.remove();
+        }
         self.log.flush(self.at_most(FLUSH_TIME));
     }
 

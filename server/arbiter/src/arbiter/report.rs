@@ -10,8 +10,8 @@ use crate::cgroup::Pressure;
 use crate::pool::{self, Worker};
 use crate::status::{
     Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState, Histogram,
-    MemoryStatus, Phase, ProcessMemory, RecentRequest, Reloads, RequestsByClass, Scaling, Stalls, Status,
-    Totals, WorkerState, WorkerStatus,
+    MemoryStatus, Phase, ProcessMemory, PythonTotals, RecentRequest, Reloads, RequestsByClass, Scaling,
+    Stalls, Status, Totals, WorkerState, WorkerStatus,
 };
 
 /// How many of a worker's last requests `/workers` shows.
@@ -115,6 +115,7 @@ impl Arbiter {
             busy_seconds: seconds(counters.busy_nanos),
             memory: worker.pid.and_then(|pid| self.held_by(pid)),
             last_beat_seconds: worker.pid.map(|_| seconds_since(worker.beat_seen)),
+            lag_seconds: self.lag_of(slot),
             current_request: requests
                 .iter()
                 .rev()
@@ -127,6 +128,11 @@ impl Arbiter {
                 .map(recent_request)
                 .collect(),
         }
+    }
+
+    fn lag_of(&self, slot: u32) -> Option<f64> {
+        let reading = self.map.reader(slot).ok()?.read();
+        (reading.counters.lag.iter().any(|count| *count > 0)).then(|| seconds(reading.lag_nanos))
     }
 
     fn held_by(&self, pid: i32) -> Option<ProcessMemory> {
@@ -194,6 +200,15 @@ impl Arbiter {
             restarts: self.tally.restarts,
             access_log_lines_dropped: counters.log_dropped,
             request_timeouts: counters.timed_out,
+            arrivals: counters.begun,
+            connections_accepted: counters.accepted,
+            rejected: counters.rejected,
+            python: PythonTotals {
+                gc_runs: counters.gc_runs,
+                gc_seconds: seconds(counters.gc_nanos),
+                gc_freed: counters.gc_freed,
+                lag: histogram(&counters.lag, counters.lag_nanos),
+            },
         }
     }
 }

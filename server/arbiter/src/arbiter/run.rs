@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use super::autoscale::Autoscale;
 use super::setup::{
-    FLUSH_TIME, announce, auto_start, configured_workers, limits, memory_limits, open_admin, stack_reader,
-    start_log,
+    FLUSH_TIME, announce, app_metrics, auto_start, configured_workers, limits, memory_limits, open_admin,
+    stack_reader, start_log,
 };
 use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
@@ -131,7 +131,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     std::env::set_current_dir(&settings.chdir)
         .map_err(|source| RunError::Chdir { path: settings.chdir.clone(), source })?;
 
-    let (map, doorbell, shared) = shared_with_workers()?;
+    let (map, doorbell, mut shared) = shared_with_workers()?;
     let mut blueprint = Blueprint { settings: Arc::clone(&settings), listeners: Vec::new(), hooks };
 
     if settings.print_config || settings.check_config {
@@ -157,7 +157,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     };
 
     let (command_tx, commands) = mpsc::channel(64);
-    if let Err(error) = open_admin(&settings, command_tx) {
+    shared.app_metrics = app_metrics(&settings);
+    if let Err(error) = open_admin(&settings, command_tx, shared.app_metrics.clone()) {
         crate::critical!("{error}");
         log.flush(FLUSH_TIME);
         return Ok(error.exit_code());
@@ -218,6 +219,7 @@ fn shared_with_workers() -> Result<(Map, EventFd, Shared), RunError> {
         memfd: share(memfd),
         doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
         nudge: share(nudge.into()),
+        app_metrics: None,
     };
     Ok((map, doorbell, shared))
 }
