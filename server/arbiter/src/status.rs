@@ -294,7 +294,31 @@ pub struct Totals {
     pub connections_accepted: u64,
     /// Responses that the server gave in the app's place: malformed requests, time-outs, overload.
     pub rejected: u64,
+    /// Records of the error log, of workers and of the arbiter.
+    pub logged: Logged,
     pub python: PythonTotals,
+}
+
+/// Records of the error log, by Gunicorn's names for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Logged {
+    pub critical: u64,
+    pub error: u64,
+    pub warning: u64,
+    /// With an exception of the app.
+    pub exception: u64,
+}
+
+impl Logged {
+    pub fn by_level(&self) -> [(&'static str, u64); 4] {
+        [
+            ("critical", self.critical),
+            ("error", self.error),
+            ("warning", self.warning),
+            ("exception", self.exception),
+        ]
+    }
 }
 
 /// What the interpreters of all workers have been busy with beside the app.

@@ -37,6 +37,9 @@ class Slot:
     def late(self, seconds: float) -> None:
         """The heartbeat was so late."""
 
+    def logged(self, kind: int) -> None:
+        """A record went to the error log: 0 critical, 1 error, 2 warning, 3 one with an exception."""
+
     def collections(self) -> Collections:
         """For `gc.callbacks`: counts what the garbage collector does."""
 

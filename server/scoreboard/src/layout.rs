@@ -70,8 +70,11 @@ pub mod field {
     /// How late heartbeats were: `BUCKETS` counts, then the sum in nanoseconds, then the last one.
     pub const LAG: usize = RING_HEAD + LINE;
     pub const LAST_LAG: usize = LAG + BUCKETS + 1;
+    /// Records of the error log: critical, error, warning, and those with an exception.
+    pub const LOGGED: usize = LAST_LAG + 1;
+    pub const LOGGED_KINDS: usize = 4;
     pub const RING: usize = LAG + 3 * LINE;
-    const _: () = assert!(LAST_LAG < RING);
+    const _: () = assert!(LOGGED + LOGGED_KINDS <= RING);
 }
 
 /// Entries of a slot's request ring; a power of two.

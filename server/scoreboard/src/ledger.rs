@@ -103,6 +103,7 @@ fn zip(a: &Counters, b: &Counters, f: impl Fn(u64, u64) -> Option<u64>) -> Optio
         gc_freed: f(a.gc_freed, b.gc_freed)?,
         lag: each::<BUCKETS>(a.lag, b.lag, &f)?,
         lag_nanos: f(a.lag_nanos, b.lag_nanos)?,
+        logged: each::<{ field::LOGGED_KINDS }>(a.logged, b.logged, &f)?,
     })
 }
 
@@ -123,6 +124,7 @@ fn believable(added: &Counters, elapsed: Duration) -> bool {
         .chain(added.queue)
         .chain(added.gc_runs)
         .chain(added.lag)
+        .chain(added.logged)
         .chain([added.begun, added.rejected]);
     let events: u64 = added.latency.iter().chain(&added.queue).fold(0, |all, one| all.saturating_add(*one));
     counts.into_iter().all(|count| count <= most)

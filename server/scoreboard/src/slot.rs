@@ -54,6 +54,8 @@ pub struct Counters {
     /// How late heartbeats were.
     pub lag: [u64; BUCKETS],
     pub lag_nanos: u64,
+    /// Records of the error log: critical, error, warning, and those with an exception.
+    pub logged: [u64; field::LOGGED_KINDS],
 }
 
 /// A copy of what a slot says now. Nothing in it is to be trusted beyond its type.
@@ -156,6 +158,7 @@ impl<'m> SlotReader<'m> {
                 gc_freed: get(field::GC_FREED),
                 lag: std::array::from_fn(|b| get(field::LAG + b)),
                 lag_nanos: get(field::LAG + BUCKETS),
+                logged: std::array::from_fn(|kind| get(field::LOGGED + kind)),
             },
         }
     }
@@ -324,6 +327,13 @@ impl SlotWriter {
         self.add(field::GC_FREED, freed);
     }
 
+    /// A record went to the error log: 0 critical, 1 error, 2 warning, 3 one with an exception.
+    pub fn add_logged(&self, kind: usize) {
+        if kind < field::LOGGED_KINDS {
+            self.add(field::LOGGED + kind, 1);
+        }
+    }
+
     /// A heartbeat was so late, because a loop or the GIL was not to be had.
     pub fn add_lag(&self, nanos: u64) {
         self.add(field::LAG + bucket(nanos), 1);
@@ -394,12 +404,15 @@ mod tests {
         writer.add_collection(2, 1_000_000, 7);
         writer.add_collection(9, 1, 0);
         writer.add_lag(20_000_000);
+        writer.add_logged(3);
+        writer.add_logged(4);
         writer.beat();
         let reading = map.reader(0).unwrap().read();
         assert_eq!(reading.state, Some(State::Ready));
         assert_eq!((reading.beat, reading.in_flight, reading.recycle), (1, 1, false));
         assert_eq!(reading.counters.requests, [1, 0, 0, 0, 2, 0]);
         assert_eq!((reading.counters.rejected, reading.counters.gc_runs), (1, [0, 0, 2]));
+        assert_eq!(reading.counters.logged, [0, 0, 0, 1]);
         assert_eq!((reading.counters.gc_nanos, reading.counters.gc_freed), (1_000_001, 7));
         assert_eq!(
             (reading.lag_nanos, reading.counters.lag_nanos, reading.counters.lag[5]),

@@ -193,6 +193,11 @@ impl SharedSlot {
         self.with((), |writer| writer.add_collection(generation, nanos, freed));
     }
 
+    /// A record went to the error log.
+    pub(crate) fn logged(&self, kind: usize) {
+        self.with((), |writer| writer.add_logged(kind));
+    }
+
     /// A heartbeat was so late.
     pub(crate) fn late(&self, nanos: Nanos) {
         self.with((), |writer| writer.add_lag(nanos));
@@ -273,6 +278,11 @@ impl Slot {
     /// The heartbeat was so many seconds late.
     fn late(&self, seconds: f64) {
         self.shared.late(Duration::try_from_secs_f64(seconds).map_or(0, nanos_of));
+    }
+
+    /// A record went to the error log: 0 critical, 1 error, 2 warning, 3 one with an exception.
+    fn logged(&self, kind: usize) {
+        self.shared.logged(kind);
     }
 
     /// A function for `gc.callbacks` that counts what the garbage collector does.

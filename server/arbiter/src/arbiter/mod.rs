@@ -14,6 +14,7 @@ mod memory;
 mod report;
 mod run;
 mod setup;
+mod statsd;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -39,6 +40,7 @@ use crate::stacks::StackReader;
 use crate::status::{LastError, Restarts};
 use crate::systemd::Notifier;
 use crate::telemetry::log::LogHandle;
+use crate::telemetry::statsd::Statsd;
 
 use autoscale::Autoscale;
 use memory::MemoryCare;
@@ -175,6 +177,8 @@ struct Arbiter {
     memory: MemoryCare,
     autoscale: Autoscale,
     systemd: Notifier,
+    /// Datagrams for StatsD, where they are wanted.
+    statsd: Option<Statsd>,
     attendants: HashMap<u32, Attendant>,
     /// By pid.
     forkservers: HashMap<i32, Forkserver>,

@@ -10,9 +10,10 @@ use crate::cgroup::Pressure;
 use crate::pool::{self, Worker};
 use crate::status::{
     Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState, Histogram,
-    MemoryStatus, Phase, ProcessMemory, PythonTotals, RecentRequest, Reloads, RequestsByClass, Scaling,
-    Stalls, Status, Totals, WorkerState, WorkerStatus,
+    Logged, MemoryStatus, Phase, ProcessMemory, PythonTotals, RecentRequest, Reloads, RequestsByClass,
+    Scaling, Stalls, Status, Totals, WorkerState, WorkerStatus,
 };
+use crate::telemetry::log_counts;
 
 /// How many of a worker's last requests `/workers` shows.
 const RECENT: usize = 10;
@@ -189,6 +190,18 @@ impl Arbiter {
         }
     }
 
+    /// Of workers and of this process.
+    pub(super) fn logged(&self) -> Logged {
+        let [critical, error, warning, exception] = self.ledger.totals().counters.logged;
+        let ours = log_counts::so_far();
+        Logged {
+            critical: critical.saturating_add(ours.critical),
+            error: error.saturating_add(ours.error),
+            warning: warning.saturating_add(ours.warning),
+            exception,
+        }
+    }
+
     fn totals(&self) -> Totals {
         let counters = &self.ledger.totals().counters;
         let [_, informational, success, redirection, client_error, server_error] = counters.requests;
@@ -203,6 +216,7 @@ impl Arbiter {
             arrivals: counters.begun,
             connections_accepted: counters.accepted,
             rejected: counters.rejected,
+            logged: self.logged(),
             python: PythonTotals {
                 gc_runs: counters.gc_runs,
                 gc_seconds: seconds(counters.gc_nanos),

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::autoscale::Autoscale;
 use super::setup::{
     FLUSH_TIME, announce, app_metrics, auto_start, configured_workers, limits, memory_limits, open_admin,
-    stack_reader, start_log,
+    stack_reader, start_log, statsd,
 };
 use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
@@ -33,6 +33,7 @@ use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
 use crate::systemd::Notifier;
 use crate::telemetry::log::LogError;
+use crate::telemetry::statsd::Statsd;
 use crate::token::TokenError;
 
 /// Why the arbiter could not begin, or could not go on.
@@ -166,6 +167,14 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     let (inputs, inbox) = mpsc::unbounded_channel();
     let stacks = stack_reader(process.stacks, Python::Forkserver { pid }, &inputs)?;
     let now = Instant::now();
+    let statsd = match statsd(&settings, now) {
+        Ok(statsd) => statsd,
+        Err(error) => {
+            crate::critical!("{error}");
+            log.flush(FLUSH_TIME);
+            return Ok(1);
+        }
+    };
     let scale = Scale::new(configured_workers(&settings), MAX_SLOTS / 2);
     let target = scale.target() as usize;
     let memory = MemoryCare::new(memory_limits(&settings), now);
@@ -184,6 +193,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         ledger: Ledger::default(),
         memory,
         autoscale: Autoscale::new(&settings, auto_start(&settings), now),
+        statsd,
         systemd: Notifier::new(|name| std::env::var(name).ok(), now),
         attendants: HashMap::new(),
         forkservers: HashMap::new(),
@@ -327,6 +337,7 @@ impl Arbiter {
             sample,
             self.next_step(),
             self.systemd.deadline(),
+            self.statsd.as_ref().map(Statsd::deadline),
         ];
         let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
@@ -341,6 +352,7 @@ impl Arbiter {
         self.look_at_memory(now);
         self.autoscale(now);
         self.systemd.keep_alive(now);
+        self.tell_statsd(now);
         self.tell_pool(Event::Tick);
     }
 

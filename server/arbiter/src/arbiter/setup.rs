@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use podicorn_settings::{LogFormat, LogLevel, LogTarget, Settings};
 use tokio::sync::mpsc;
@@ -18,6 +18,7 @@ use crate::pool::Limits;
 use crate::scale::Workers;
 use crate::stacks::StackReader;
 use crate::telemetry::log::{self, Format, Level, LogHandle, Target};
+use crate::telemetry::statsd::{Statsd, StatsdError};
 use crate::token::TokenFile;
 
 /// The longest that the exit waits for a slow reader of the log.
@@ -85,6 +86,13 @@ pub(super) fn auto_start(settings: &Settings) -> Option<u32> {
 
 fn auto_workers() -> u32 {
     podicorn_policy::seed_for_cores(cgroup::cores()).min(podicorn_settings::MAX_WORKERS)
+}
+
+/// Where datagrams are wanted. Looks the receiver's name up.
+pub(super) fn statsd(settings: &Settings, now: Instant) -> Result<Option<Statsd>, StatsdError> {
+    let open =
+        |address: &String| Statsd::new(address, &settings.statsd_prefix, &settings.dogstatsd_tags, now);
+    settings.statsd_host.as_ref().map(open).transpose()
 }
 
 /// A place for what the app counts, if there is a `/metrics` to show it.

@@ -6,7 +6,7 @@ use podicorn_policy::{Config, Decision, Direction, Memory, Observation, Reason, 
 
 use super::{
     AcceptQueue, Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState,
-    Histogram, LastError, ListenerStatus, MemoryStatus, OomKill, Phase, ProcessMemory, PythonTotals,
+    Histogram, LastError, ListenerStatus, Logged, MemoryStatus, OomKill, Phase, ProcessMemory, PythonTotals,
     RecentRequest, Reloads, RequestsByClass, Restarts, Scaling, Stalls, Status, Totals, Victim, WorkerState,
     WorkerStatus,
 };
@@ -204,6 +204,7 @@ pub(crate) fn status() -> Status {
             arrivals: 121,
             connections_accepted: 30,
             rejected: 2,
+            logged: Logged { critical: 1, error: 2, warning: 3, exception: 4 },
             python: PythonTotals {
                 gc_runs: [40, 4, 1],
                 gc_seconds: 0.25,

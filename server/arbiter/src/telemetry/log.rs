@@ -27,6 +27,8 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 
+use super::log_counts;
+
 use format::Formatter;
 use writer::Writer;
 
@@ -235,6 +237,7 @@ impl<S: Subscriber> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        log_counts::note(Level::of(event.metadata()));
         let shared = &self.shared;
         if !shared.writer.push(shared.formatter.event(Level::of(event.metadata()), event)) {
             return;

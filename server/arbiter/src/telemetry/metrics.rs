@@ -38,6 +38,11 @@ impl Collector for Snapshot {
         supervision(&mut families, &self.0)?;
         memory(&mut families, &self.0)?;
         requests(&mut families, &self.0)?;
+        families.counters(
+            "log_records",
+            "Records of the error log by level; those with an exception of the app apart",
+            self.0.totals.logged.by_level().map(|(level, count)| ([("level", level)], count)),
+        )?;
         python(&mut families, &self.0)?;
         workers(&mut families, &self.0.workers)?;
         accept_queues(&mut families, &self.0)

@@ -2,4 +2,6 @@
 
 pub mod exposition;
 pub mod log;
+pub mod log_counts;
 pub mod metrics;
+pub mod statsd;
