@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import signal
 import sys
 import time
 
-from podicorn import _engine, app, environment, gthread, leaving, signals, titles
+from podicorn import _engine, app, app_metrics, environment, gthread, leaving, signals, titles
 from podicorn.failure import BOOT_ERROR, UNHANDLED, Failure, first_line, trimmed
+from podicorn.log import ERROR_LOGGER, RecordCounter
 from podicorn.oom_score import offer_to_the_oom_killer
 from podicorn.privileges import become
 
@@ -90,6 +93,9 @@ class WorkerProcess:
             self._log.exception("a worker cannot use the scoreboard")
             os._exit(BOOT_ERROR)
         self._worker.pid = os.getpid()
+        app_metrics.belong_to(f"slot{claim.slot}")
+        gc.callbacks.append(self._slot.collections())
+        logging.getLogger(ERROR_LOGGER).addHandler(RecordCounter(self._slot.logged))
         # While that is still allowed: a process that has changed its user may not.
         offer_to_the_oom_killer()
         code = self._run()

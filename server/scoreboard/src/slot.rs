@@ -30,6 +30,8 @@ impl Claim {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     pub accepted: u64,
+    /// Requests that the app was given, those that run included.
+    pub begun: u64,
     pub busy_nanos: u64,
     /// Access-log lines given up because the log's reader was too slow.
     pub log_dropped: u64,
@@ -43,6 +45,17 @@ pub struct Counters {
     pub latency_nanos: u64,
     pub queue: [u64; BUCKETS],
     pub queue_nanos: u64,
+    /// Responses that the engine gave in the app's place.
+    pub rejected: u64,
+    /// Runs of Python's garbage collector, by generation.
+    pub gc_runs: [u64; field::GC_GENERATIONS],
+    pub gc_nanos: u64,
+    pub gc_freed: u64,
+    /// How late heartbeats were.
+    pub lag: [u64; BUCKETS],
+    pub lag_nanos: u64,
+    /// Records of the error log: critical, error, warning, and those with an exception.
+    pub logged: [u64; field::LOGGED_KINDS],
 }
 
 /// A copy of what a slot says now. Nothing in it is to be trusted beyond its type.
@@ -59,6 +72,8 @@ pub struct SlotReading {
     /// Complete requests that wait for the app.
     pub parked: u32,
     pub connections: u32,
+    /// How late the last heartbeat was that somebody could measure.
+    pub lag_nanos: u64,
     pub counters: Counters,
 }
 
@@ -124,8 +139,10 @@ impl<'m> SlotReader<'m> {
             in_flight: small(field::IN_FLIGHT),
             parked: small(field::PARKED),
             connections: small(field::CONNECTIONS),
+            lag_nanos: get(field::LAST_LAG),
             counters: Counters {
                 accepted: get(field::ACCEPTED),
+                begun: get(field::RING_HEAD),
                 busy_nanos: get(field::BUSY_NANOS),
                 log_dropped: get(field::LOG_DROPPED),
                 ring_lost: get(field::RING_LOST),
@@ -135,6 +152,13 @@ impl<'m> SlotReader<'m> {
                 latency_nanos: get(field::LATENCY + BUCKETS),
                 queue: std::array::from_fn(|b| get(field::QUEUE + b)),
                 queue_nanos: get(field::QUEUE + BUCKETS),
+                rejected: get(field::REJECTED),
+                gc_runs: std::array::from_fn(|generation| get(field::GC_RUNS + generation)),
+                gc_nanos: get(field::GC_NANOS),
+                gc_freed: get(field::GC_FREED),
+                lag: std::array::from_fn(|b| get(field::LAG + b)),
+                lag_nanos: get(field::LAG + BUCKETS),
+                logged: std::array::from_fn(|kind| get(field::LOGGED + kind)),
             },
         }
     }
@@ -299,6 +323,33 @@ impl SlotWriter {
         self.add(field::TIMED_OUT, 1);
     }
 
+    /// A response that the engine gave in the app's place; counted as a response too.
+    pub fn count_rejection(&self, status: u16) {
+        self.add(field::REJECTED, 1);
+        self.count_response(status);
+    }
+
+    /// Python's garbage collector has run.
+    pub fn add_collection(&self, generation: usize, nanos: u64, freed: u64) {
+        self.add(field::GC_RUNS + generation.min(field::GC_GENERATIONS - 1), 1);
+        self.add(field::GC_NANOS, nanos);
+        self.add(field::GC_FREED, freed);
+    }
+
+    /// A record went to the error log: 0 critical, 1 error, 2 warning, 3 one with an exception.
+    pub fn add_logged(&self, kind: usize) {
+        if kind < field::LOGGED_KINDS {
+            self.add(field::LOGGED + kind, 1);
+        }
+    }
+
+    /// A heartbeat was so late, because a loop or the GIL was not to be had.
+    pub fn add_lag(&self, nanos: u64) {
+        self.add(field::LAG + bucket(nanos), 1);
+        self.add(field::LAG + BUCKETS, nanos);
+        self.set(field::LAST_LAG, nanos);
+    }
+
     /// A response: of the app, or one that the engine gave in its place (a 400, a 408 …).
     pub fn count_response(&self, status: u16) {
         let class = usize::from(status / 100);
@@ -361,11 +412,24 @@ mod tests {
         writer.count_response(404);
         writer.add_timed_out();
         writer.count_response(700);
+        writer.count_rejection(400);
+        writer.add_collection(2, 1_000_000, 7);
+        writer.add_collection(9, 1, 0);
+        writer.add_lag(20_000_000);
+        writer.add_logged(3);
+        writer.add_logged(4);
         writer.beat();
         let reading = map.reader(0).unwrap().read();
         assert_eq!(reading.state, Some(State::Ready));
         assert_eq!((reading.beat, reading.in_flight, reading.recycle), (1, 1, false));
-        assert_eq!(reading.counters.requests, [1, 0, 0, 0, 1, 0]);
+        assert_eq!(reading.counters.requests, [1, 0, 0, 0, 2, 0]);
+        assert_eq!((reading.counters.rejected, reading.counters.gc_runs), (1, [0, 0, 2]));
+        assert_eq!(reading.counters.logged, [0, 0, 0, 1]);
+        assert_eq!((reading.counters.gc_nanos, reading.counters.gc_freed), (1_000_001, 7));
+        assert_eq!(
+            (reading.lag_nanos, reading.counters.lag_nanos, reading.counters.lag[5]),
+            (20_000_000, 20_000_000, 1)
+        );
         assert_eq!(reading.counters.latency_nanos, 20_000_000);
         assert_eq!(reading.counters.timed_out, 1);
         assert_eq!(reading.counters.latency[5], 1);

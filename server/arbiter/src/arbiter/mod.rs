@@ -16,6 +16,7 @@ mod report;
 mod requests;
 mod run;
 mod setup;
+mod statsd;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap};
@@ -42,6 +43,7 @@ use crate::stacks::StackReader;
 use crate::status::{LastError, Restarts};
 use crate::systemd::Notifier;
 use crate::telemetry::log::LogHandle;
+use crate::telemetry::statsd::Statsd;
 use crate::telemetry::traces::Traces;
 
 use autoscale::Autoscale;
@@ -192,6 +194,8 @@ struct Arbiter {
     memory: MemoryCare,
     autoscale: Autoscale,
     systemd: Notifier,
+    /// Datagrams for StatsD, where they are wanted.
+    statsd: Option<Statsd>,
     attendants: HashMap<u32, Attendant>,
     /// By pid.
     forkservers: HashMap<i32, Forkserver>,

@@ -10,9 +10,10 @@ use crate::cgroup::Pressure;
 use crate::pool::{self, Worker};
 use crate::status::{
     Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState, Histogram,
-    MemoryStatus, Phase, ProcessMemory, RecentRequest, Reloads, RequestsByClass, Scaling, Stalls, Status,
-    Totals, WorkerState, WorkerStatus,
+    Logged, MemoryStatus, Phase, ProcessMemory, PythonTotals, RecentRequest, Reloads, RequestsByClass,
+    Scaling, Stalls, Status, Totals, WorkerState, WorkerStatus,
 };
+use crate::telemetry::log_counts;
 use crate::telemetry::traces::Traces;
 
 /// How many of a worker's last requests `/workers` shows.
@@ -119,6 +120,7 @@ impl Arbiter {
             busy_seconds: seconds(counters.busy_nanos),
             memory: worker.pid.and_then(|pid| self.held_by(pid)),
             last_beat_seconds: worker.pid.map(|_| seconds_since(worker.beat_seen)),
+            lag_seconds: self.lag_of(slot),
             current_request: requests
                 .iter()
                 .rev()
@@ -131,6 +133,11 @@ impl Arbiter {
                 .map(recent_request)
                 .collect(),
         }
+    }
+
+    fn lag_of(&self, slot: u32) -> Option<f64> {
+        let reading = self.map.reader(slot).ok()?.read();
+        (reading.counters.lag.iter().any(|count| *count > 0)).then(|| seconds(reading.lag_nanos))
     }
 
     fn held_by(&self, pid: i32) -> Option<ProcessMemory> {
@@ -187,6 +194,18 @@ impl Arbiter {
         }
     }
 
+    /// Of workers and of this process.
+    pub(super) fn logged(&self) -> Logged {
+        let [critical, error, warning, exception] = self.ledger.totals().counters.logged;
+        let ours = log_counts::so_far();
+        Logged {
+            critical: critical.saturating_add(ours.critical),
+            error: error.saturating_add(ours.error),
+            warning: warning.saturating_add(ours.warning),
+            exception,
+        }
+    }
+
     fn totals(&self) -> Totals {
         let counters = &self.ledger.totals().counters;
         let [_, informational, success, redirection, client_error, server_error] = counters.requests;
@@ -198,6 +217,16 @@ impl Arbiter {
             restarts: self.tally.restarts,
             access_log_lines_dropped: counters.log_dropped,
             request_timeouts: counters.timed_out,
+            arrivals: counters.begun,
+            connections_accepted: counters.accepted,
+            rejected: counters.rejected,
+            logged: self.logged(),
+            python: PythonTotals {
+                gc_runs: counters.gc_runs,
+                gc_seconds: seconds(counters.gc_nanos),
+                gc_freed: counters.gc_freed,
+                lag: histogram(&counters.lag, counters.lag_nanos),
+            },
         }
     }
 }

@@ -240,6 +240,9 @@ impl Arbiter {
         if let Ok(reader) = self.map.reader(slot) {
             reader.vacate();
         }
+        if let Some(metrics) = &self.shared.app_metrics {
+            metrics.vacate(slot);
+        }
         self.attendants.remove(&slot);
         self.map.set_workers(self.attendants.len());
         self.stack_waiters.remove(&slot);
