@@ -281,8 +281,16 @@ impl Fleet {
 
     fn number(&mut self, at: Duration, pods: PodsBounds) -> Option<PodsDecision> {
         let before = *self.number_at.get_or_insert(at);
-        let readings: Vec<PodReading> =
-            self.pods.values().filter(|pod| pod.last == at).map(|pod| pod.reading).collect();
+        let warm = |pod: &Pod| at.saturating_sub(pod.since) >= WARM;
+        let mut readings: Vec<PodReading> = Vec::new();
+        let reporting = || self.pods.values().filter(|pod| pod.last == at);
+        let some_are_warm = reporting().any(warm);
+        for pod in reporting() {
+            // What a new pod gets is what its siblings got, and their figures, means over some seconds, still hold it:
+            // counted twice it would call for yet more pods.
+            let arrivals = if some_are_warm && !warm(pod) { 0.0 } else { pod.reading.arrivals_per_second };
+            readings.push(PodReading { arrivals_per_second: arrivals, ..pod.reading });
+        }
         let demand: f64 = readings.iter().map(|reading| reading.demand(self.config.pods.drain)).sum();
         let capacity: f64 = readings.iter().map(|reading| f64::from(reading.capacity)).sum();
         let passed = at.saturating_sub(before);

@@ -31,6 +31,48 @@ fn the_policies_of_thousands_of_pods_are_small() {
     assert!(fleet.footprint() < 40 << 10, "{} bytes for an app of 5 pods", fleet.footprint());
 }
 
+/// Two pods had 150 requests of 0.1 s a second, and six have them now. What the two say is a mean over four seconds.
+#[test]
+fn what_new_pods_take_over_is_not_counted_twice() {
+    let bounds = |current| FleetBounds {
+        min: 1,
+        max: 4,
+        concurrency: 1,
+        pods: Some(PodsBounds { current, min: 1, max: 40 }),
+    };
+    let names: Vec<String> = (0..6).map(|pod| format!("web-{pod}")).collect();
+    let mut fleet = Fleet::new(FleetConfig::default());
+    let mut wanted = 2;
+    let mut asked = Vec::new();
+    for tick in 1..=30_u32 {
+        let at = Duration::from_secs(tick.into());
+        let joined = tick.saturating_sub(13).min(4);
+        let lag = f64::from(joined) / 4.0;
+        let (old, new) = (7.5 + (2.5 - 7.5) * lag, 2.5);
+        let pods = if tick > 13 { 6 } else { 2 };
+        let decisions: Vec<Decision> =
+            (0..pods).map(|pod| arriving(if pod < 2 { old } else { new })).collect();
+        let load = |(pod, decision)| PodLoad { pod, current: 4, min: 1, max: 4, decision: Some(decision) };
+        let loads: Vec<PodLoad<'_>> = names.iter().map(String::as_str).zip(&decisions).map(load).collect();
+        if let Some(number) = fleet.tick(at, &bounds(wanted), &loads).number {
+            wanted = number.target;
+            asked.push(wanted);
+        }
+    }
+    // 15 workers' work, 2.8 of which a pod of four bears at 70 %.
+    assert!(asked.iter().all(|pods| *pods <= 6), "{asked:?}");
+    assert_eq!(asked.last(), Some(&6));
+}
+
+/// As [`saying`], of a pod with four workers that are all busy.
+fn arriving(erlangs: f64) -> Decision {
+    let mut decision = saying(erlangs.min(4.0));
+    decision.cap.workers = 4;
+    decision.inputs.arrivals_per_second = erlangs * 10.0;
+    decision.inputs.ready = 4;
+    decision
+}
+
 fn saying(busy: f64) -> Decision {
     let inputs = Inputs {
         busy,
