@@ -1,5 +1,6 @@
 //! One worker's slot: the claim on it, the worker's writing side and the arbiter's reading side.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 use crate::error::ScoreboardError;
@@ -192,6 +193,8 @@ pub struct SlotWriter {
     state: State,
     beats: u64,
     recycle: bool,
+    /// Something sampled has been written since the ring's reader was last called.
+    sampled: Cell<bool>,
 }
 
 impl SlotWriter {
@@ -210,7 +213,8 @@ impl SlotWriter {
                 Ordering::Acquire,
             )
             .map_err(|_| ScoreboardError::Lost { slot, epoch })?;
-        let mut writer = Self { map, base, state: State::Booting, beats: 0, recycle: false };
+        let mut writer =
+            Self { map, base, state: State::Booting, beats: 0, recycle: false, sampled: Cell::new(false) };
         writer.set_state(State::Booting);
         Ok(writer)
     }
@@ -297,17 +301,26 @@ impl SlotWriter {
         self.set(field::LOG_DROPPED, lines);
     }
 
-    /// A request begins: its ring entry, and its time in the queue where that is known.
-    pub fn begin_request(&self, start: &RequestStart<'_>) -> Ticket {
+    /// A request begins: its ring entry, and its time in the queue where that is known. The flag says that the arbiter has
+    /// to be told: half of the ring is full, and something in it is sampled.
+    pub fn begin_request(&self, start: &RequestStart<'_>) -> (Ticket, bool) {
         if let Some(queued) = start.queued_nanos {
             self.add(field::QUEUE + bucket(queued), 1);
             self.add(field::QUEUE + BUCKETS, queued);
         }
-        ring::begin(&self.map, self.base, start)
+        let ticket = ring::begin(&self.map, self.base, start);
+        (ticket, self.calls_reader(ticket.fills_half(), start.is_sampled))
     }
 
-    /// A request has ended. Its response is counted apart, by [`Self::count_response`]. True if the arbiter has to be told
-    /// that the ring fills.
+    fn calls_reader(&self, fills_half: bool, is_sampled: bool) -> bool {
+        if is_sampled {
+            self.sampled.set(true);
+        }
+        fills_half && self.sampled.take()
+    }
+
+    /// A request has ended. Its response is counted apart, by [`Self::count_response`]. The result is the
+    /// flag of [`Self::begin_request`].
     pub fn end_request(&self, ticket: Ticket, end: RequestEnd) -> bool {
         self.add(field::LATENCY + bucket(end.duration_nanos), 1);
         self.add(field::LATENCY + BUCKETS, end.duration_nanos);
@@ -315,7 +328,7 @@ impl SlotWriter {
         if ended.is_lost {
             self.add(field::RING_LOST, 1);
         }
-        ended.calls_reader
+        ended.apart.is_some_and(|index| self.calls_reader(ring::fills_half(index), true))
     }
 
     /// A request ran into `request_timeout`.
@@ -396,7 +409,7 @@ mod tests {
         let mut writer = Map::attach(fd).unwrap().claim(0, 1, 42).unwrap();
         writer.set_state(State::Ready);
         writer.set_in_flight(1);
-        let ticket = writer.begin_request(&RequestStart {
+        let (ticket, _) = writer.begin_request(&RequestStart {
             method: b"POST",
             path: b"/x",
             start_unix_nanos: 1,
@@ -452,7 +465,8 @@ mod tests {
             parent_id: 0,
             is_sampled: false,
         };
-        let ticket = writer.begin_request(&start);
+        let (ticket, called) = writer.begin_request(&start);
+        assert!(!called);
         writer.end_request(ticket, RequestEnd { status: 200, duration_nanos: 5, is_timed_out: false });
         let counters = map.reader(0).unwrap().read().counters;
         assert_eq!((counters.queue.iter().sum::<u64>(), counters.latency.iter().sum::<u64>()), (0, 1));

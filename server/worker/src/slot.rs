@@ -130,14 +130,14 @@ impl SharedSlot {
 
     /// A request begins; `in_flight` counts it too.
     pub(crate) fn begin_request(&self, start: &RequestStart<'_>, in_flight: u32) -> Option<Ticket> {
-        let ticket = self.with(None, |writer| {
+        let (ticket, calls_reader) = self.with(None, |writer| {
             writer.set_in_flight(in_flight);
             Some(writer.begin_request(start))
-        });
-        if ticket.is_some_and(Ticket::calls_reader) {
+        })?;
+        if calls_reader {
             self.ring();
         }
-        ticket
+        Some(ticket)
     }
 
     /// A request has ended, which held a Python thread for its duration. Its response is counted apart.
