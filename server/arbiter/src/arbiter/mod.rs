@@ -177,7 +177,7 @@ struct Arbiter {
     memory: MemoryCare,
     autoscale: Autoscale,
     systemd: Notifier,
-    /// Datagrams for StatsD, where they are wanted.
+    /// Datagrams for `StatsD`, where they are wanted.
     statsd: Option<Statsd>,
     attendants: HashMap<u32, Attendant>,
     /// By pid.

@@ -205,12 +205,7 @@ pub(crate) fn status() -> Status {
             connections_accepted: 30,
             rejected: 2,
             logged: Logged { critical: 1, error: 2, warning: 3, exception: 4 },
-            python: PythonTotals {
-                gc_runs: [40, 4, 1],
-                gc_seconds: 0.25,
-                gc_freed: 1234,
-                lag: Histogram { bounds: vec![0.001, 0.01], counts: vec![7, 2, 1], sum_seconds: 0.5 },
-            },
+            python: python(),
         },
         listeners: vec![
             ListenerStatus {
@@ -219,5 +214,14 @@ pub(crate) fn status() -> Status {
             },
             ListenerStatus { address: "unix:/run/a \"b\\.sock".into(), accept_queue: None },
         ],
+    }
+}
+
+fn python() -> PythonTotals {
+    PythonTotals {
+        gc_runs: [40, 4, 1],
+        gc_seconds: 0.25,
+        gc_freed: 1234,
+        lag: Histogram { bounds: vec![0.001, 0.01], counts: vec![7, 2, 1], sum_seconds: 0.5 },
     }
 }
