@@ -207,6 +207,7 @@ pub(crate) fn status() -> Status {
             logged: Logged { critical: 1, error: 2, warning: 3, exception: 4 },
             python: python(),
         },
+        deaths: Vec::new(),
         listeners: vec![
             ListenerStatus {
                 address: "http://127.0.0.1:8000".into(),
