@@ -41,8 +41,9 @@ def order(server, kind: str, times: int, size: int = 1) -> None:
 def test_the_values_of_all_workers_add_up(serve, line):
     server = serve(*line, "--workers", "3")
     server.admin.wait_workers(3)
-    order(server, "book", 20, 7)
     order(server, "pen", 5, 3)
+    # Later than the pens, so that no worker lowers what it has said of itself.
+    order(server, "book", 20, 7)
     metrics = server.admin.metrics()
     assert metrics.value("shop_orders_total", kind="book") == 20
     assert metrics.value("shop_orders_total", kind="pen") == 5
@@ -62,13 +63,15 @@ def test_they_survive_recycling(serve, line):
     server = serve(*line, "--workers", "2", "--max-requests", "5", "--graceful-timeout", "5")
     server.admin.wait_workers(2)
     last = server.admin.metrics()
-    for _ in range(6):
+    orders = 0
+    # A worker goes on until its replacement is ready, so how many there are depends on the machine.
+    while server.admin.pool()["totals"]["restarts"]["maxRequests"] < 4:
         order(server, "book", 10)
+        orders += 10
         now = server.admin.metrics()
         assert not now.fallen_since(last)
         last = now
-    wait_until(lambda: server.admin.pool()["totals"]["restarts"]["maxRequests"] >= 3, "replacements")
-    assert server.admin.metrics().value("shop_orders_total", kind="book") == 60
+    assert server.admin.metrics().value("shop_orders_total", kind="book") == orders
     directory = directory_of(server)
     slots = {name.rsplit("_", 1)[1] for name in os.listdir(directory)}
     assert len(slots) <= 8, f"more files than slots: {sorted(os.listdir(directory))}"

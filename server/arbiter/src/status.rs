@@ -51,6 +51,8 @@ pub struct Status {
     /// One entry per slot in use, by slot.
     pub workers: Vec<WorkerStatus>,
     pub totals: Totals,
+    /// Workers that ended without being asked to, the latest first.
+    pub deaths: Vec<Death>,
     pub listeners: Vec<ListenerStatus>,
 }
 
@@ -278,6 +280,23 @@ pub struct RecentRequest {
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: SystemTime,
     pub seconds: f64,
+}
+
+/// The flight recorder of a worker that has died: what it was doing.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Death {
+    pub slot: u32,
+    pub pid: u32,
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: SystemTime,
+    /// Such as `was killed by signal 9`.
+    pub how: String,
+    /// Requests that ran, the longest first.
+    pub running: Vec<CurrentRequest>,
+    /// Newest first.
+    pub recent_requests: Vec<RecentRequest>,
 }
 
 /// Sums over all workers, dead ones included: they never fall.

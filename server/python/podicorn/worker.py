@@ -14,6 +14,7 @@ from podicorn.failure import BOOT_ERROR, UNHANDLED, Failure, first_line, trimmed
 from podicorn.log import ERROR_LOGGER, RecordCounter
 from podicorn.oom_score import offer_to_the_oom_killer
 from podicorn.privileges import become
+from podicorn.stacks import dump_tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ class WorkerProcess:
             from podicorn.asgi import AsgiWorker
 
             self._asgi = AsgiWorker(cfg, self._log)
+            signals.dump_stacks_to(self._claim.stack_fd, dump_tasks)
         worker.wsgi = self._load_app()
         self._engine = worker.engine = self._make_engine()
         self._boot_hook("post_worker_init", worker)

@@ -67,7 +67,7 @@ pub(super) struct Merge {
 
 impl Merge {
     pub(super) fn add(&mut self, file: &FileName, value: Value) {
-        let Value { key, value, at } = value;
+        let Value { key, number: value, at } = value;
         let key = self.keys.entry(key).or_insert_with_key(|text| read_key(text));
         let Some(Key(name, sample, labels, help)) = key else { return };
         let family = self.families.entry(name.clone()).or_insert_with(|| Family {

@@ -13,7 +13,7 @@ fn key(family: &str, sample: &str, labels: &str) -> String {
 
 fn put(metrics: &AppMetrics, file: &str, entries: &[(String, f64, f64)]) {
     let values: Vec<Value> =
-        entries.iter().map(|(key, value, at)| Value { key: key.clone(), value: *value, at: *at }).collect();
+        entries.iter().map(|(key, value, at)| Value { key: key.clone(), number: *value, at: *at }).collect();
     values::write(&metrics.path().join(file), &values).unwrap();
 }
 

@@ -92,12 +92,11 @@ impl fmt::Display for FileName {
 }
 
 /// One entry.
-#[expect(clippy::struct_field_names, reason = "an entry has a key and a value")]
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Value {
     /// As it is in the file, without its padding.
     pub(super) key: String,
-    pub(super) value: f64,
+    pub(super) number: f64,
     /// When it was set, in Unix time; only of gauges that ask for it.
     pub(super) at: f64,
 }
@@ -150,9 +149,9 @@ fn entry(bytes: &[u8], at: usize) -> Option<(Option<Value>, usize)> {
     let value_at = (key_at.checked_add(length)? / 8 + 1).checked_mul(8)?;
     let key = bytes.get(key_at..key_at.checked_add(length)?)?;
     let double = |at: usize| Some(f64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    let (value, time) = (double(value_at)?, double(value_at + 8)?);
+    let (number, time) = (double(value_at)?, double(value_at + 8)?);
     let key = std::str::from_utf8(key).ok().map(|key| key.trim_end().to_owned());
-    Some((key.map(|key| Value { key, value, at: time }), value_at + 16))
+    Some((key.map(|key| Value { key, number, at: time }), value_at + 16))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<usize> {
@@ -166,7 +165,7 @@ pub(super) fn add(sums: &mut Vec<Value>, more: Vec<Value>) {
         sums.iter().enumerate().map(|(index, sum)| (sum.key.clone(), index)).collect();
     for value in more {
         if let Some(index) = known.get(&value.key) {
-            sums[*index].value += value.value;
+            sums[*index].number += value.number;
         } else {
             known.insert(value.key.clone(), sums.len());
             sums.push(value);
@@ -177,13 +176,13 @@ pub(super) fn add(sums: &mut Vec<Value>, more: Vec<Value>) {
 /// A file in the library's own form, in one step for those who read beside us.
 pub(super) fn write(path: &Path, values: &[Value]) -> io::Result<()> {
     let mut bytes = vec![0; HEADER];
-    for Value { key, value, at } in values {
+    for Value { key, number, at } in values {
         let padding = 8 - (bytes.len() + 4 + key.len()) % 8;
         let length = i32::try_from(key.len()).map_err(|_| io::ErrorKind::InvalidData)?;
         bytes.extend(length.to_ne_bytes());
         bytes.extend(key.bytes());
         bytes.extend(std::iter::repeat_n(b' ', padding));
-        bytes.extend(value.to_ne_bytes());
+        bytes.extend(number.to_ne_bytes());
         bytes.extend(at.to_ne_bytes());
     }
     let used = i32::try_from(bytes.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;

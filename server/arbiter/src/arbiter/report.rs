@@ -9,9 +9,9 @@ use crate::admin::Detail;
 use crate::cgroup::Pressure;
 use crate::pool::{self, Worker};
 use crate::status::{
-    Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState, Histogram,
-    Logged, MemoryStatus, Phase, ProcessMemory, PythonTotals, RecentRequest, Reloads, RequestsByClass,
-    Scaling, Stalls, Status, Totals, WorkerState, WorkerStatus,
+    Boot, CgroupMemory, CpuStatus, CurrentRequest, Death, DecisionCount, ForkServer, ForkServerState,
+    Histogram, Logged, MemoryStatus, Phase, ProcessMemory, PythonTotals, RecentRequest, Reloads,
+    RequestsByClass, Scaling, Stalls, Status, Totals, WorkerState, WorkerStatus,
 };
 use crate::telemetry::log_counts;
 use crate::telemetry::traces::Traces;
@@ -20,6 +20,8 @@ use crate::telemetry::traces::Traces;
 const RECENT: usize = 10;
 /// How far back the one that runs is looked for.
 const LOOK_BACK: usize = 64;
+/// How many dead workers it shows.
+const DEATHS: usize = 10;
 
 impl Arbiter {
     pub(super) fn status(&mut self, detail: Detail) -> Status {
@@ -67,6 +69,10 @@ impl Arbiter {
             scaling: self.scaling(),
             workers,
             totals: self.totals(),
+            deaths: match detail {
+                Detail::Full => self.tally.deaths.iter().cloned().collect(),
+                Detail::Summary => Vec::new(),
+            },
             listeners: self
                 .blueprints
                 .get(&generation)
@@ -138,6 +144,22 @@ impl Arbiter {
     fn lag_of(&self, slot: u32) -> Option<f64> {
         let reading = self.map.reader(slot).ok()?.read();
         (reading.counters.lag.iter().any(|count| *count > 0)).then(|| seconds(reading.lag_nanos))
+    }
+
+    /// What a worker that has just died was doing.
+    pub(super) fn record_death(&mut self, slot: u32, pid: i32, how: String) {
+        let entries = self.map.reader(slot).map(|reader| reader.requests(usize::MAX)).unwrap_or_default();
+        let running = entries.iter().rev().filter(|entry| entry.duration_nanos.is_none());
+        let ended = entries.iter().filter(|entry| entry.duration_nanos.is_some());
+        self.tally.deaths.push_front(Death {
+            slot,
+            pid: pid.unsigned_abs(),
+            at: SystemTime::now(),
+            how,
+            running: running.map(current_request).take(RECENT).collect(),
+            recent_requests: ended.map(recent_request).take(RECENT).collect(),
+        });
+        self.tally.deaths.truncate(DEATHS);
     }
 
     fn held_by(&self, pid: i32) -> Option<ProcessMemory> {

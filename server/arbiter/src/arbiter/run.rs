@@ -165,10 +165,6 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     let (inputs, inbox) = mpsc::unbounded_channel();
     let stacks = stack_reader(process.stacks, Python::Forkserver { pid }, &inputs)?;
     let now = Instant::now();
-    let statsd = match statsd(&settings, now) {
-        Ok(statsd) => statsd,
-        Err(error) => return Ok(give_up(&log, &error, 1)),
-    };
     let scale = Scale::new(configured_workers(&settings), MAX_SLOTS / 2);
     let target = scale.target() as usize;
     let memory = MemoryCare::new(memory_limits(&settings), now);
@@ -190,7 +186,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         ledger: Ledger::default(),
         memory,
         autoscale: Autoscale::new(&settings, auto_start(&settings), now),
-        statsd,
+        statsd: statsd(&settings, now),
         systemd: Notifier::new(|name| std::env::var(name).ok(), now),
         attendants: HashMap::new(),
         forkservers: HashMap::new(),

@@ -18,7 +18,7 @@ use crate::pool::Limits;
 use crate::scale::Workers;
 use crate::stacks::StackReader;
 use crate::telemetry::log::{self, Format, Level, LogHandle, Target};
-use crate::telemetry::statsd::{Statsd, StatsdError};
+use crate::telemetry::statsd::Statsd;
 use crate::telemetry::traces::{self, Traces};
 use crate::token::TokenFile;
 
@@ -96,10 +96,12 @@ fn auto_workers() -> u32 {
 }
 
 /// Where datagrams are wanted. Looks the receiver's name up.
-pub(super) fn statsd(settings: &Settings, now: Instant) -> Result<Option<Statsd>, StatsdError> {
-    let open =
-        |address: &String| Statsd::new(address, &settings.statsd_prefix, &settings.dogstatsd_tags, now);
-    settings.statsd_host.as_ref().map(open).transpose()
+pub(super) fn statsd(settings: &Settings, now: Instant) -> Option<Statsd> {
+    let address = settings.statsd_host.as_ref()?;
+    // As in Gunicorn the server goes on without it: a receiver that is not there yet is no reason to serve nobody.
+    Statsd::new(address, &settings.statsd_prefix, &settings.dogstatsd_tags, now)
+        .map_err(|error| tracing::error!("{error}; nothing is sent"))
+        .ok()
 }
 
 /// A place for what the app counts, if there is a `/metrics` to show it.

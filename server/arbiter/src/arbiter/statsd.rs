@@ -1,4 +1,4 @@
-//! What StatsD is told, taken from the scoreboard.
+//! What `StatsD` is told, taken from the scoreboard.
 
 use std::time::{Duration, Instant};
 

@@ -215,13 +215,9 @@ pub(crate) fn status() -> Status {
             connections_accepted: 30,
             rejected: 2,
             logged: Logged { critical: 1, error: 2, warning: 3, exception: 4 },
-            python: PythonTotals {
-                gc_runs: [40, 4, 1],
-                gc_seconds: 0.25,
-                gc_freed: 1234,
-                lag: Histogram { bounds: vec![0.001, 0.01], counts: vec![7, 2, 1], sum_seconds: 0.5 },
-            },
+            python: python(),
         },
+        deaths: Vec::new(),
         listeners: vec![
             ListenerStatus {
                 address: "http://127.0.0.1:8000".into(),
@@ -229,5 +225,14 @@ pub(crate) fn status() -> Status {
             },
             ListenerStatus { address: "unix:/run/a \"b\\.sock".into(), accept_queue: None },
         ],
+    }
+}
+
+fn python() -> PythonTotals {
+    PythonTotals {
+        gc_runs: [40, 4, 1],
+        gc_seconds: 0.25,
+        gc_freed: 1234,
+        lag: Histogram { bounds: vec![0.001, 0.01], counts: vec![7, 2, 1], sum_seconds: 0.5 },
     }
 }

@@ -1,4 +1,4 @@
-//! StatsD, with Gunicorn's names: `gunicorn.requests`, `gunicorn.request.duration`, `gunicorn.request.status.NNN`,
+//! `StatsD`, with Gunicorn's names: `gunicorn.requests`, `gunicorn.request.duration`, `gunicorn.request.status.NNN`,
 //! `gunicorn.workers`, `gunicorn.backlog`, `gunicorn.log.LEVEL`; with a prefix, and dogstatsd's tags.
 //!
 //! Gunicorn's workers send three datagrams for each request. Here the arbiter sends, five times a second, what the
