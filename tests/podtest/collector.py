@@ -1,11 +1,14 @@
 """An OpenTelemetry collector for tests: takes OTLP over HTTP or gRPC and keeps what it was sent."""
 
 import gzip
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -50,13 +53,30 @@ def values(attributes: Any) -> dict[str, Any]:
     return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in attributes}
 
 
+def make_identity(directory: Path) -> tuple[Path, Path]:
+    """A certificate for localhost that signs itself, and its key."""
+    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
 class Collector:
     """Use as a context manager. ``address`` is what OTEL_EXPORTER_OTLP_ENDPOINT is to say."""
 
-    def __init__(self, *, grpc: bool = False) -> None:
+    def __init__(self, *, grpc: bool = False, identity: tuple[Path, Path] | None = None) -> None:
+        """``identity``: the PEM files of a certificate and its key, for TLS."""
         self.port = free_port()
         self.grpc = grpc
-        self.address = f"http://127.0.0.1:{self.port}"
+        self.identity = identity
+        self.address = f"https://localhost:{self.port}" if identity else f"http://127.0.0.1:{self.port}"
         #: HTTP statuses to answer next, or gRPC ones; then all is well again.
         self.refusals: list[int] = []
         #: Answers come after so many seconds.
@@ -190,6 +210,10 @@ class Collector:
                 """A connection that we have closed ourselves."""
 
         server = Http()
+        if self.identity is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(*self.identity)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
         def stop() -> None:
@@ -221,6 +245,11 @@ class Collector:
 
         server = grpc.server(futures.ThreadPoolExecutor(4))
         server.add_generic_rpc_handlers((Service(),))
-        assert server.add_insecure_port(f"127.0.0.1:{self.port}") == self.port
+        place = f"127.0.0.1:{self.port}"
+        if self.identity is None:
+            assert server.add_insecure_port(place) == self.port
+        else:
+            certificate, key = (path.read_bytes() for path in self.identity)
+            assert server.add_secure_port(place, grpc.ssl_server_credentials([(key, certificate)])) == self.port
         server.start()
         return lambda: server.stop(None).wait()

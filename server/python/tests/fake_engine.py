@@ -59,7 +59,7 @@ class Slot:
     draining = False
     drain_end = None
 
-    def __init__(self, memfd, slot, epoch, doorbell, nudge):
+    def __init__(self, memfd, slot, epoch, doorbell, nudge, tracing=None):
         os.close(memfd)
         os.close(nudge)
         self._doorbell = doorbell

@@ -155,3 +155,11 @@ def test_undecodable_text_is_written_all_the_same(tmp_path):
     text = (tmp_path / "file").read_text()
     assert text.startswith("\\udcff\n")
     json.loads(text.splitlines()[1])
+
+
+def test_a_record_that_belongs_to_a_trace_says_so():
+    traced = record("slow")
+    traced.trace_id, traced.span_id = "4bf9", "00f0"
+    line = json.loads(JsonFormatter().format(traced))
+    assert (line["trace_id"], line["span_id"]) == ("4bf9", "00f0")
+    assert "trace_id" not in json.loads(JsonFormatter().format(record("other")))
