@@ -22,6 +22,7 @@ if [ "${1:-}" = tests ]; then
     command -v slowhttptest >/dev/null 2>&1 || need slowhttptest
     command -v node >/dev/null 2>&1 || need nodejs
     command -v go >/dev/null 2>&1 || need golang-go
+    command -v promtool >/dev/null 2>&1 || need prometheus
 fi
 if [ "${1:-}" = charts ]; then
     command -v go >/dev/null 2>&1 || need golang-go

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import resource
 import secrets
 import shutil
 import subprocess
@@ -20,8 +21,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 STORE = Path(os.environ.get("PODICORN_CACHE") or Path.home() / ".cache") / "podicorn-images"
 CONFIGURATION = """\
-[containers]
-default_ulimits = ["nofile=20000:20000"]
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
@@ -41,6 +40,15 @@ PYTHON = [
 #: The machine's own, so that pip and cargo trust in a build what they trust outside.
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 COMPILER = ["gcc", "libc6-dev", "bash", "sed", "grep", "findutils", "tar"]
+
+
+def limits() -> list[str]:
+    """Options for `podman run`: its own limits may be above what this machine lets anybody set."""
+    kinds = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}
+    hard = {name: resource.getrlimit(kind)[1] for name, kind in kinds.items()}
+    # podman gives up what is beyond the number of process ids, and with it the right to give it to others.
+    hard["nproc"] = min(hard["nproc"], int(Path("/proc/sys/kernel/pid_max").read_text()))
+    return [f"--ulimit={name}={value}:{value}" for name, value in hard.items()]
 
 
 def run(*command: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
@@ -217,11 +225,13 @@ def container(image: str, *arguments: str, options: list[str] = RESTRICTED) -> I
     """Runs an image and removes the container in the end."""
     name = f"podicorn-{secrets.token_hex(4)}"
     started = time.monotonic()
-    podman("run", "--detach", f"--name={name}", *options, image, *arguments)
+    podman("run", "--detach", f"--name={name}", *limits(), *options, image, *arguments)
     try:
         yield Container(name, started)
     finally:
-        podman("rm", "--force", "--time=1", name)
+        # podman loses a race against a container that ends of itself; then it is gone at the second try.
+        if podman("rm", "--force", "--time=1", name, ok=False).returncode != 0:
+            podman("rm", "--force", name)
 
 
 def available() -> str | None:

@@ -8,6 +8,7 @@ use std::time::Duration;
 use podicorn_settings::{Settings, SettingsError};
 use serde_json::{Map, Value, json};
 
+use crate::app_metrics::AppMetrics;
 use crate::cgroup;
 use crate::forkserver::client::Descriptor;
 use crate::forkserver::{Client, Configured, RequestError, Started};
@@ -81,6 +82,8 @@ pub struct Shared {
     pub nudge: Descriptor,
     /// Absent where no traces are exported.
     pub tracing: Option<Sampling>,
+    /// Where processes leave what the app counts, if that is wanted and possible.
+    pub app_metrics: Option<Arc<AppMetrics>>,
 }
 
 /// Reads the config file in the fork server and merges the settings.
@@ -144,6 +147,7 @@ pub async fn start(
         "hooks_run": matches!(occasion, Occasion::Restart | Occasion::Check),
         "listeners": descriptions,
         "tracing": shared.tracing,
+        "app_metrics": shared.app_metrics.as_ref().map(|directory| directory.path()),
     });
     let body: Map<String, Value> = match body {
         Value::Object(map) => map,

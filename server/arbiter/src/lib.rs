@@ -11,6 +11,7 @@
 
 mod accept_queue;
 pub mod admin;
+pub mod app_metrics;
 pub mod arbiter;
 pub mod cgroup;
 pub mod drain;

@@ -1,5 +1,6 @@
 //! Stack dumps: faulthandler in a Python process writes them into a pipe, the loop gets them as one text.
 
+use std::fmt::Write;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -12,6 +13,52 @@ use crate::kernel;
 const QUIET: Duration = Duration::from_millis(100);
 /// The most of one dump that is kept, in bytes.
 const MOST: usize = 256 * 1024;
+
+/// The last line of a dump that Python has had a part in (`podicorn/stacks.py`).
+const ANSWERED: &str = "(The interpreter answered.)";
+
+/// A dump with a word on where it comes from. What faulthandler writes, it writes from a signal handler in C, without the
+/// interpreter; if that has not answered either, what the kernel knows of the threads is added. Reads `/proc`.
+pub fn explained(dump: Option<&str>, pid: i32) -> Option<String> {
+    match dump {
+        Some(dump) if dump.trim_end().ends_with(ANSWERED) => Some(dump.to_owned()),
+        Some(dump) => Some(format!(
+            "{dump}\n\n(The interpreter did not answer: a thread holds it, or waits where signals do not reach Python. The \
+             stacks above were taken at C level, without it.)\n\n{}",
+            threads(pid).unwrap_or_default()
+        )),
+        None => threads(pid).map(|threads| {
+            format!(
+                "(Not even the signal handler in C ran: the process is stopped, stuck in the kernel, or has no handler \
+                 any more.)\n\n{threads}"
+            )
+        }),
+    }
+}
+
+/// What the kernel knows of a process's threads.
+fn threads(pid: i32) -> Option<String> {
+    let mut text = "Threads as the kernel sees them:\n".to_owned();
+    let mut found = false;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten().take(256) {
+        let read = |name: &str| std::fs::read_to_string(task.path().join(name)).unwrap_or_default();
+        let stat = read("stat");
+        // The name before it may hold anything, parentheses too.
+        let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().next()).unwrap_or("?");
+        let number = read("syscall").split_whitespace().next().unwrap_or("?").to_owned();
+        let wait = read("wchan");
+        let _ = write!(text, "  {} {}: ", task.file_name().to_string_lossy(), read("comm").trim());
+        let _ = match (state, number.as_str()) {
+            ("R", _) => writeln!(text, "running"),
+            (state, "running" | "?") => writeln!(text, "state {state}"),
+            (state, number) => {
+                writeln!(text, "state {state}, in system call {number}, waits in {}", wait.trim())
+            }
+        };
+        found = true;
+    }
+    found.then_some(text)
+}
 
 /// Ends when dropped.
 #[derive(Debug)]

@@ -51,6 +51,8 @@ pub struct Status {
     /// One entry per slot in use, by slot.
     pub workers: Vec<WorkerStatus>,
     pub totals: Totals,
+    /// Workers that ended without being asked to, the latest first.
+    pub deaths: Vec<Death>,
     pub listeners: Vec<ListenerStatus>,
 }
 
@@ -248,6 +250,8 @@ pub struct WorkerStatus {
     pub memory: Option<ProcessMemory>,
     /// Seconds since the arbiter saw the heartbeat change.
     pub last_beat_seconds: Option<f64>,
+    /// How late the last heartbeat was, for the event loop, the hub or the GIL. Absent on worker types that cannot tell.
+    pub lag_seconds: Option<f64>,
     /// The request that has run longest, as far as the worker tells.
     pub current_request: Option<CurrentRequest>,
     /// Newest first.
@@ -278,6 +282,23 @@ pub struct RecentRequest {
     pub seconds: f64,
 }
 
+/// The flight recorder of a worker that has died: what it was doing.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Death {
+    pub slot: u32,
+    pub pid: u32,
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: SystemTime,
+    /// Such as `was killed by signal 9`.
+    pub how: String,
+    /// Requests that ran, the longest first.
+    pub running: Vec<CurrentRequest>,
+    /// Newest first.
+    pub recent_requests: Vec<RecentRequest>,
+}
+
 /// Sums over all workers, dead ones included: they never fall.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -291,6 +312,48 @@ pub struct Totals {
     pub access_log_lines_dropped: u64,
     /// Requests that ran into `request_timeout`.
     pub request_timeouts: u64,
+    /// Requests that the app was given, those that run included.
+    pub arrivals: u64,
+    pub connections_accepted: u64,
+    /// Responses that the server gave in the app's place: malformed requests, time-outs, overload.
+    pub rejected: u64,
+    /// Records of the error log, of workers and of the arbiter.
+    pub logged: Logged,
+    pub python: PythonTotals,
+}
+
+/// Records of the error log, by Gunicorn's names for them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Logged {
+    pub critical: u64,
+    pub error: u64,
+    pub warning: u64,
+    /// With an exception of the app.
+    pub exception: u64,
+}
+
+impl Logged {
+    pub fn by_level(&self) -> [(&'static str, u64); 4] {
+        [
+            ("critical", self.critical),
+            ("error", self.error),
+            ("warning", self.warning),
+            ("exception", self.exception),
+        ]
+    }
+}
+
+/// What the interpreters of all workers have been busy with beside the app.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PythonTotals {
+    /// Runs of the garbage collector, by generation.
+    pub gc_runs: [u64; 3],
+    pub gc_seconds: f64,
+    pub gc_freed: u64,
+    /// How late heartbeats were: for the event loop, the hub or the GIL.
+    pub lag: Histogram,
 }
 
 /// Finished requests by the class of their status.

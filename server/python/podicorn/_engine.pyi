@@ -42,6 +42,15 @@ class Slot:
     def drain_end(self) -> float | None:
         """When the arbiter will kill, by `time.monotonic()`, if it has begun its shutdown."""
 
+    def late(self, seconds: float) -> None:
+        """The heartbeat was so late."""
+
+    def logged(self, kind: int) -> None:
+        """A record went to the error log: 0 critical, 1 error, 2 warning, 3 one with an exception."""
+
+    def collections(self) -> Collections:
+        """For `gc.callbacks`: counts what the garbage collector does."""
+
     def begin(self, method: str, target: str, traceparent: str | None = None) -> Entry:
         """A request begins that Python serves by itself."""
 
@@ -53,6 +62,11 @@ class Slot:
 
     def ask_for_replacement(self) -> None:
         """The worker goes on until it is told to stop."""
+
+class Collections:
+    """Counts collections in the scoreboard."""
+
+    def __call__(self, phase: str, info: dict[str, int]) -> None: ...
 
 class Entry:
     """A request in the scoreboard, from `Slot.begin` on. Dropped without an end it counts as one without a response."""

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from podicorn import __version__, app, config_file, environment, leaving, signals, titles
+from podicorn import __version__, app, app_metrics, config_file, environment, leaving, signals, titles
 from podicorn.arbiter_view import ArbiterView, Listener
 from podicorn.control import ControlSocket, ProtocolError
 from podicorn.failure import Failure, first_line, traceback_text
@@ -154,6 +154,7 @@ class ForkServer:
         memfd, doorbell, nudge, *sockets = fds
         cfg = Settings(request["settings"], self._python, descriptions)
         environment.set_env(cfg.raw_env or ())
+        app_metrics.share(request.get("app_metrics"))
         environment.enter(cfg.chdir or self._cwd)
         environment.add_python_path(cfg.pythonpath, os.getcwd())
         titles.set_title(f"fork server [{cfg.proc_name}]")

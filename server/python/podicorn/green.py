@@ -18,6 +18,7 @@ from os import write as _write
 
 from podicorn import _engine, leaving
 from podicorn.failure import Failure
+from podicorn.stacks import line_of
 from podicorn.worker import WorkerProcess
 from podicorn.worker_types import WorkerType
 
@@ -171,7 +172,6 @@ def _stack(frame: FrameType | None) -> str:
     """In faulthandler's format."""
     lines: list[str] = []
     while frame is not None and len(lines) < 100:
-        code = frame.f_code
-        lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}\n')
+        lines.append(line_of(frame))
         frame = frame.f_back
     return "".join(lines)

@@ -17,7 +17,7 @@ from podicorn.failure import Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from podicorn.settings import Settings
@@ -65,6 +65,24 @@ class JsonFormatter(logging.Formatter):
         if record.stack_info:
             line["stack"] = record.stack_info
         return json.dumps(line, ensure_ascii=False, separators=(",", ":"))
+
+
+class RecordCounter(logging.Handler):
+    """Counts a worker's records in the scoreboard, by Gunicorn's four names for them."""
+
+    def __init__(self, logged: Callable[[int], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._logged = logged
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Without the lock that handlers have: a count needs none."""
+        if record.exc_info:
+            self._logged(3)
+        elif record.levelno >= logging.CRITICAL:
+            self._logged(0)
+        else:
+            self._logged(1 if record.levelno >= logging.ERROR else 2)
+        return True
 
 
 class RecordStream:

@@ -6,6 +6,8 @@ import faulthandler
 import os
 import signal
 
+from podicorn import stacks
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,13 +55,21 @@ def disregard_during_import() -> None:
 def dump_stacks_to(fd: int, then: Callable[[int], None] | None = None) -> None:
     """From now on the stack signal writes what all threads are doing to the descriptor.
 
-    `then` is called with the descriptor once Python runs signal handlers: never in a process that is stuck in C.
+    `then` is called with the descriptor once Python runs signal handlers: never in a process that is stuck in C. The
+    dump's last line says that it has.
     """
     faulthandler.unregister(STACK_SIGNAL)
-    if then is not None:
-        signal.signal(STACK_SIGNAL, lambda number, frame: then(fd))
-        signal.siginterrupt(STACK_SIGNAL, False)
-    faulthandler.register(STACK_SIGNAL, file=fd, all_threads=True, chain=then is not None)
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        try:
+            if then is not None:
+                then(fd)
+        finally:
+            stacks.dump_answered(fd)
+
+    signal.signal(STACK_SIGNAL, answer)
+    signal.siginterrupt(STACK_SIGNAL, False)
+    faulthandler.register(STACK_SIGNAL, file=fd, all_threads=True, chain=True)
 
 
 #: What `handle_here` has installed.

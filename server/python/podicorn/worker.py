@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 import signal
 import sys
 import time
 
-from podicorn import _engine, app, environment, gthread, leaving, signals, titles
+from podicorn import _engine, app, app_metrics, environment, gthread, leaving, signals, titles
 from podicorn.failure import BOOT_ERROR, UNHANDLED, Failure, first_line, trimmed
+from podicorn.log import ERROR_LOGGER, RecordCounter
 from podicorn.oom_score import offer_to_the_oom_killer
 from podicorn.privileges import become
+from podicorn.stacks import dump_tasks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,6 +94,9 @@ class WorkerProcess:
             self._log.exception("a worker cannot use the scoreboard")
             os._exit(BOOT_ERROR)
         self._worker.pid = os.getpid()
+        app_metrics.belong_to(f"slot{claim.slot}")
+        gc.callbacks.append(self._slot.collections())
+        logging.getLogger(ERROR_LOGGER).addHandler(RecordCounter(self._slot.logged))
         # While that is still allowed: a process that has changed its user may not.
         offer_to_the_oom_killer()
         code = self._run()
@@ -141,6 +148,7 @@ class WorkerProcess:
             from podicorn.asgi import AsgiWorker
 
             self._asgi = AsgiWorker(cfg, self._log)
+            signals.dump_stacks_to(self._claim.stack_fd, dump_tasks)
         worker.wsgi = self._load_app()
         self._engine = worker.engine = self._make_engine()
         self._boot_hook("post_worker_init", worker)

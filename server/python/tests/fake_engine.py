@@ -73,6 +73,12 @@ class Slot:
     def beat(self):
         pass
 
+    def logged(self, kind):
+        pass
+
+    def collections(self):
+        return lambda phase, info: None
+
 
 class Engine:
     requests = 0

@@ -5,7 +5,7 @@ use crate::histogram::BUCKETS;
 /// `PODICORN` in ASCII: the first word of the map.
 pub const MAGIC: u64 = u64::from_be_bytes(*b"PODICORN");
 /// Raised with every change of this file's numbers.
-pub const VERSION: u64 = 6;
+pub const VERSION: u64 = 7;
 
 /// How many workers the map has room for. Pages that no worker touches cost nothing.
 pub const MAX_SLOTS: u32 = 1024;
@@ -58,7 +58,23 @@ pub mod field {
     pub const RING_HEAD: usize = QUEUE + 3 * LINE;
     /// Requests that were answered in the app's place because it took too long.
     pub const TIMED_OUT: usize = RING_HEAD + 1;
-    pub const RING: usize = RING_HEAD + LINE;
+    /// Responses that the engine gave in the app's place.
+    pub const REJECTED: usize = RING_HEAD + 2;
+    /// Runs of Python's garbage collector by generation, the time they took, and the objects that they freed.
+    pub const GC_RUNS: usize = RING_HEAD + 3;
+    pub const GC_GENERATIONS: usize = 3;
+    pub const GC_NANOS: usize = GC_RUNS + GC_GENERATIONS;
+    pub const GC_FREED: usize = GC_NANOS + 1;
+    const _: () = assert!(GC_FREED < RING_HEAD + LINE);
+
+    /// How late heartbeats were: `BUCKETS` counts, then the sum in nanoseconds, then the last one.
+    pub const LAG: usize = RING_HEAD + LINE;
+    pub const LAST_LAG: usize = LAG + BUCKETS + 1;
+    /// Records of the error log: critical, error, warning, and those with an exception.
+    pub const LOGGED: usize = LAST_LAG + 1;
+    pub const LOGGED_KINDS: usize = 4;
+    pub const RING: usize = LAG + 3 * LINE;
+    const _: () = assert!(LOGGED + LOGGED_KINDS <= RING);
 }
 
 /// Entries of a slot's request ring; a power of two. While traces are exported the arbiter has to come by for each half of

@@ -36,6 +36,8 @@ struct Account {
 const PER_SECOND: u64 = 10_000_000;
 /// Slack for the first moments of a slot.
 const SLACK: u64 = 1_000_000;
+/// Objects that Python frees between two looks; more do not fit a machine's memory.
+const MOST_FREED: u64 = 1 << 40;
 /// A year: the longest sum of durations per counted event that is believed.
 const LONGEST_NANOS: u64 = 365 * 86_400 * 1_000_000_000;
 
@@ -85,6 +87,7 @@ fn zip(a: &Counters, b: &Counters, f: impl Fn(u64, u64) -> Option<u64>) -> Optio
     }
     Some(Counters {
         accepted: f(a.accepted, b.accepted)?,
+        begun: f(a.begun, b.begun)?,
         busy_nanos: f(a.busy_nanos, b.busy_nanos)?,
         log_dropped: f(a.log_dropped, b.log_dropped)?,
         ring_lost: f(a.ring_lost, b.ring_lost)?,
@@ -94,6 +97,13 @@ fn zip(a: &Counters, b: &Counters, f: impl Fn(u64, u64) -> Option<u64>) -> Optio
         latency_nanos: f(a.latency_nanos, b.latency_nanos)?,
         queue: each::<BUCKETS>(a.queue, b.queue, &f)?,
         queue_nanos: f(a.queue_nanos, b.queue_nanos)?,
+        rejected: f(a.rejected, b.rejected)?,
+        gc_runs: each::<{ field::GC_GENERATIONS }>(a.gc_runs, b.gc_runs, &f)?,
+        gc_nanos: f(a.gc_nanos, b.gc_nanos)?,
+        gc_freed: f(a.gc_freed, b.gc_freed)?,
+        lag: each::<BUCKETS>(a.lag, b.lag, &f)?,
+        lag_nanos: f(a.lag_nanos, b.lag_nanos)?,
+        logged: each::<{ field::LOGGED_KINDS }>(a.logged, b.logged, &f)?,
     })
 }
 
@@ -111,10 +121,17 @@ fn believable(added: &Counters, elapsed: Duration) -> bool {
         .into_iter()
         .chain(added.requests)
         .chain(added.latency)
-        .chain(added.queue);
+        .chain(added.queue)
+        .chain(added.gc_runs)
+        .chain(added.lag)
+        .chain(added.logged)
+        .chain([added.begun, added.rejected]);
     let events: u64 = added.latency.iter().chain(&added.queue).fold(0, |all, one| all.saturating_add(*one));
     counts.into_iter().all(|count| count <= most)
         && added.busy_nanos <= LONGEST_NANOS
+        && added.gc_nanos <= LONGEST_NANOS
+        && added.lag_nanos <= LONGEST_NANOS
+        && added.gc_freed <= MOST_FREED
         && added.latency_nanos.saturating_add(added.queue_nanos)
             <= LONGEST_NANOS.saturating_mul(events.min(1000))
 }

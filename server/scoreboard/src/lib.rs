@@ -23,5 +23,5 @@ pub use histogram::{BOUNDS_SECONDS, BUCKETS};
 pub use layout::{MAX_SLOTS, RING_ENTRIES, State};
 pub use ledger::{Ledger, Totals};
 pub use map::Map;
-pub use ring::{Ended, RequestEnd, RequestStart, RingEnd, RingEntry, RingNews, SAFE_ENTRIES, Ticket};
+pub use ring::{RequestEnd, RequestStart, RingEnd, RingEntry, RingNews, SAFE_ENTRIES, Ticket};
 pub use slot::{Claim, Counters, Load, SlotReader, SlotReading, SlotWriter};

@@ -66,23 +66,24 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Half a ring has been written since the reader was last called: it has to come before the other half is full.
-    pub fn calls_reader(self) -> bool {
-        self.is_sampled && calls_reader(self.index)
+    /// With this entry half of the ring is full.
+    pub(crate) fn fills_half(self) -> bool {
+        fills_half(self.index)
     }
 }
 
-fn calls_reader(index: u64) -> bool {
+/// Whether this entry is the last of one of the ring's halves.
+pub(crate) fn fills_half(index: u64) -> bool {
     (index + 1).is_multiple_of(RING_ENTRIES as u64 / 2)
 }
 
 /// How a request's end was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Its own entry had been overwritten.
-    pub is_lost: bool,
-    /// As [`Ticket::calls_reader`].
-    pub calls_reader: bool,
+    pub(crate) is_lost: bool,
+    /// The entry that was written for it, if one was.
+    pub(crate) apart: Option<u64>,
 }
 
 /// A copy of one entry.
@@ -183,10 +184,10 @@ pub(crate) fn end(map: &Map, slot: usize, ticket: Ticket, end: RequestEnd) -> En
     let Ticket { index, is_sampled } = ticket;
     let head = map.word(slot + field::RING_HEAD).load(Ordering::Relaxed) & (u64::MAX >> 2);
     let is_old = head.saturating_sub(index) > SAFE_ENTRIES;
-    let mut ended = Ended { is_lost: false, calls_reader: false };
+    let mut ended = Ended { is_lost: false, apart: None };
     if is_sampled && is_old {
         end_apart(map, slot, head, index, u64::from(status) | timed_out | flag::END, duration_nanos);
-        ended.calls_reader = calls_reader(head);
+        ended.apart = Some(head);
     }
     let base = entry_base(slot, index);
     let sequence = map.word(base + SEQUENCE);
@@ -349,7 +350,7 @@ mod tests {
         assert!(running.is_sampled && running.is_https && running.is_queue_known && !running.is_timed_out);
         assert_eq!((running.trace_id, running.span_id, running.parent_id), (1 << 100 | 9, 11, 13));
         let end = end(&map, HEADER, ticket, ended(503, 0));
-        assert_eq!(end, Ended { is_lost: false, calls_reader: false });
+        assert_eq!(end, Ended { is_lost: false, apart: None });
         let ended = read(&map, HEADER, 10).remove(0);
         assert_eq!((ended.status, ended.duration_nanos), (503, Some(1)));
     }

@@ -1,5 +1,6 @@
 //! One worker's slot: the claim on it, the worker's writing side and the arbiter's reading side.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 use crate::error::ScoreboardError;
@@ -30,6 +31,8 @@ impl Claim {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     pub accepted: u64,
+    /// Requests that the app was given, those that run included.
+    pub begun: u64,
     pub busy_nanos: u64,
     /// Access-log lines given up because the log's reader was too slow.
     pub log_dropped: u64,
@@ -43,6 +46,17 @@ pub struct Counters {
     pub latency_nanos: u64,
     pub queue: [u64; BUCKETS],
     pub queue_nanos: u64,
+    /// Responses that the engine gave in the app's place.
+    pub rejected: u64,
+    /// Runs of Python's garbage collector, by generation.
+    pub gc_runs: [u64; field::GC_GENERATIONS],
+    pub gc_nanos: u64,
+    pub gc_freed: u64,
+    /// How late heartbeats were.
+    pub lag: [u64; BUCKETS],
+    pub lag_nanos: u64,
+    /// Records of the error log: critical, error, warning, and those with an exception.
+    pub logged: [u64; field::LOGGED_KINDS],
 }
 
 /// A copy of what a slot says now. Nothing in it is to be trusted beyond its type.
@@ -59,6 +73,8 @@ pub struct SlotReading {
     /// Complete requests that wait for the app.
     pub parked: u32,
     pub connections: u32,
+    /// How late the last heartbeat was that somebody could measure.
+    pub lag_nanos: u64,
     pub counters: Counters,
 }
 
@@ -124,8 +140,10 @@ impl<'m> SlotReader<'m> {
             in_flight: small(field::IN_FLIGHT),
             parked: small(field::PARKED),
             connections: small(field::CONNECTIONS),
+            lag_nanos: get(field::LAST_LAG),
             counters: Counters {
                 accepted: get(field::ACCEPTED),
+                begun: get(field::RING_HEAD),
                 busy_nanos: get(field::BUSY_NANOS),
                 log_dropped: get(field::LOG_DROPPED),
                 ring_lost: get(field::RING_LOST),
@@ -135,6 +153,13 @@ impl<'m> SlotReader<'m> {
                 latency_nanos: get(field::LATENCY + BUCKETS),
                 queue: std::array::from_fn(|b| get(field::QUEUE + b)),
                 queue_nanos: get(field::QUEUE + BUCKETS),
+                rejected: get(field::REJECTED),
+                gc_runs: std::array::from_fn(|generation| get(field::GC_RUNS + generation)),
+                gc_nanos: get(field::GC_NANOS),
+                gc_freed: get(field::GC_FREED),
+                lag: std::array::from_fn(|b| get(field::LAG + b)),
+                lag_nanos: get(field::LAG + BUCKETS),
+                logged: std::array::from_fn(|kind| get(field::LOGGED + kind)),
             },
         }
     }
@@ -168,6 +193,8 @@ pub struct SlotWriter {
     state: State,
     beats: u64,
     recycle: bool,
+    /// Something sampled has been written since the ring's reader was last called.
+    sampled: Cell<bool>,
 }
 
 impl SlotWriter {
@@ -186,7 +213,8 @@ impl SlotWriter {
                 Ordering::Acquire,
             )
             .map_err(|_| ScoreboardError::Lost { slot, epoch })?;
-        let mut writer = Self { map, base, state: State::Booting, beats: 0, recycle: false };
+        let mut writer =
+            Self { map, base, state: State::Booting, beats: 0, recycle: false, sampled: Cell::new(false) };
         writer.set_state(State::Booting);
         Ok(writer)
     }
@@ -273,17 +301,26 @@ impl SlotWriter {
         self.set(field::LOG_DROPPED, lines);
     }
 
-    /// A request begins: its ring entry, and its time in the queue where that is known.
-    pub fn begin_request(&self, start: &RequestStart<'_>) -> Ticket {
+    /// A request begins: its ring entry, and its time in the queue where that is known. The flag says that the arbiter has
+    /// to be told: half of the ring is full, and something in it is sampled.
+    pub fn begin_request(&self, start: &RequestStart<'_>) -> (Ticket, bool) {
         if let Some(queued) = start.queued_nanos {
             self.add(field::QUEUE + bucket(queued), 1);
             self.add(field::QUEUE + BUCKETS, queued);
         }
-        ring::begin(&self.map, self.base, start)
+        let ticket = ring::begin(&self.map, self.base, start);
+        (ticket, self.calls_reader(ticket.fills_half(), start.is_sampled))
     }
 
-    /// A request has ended. Its response is counted apart, by [`Self::count_response`]. True if the arbiter has to be told
-    /// that the ring fills.
+    fn calls_reader(&self, fills_half: bool, is_sampled: bool) -> bool {
+        if is_sampled {
+            self.sampled.set(true);
+        }
+        fills_half && self.sampled.take()
+    }
+
+    /// A request has ended. Its response is counted apart, by [`Self::count_response`]. The result is the
+    /// flag of [`Self::begin_request`].
     pub fn end_request(&self, ticket: Ticket, end: RequestEnd) -> bool {
         self.add(field::LATENCY + bucket(end.duration_nanos), 1);
         self.add(field::LATENCY + BUCKETS, end.duration_nanos);
@@ -291,12 +328,39 @@ impl SlotWriter {
         if ended.is_lost {
             self.add(field::RING_LOST, 1);
         }
-        ended.calls_reader
+        ended.apart.is_some_and(|index| self.calls_reader(ring::fills_half(index), true))
     }
 
     /// A request ran into `request_timeout`.
     pub fn add_timed_out(&self) {
         self.add(field::TIMED_OUT, 1);
+    }
+
+    /// A response that the engine gave in the app's place; counted as a response too.
+    pub fn count_rejection(&self, status: u16) {
+        self.add(field::REJECTED, 1);
+        self.count_response(status);
+    }
+
+    /// Python's garbage collector has run.
+    pub fn add_collection(&self, generation: usize, nanos: u64, freed: u64) {
+        self.add(field::GC_RUNS + generation.min(field::GC_GENERATIONS - 1), 1);
+        self.add(field::GC_NANOS, nanos);
+        self.add(field::GC_FREED, freed);
+    }
+
+    /// A record went to the error log: 0 critical, 1 error, 2 warning, 3 one with an exception.
+    pub fn add_logged(&self, kind: usize) {
+        if kind < field::LOGGED_KINDS {
+            self.add(field::LOGGED + kind, 1);
+        }
+    }
+
+    /// A heartbeat was so late, because a loop or the GIL was not to be had.
+    pub fn add_lag(&self, nanos: u64) {
+        self.add(field::LAG + bucket(nanos), 1);
+        self.add(field::LAG + BUCKETS, nanos);
+        self.set(field::LAST_LAG, nanos);
     }
 
     /// A response: of the app, or one that the engine gave in its place (a 400, a 408 …).
@@ -345,7 +409,7 @@ mod tests {
         let mut writer = Map::attach(fd).unwrap().claim(0, 1, 42).unwrap();
         writer.set_state(State::Ready);
         writer.set_in_flight(1);
-        let ticket = writer.begin_request(&RequestStart {
+        let (ticket, _) = writer.begin_request(&RequestStart {
             method: b"POST",
             path: b"/x",
             start_unix_nanos: 1,
@@ -361,11 +425,24 @@ mod tests {
         writer.count_response(404);
         writer.add_timed_out();
         writer.count_response(700);
+        writer.count_rejection(400);
+        writer.add_collection(2, 1_000_000, 7);
+        writer.add_collection(9, 1, 0);
+        writer.add_lag(20_000_000);
+        writer.add_logged(3);
+        writer.add_logged(4);
         writer.beat();
         let reading = map.reader(0).unwrap().read();
         assert_eq!(reading.state, Some(State::Ready));
         assert_eq!((reading.beat, reading.in_flight, reading.recycle), (1, 1, false));
-        assert_eq!(reading.counters.requests, [1, 0, 0, 0, 1, 0]);
+        assert_eq!(reading.counters.requests, [1, 0, 0, 0, 2, 0]);
+        assert_eq!((reading.counters.rejected, reading.counters.gc_runs), (1, [0, 0, 2]));
+        assert_eq!(reading.counters.logged, [0, 0, 0, 1]);
+        assert_eq!((reading.counters.gc_nanos, reading.counters.gc_freed), (1_000_001, 7));
+        assert_eq!(
+            (reading.lag_nanos, reading.counters.lag_nanos, reading.counters.lag[5]),
+            (20_000_000, 20_000_000, 1)
+        );
         assert_eq!(reading.counters.latency_nanos, 20_000_000);
         assert_eq!(reading.counters.timed_out, 1);
         assert_eq!(reading.counters.latency[5], 1);
@@ -388,7 +465,8 @@ mod tests {
             parent_id: 0,
             is_sampled: false,
         };
-        let ticket = writer.begin_request(&start);
+        let (ticket, called) = writer.begin_request(&start);
+        assert!(!called);
         writer.end_request(ticket, RequestEnd { status: 200, duration_nanos: 5, is_timed_out: false });
         let counters = map.reader(0).unwrap().read().counters;
         assert_eq!((counters.queue.iter().sum::<u64>(), counters.latency.iter().sum::<u64>()), (0, 1));

@@ -32,6 +32,7 @@ after `PODICORN_` the environment variable.
   set in the config file.
 - **Config file.** Python code. Global variables with a setting's name are settings, others are ignored.
 - **In a pod** means that `KUBERNETES_SERVICE_HOST` is set, as Kubernetes does in every container.
+- **Traces** are set up by the `OTEL_*` variables of OpenTelemetry: see [telemetry.md](telemetry.md).
 - A setting marked *Podicorn* is not Gunicorn's.
 ";
 

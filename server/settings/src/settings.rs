@@ -124,10 +124,21 @@ pub struct Settings {
     #[serde(deserialize_with = "none_is_false")]
     pub capture_output: bool,
     pub log_format: LogFormat,
+    /// `None`: no datagrams.
+    pub statsd_host: Option<String>,
+    pub statsd_prefix: String,
+    pub dogstatsd_tags: String,
+    #[serde(deserialize_with = "none_is_false")]
+    pub enable_backlog_metric: bool,
+    /// `None`: no request is slow.
+    #[serde(deserialize_with = "seconds_or_none")]
+    pub slow_request: Option<Duration>,
 
     /// Where the admin API listens; `None`: it is off.
     pub admin_bind: Option<Bind>,
     pub admin_token_file: Option<PathBuf>,
+    /// What the app counts is part of `/metrics`.
+    pub app_metrics: bool,
     /// In a Kubernetes pod, that is, `KUBERNETES_SERVICE_HOST` is set.
     pub in_pod: bool,
 

@@ -249,6 +249,8 @@ pub(crate) struct Engine {
     stopping: Arc<Stopping>,
     /// Threads that call the app; 1: the engine's own.
     threads: usize,
+    /// A late heartbeat means that the loop, the hub or the GIL was not to be had.
+    measures_lag: bool,
     /// For a request that comes back in a child that the app has forked, where requests are greenlets.
     back_in_child: Option<Py<PyAny>>,
     /// When a guest lets its host go on; 0: no request of this turn has begun.
@@ -390,6 +392,10 @@ impl Engine {
             if now < progress.next_beat {
                 return;
             }
+            // The first beat is due at once. Where requests run inside the turn, a late one says how long they are.
+            if progress.next_beat != 0 && self.measures_lag {
+                self.core.slot.late(now - progress.next_beat);
+            }
             progress.next_beat = now + self.beat;
         }
         self.core.slot.beat();
@@ -494,6 +500,7 @@ impl Engine {
         let back_in_child = options.green.as_ref().map(|green| green.back_in_child.clone_ref(py));
         let epoll = core.with(|reactor| Arc::downgrade(&reactor.epoll())).unwrap_or_default();
         let threads = options.limits.threads;
+        let measures_lag = options.limits.guest || threads > 1;
         let asgi_options = options.asgi.clone();
         Ok(Self {
             service: {
@@ -510,6 +517,7 @@ impl Engine {
             beat,
             stopping,
             threads,
+            measures_lag,
             back_in_child,
             slice_until: AtomicU64::new(0),
             in_turn: AtomicBool::new(false),
@@ -593,7 +601,12 @@ impl Engine {
     /// worker ends.
     fn beat_beside(&self, py: Python<'_>) {
         let pause = Duration::from_nanos(self.beat);
-        while !self.core.is_disabled() && !py.detach(|| self.core.has_ended_after(pause)) {
+        loop {
+            let due = monotonic() + self.beat;
+            if self.core.is_disabled() || py.detach(|| self.core.has_ended_after(pause)) {
+                return;
+            }
+            self.core.slot.late(monotonic().saturating_sub(due));
             self.core.slot.beat();
         }
     }

@@ -17,6 +17,7 @@
 mod access_log;
 mod asgi;
 mod clock;
+mod collections;
 mod descriptor;
 mod engine;
 mod entry;
@@ -67,6 +68,8 @@ mod _engine {
     use podicorn_scoreboard::State;
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use super::collections::Collections;
     #[pymodule_export]
     use super::engine::{_after_fork_in_child, _before_fork, Engine};
     #[pymodule_export]

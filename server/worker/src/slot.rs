@@ -13,6 +13,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::clock::{Nanos, synchronise};
+use crate::collections::Collections;
 use crate::descriptor::adopt;
 use crate::engine::hear_of_forks;
 use crate::entry::{Entry, Ledger};
@@ -129,14 +130,14 @@ impl SharedSlot {
 
     /// A request begins; `in_flight` counts it too.
     pub(crate) fn begin_request(&self, start: &RequestStart<'_>, in_flight: u32) -> Option<Ticket> {
-        let ticket = self.with(None, |writer| {
+        let (ticket, calls_reader) = self.with(None, |writer| {
             writer.set_in_flight(in_flight);
             Some(writer.begin_request(start))
-        });
-        if ticket.is_some_and(Ticket::calls_reader) {
+        })?;
+        if calls_reader {
             self.ring();
         }
-        ticket
+        Some(ticket)
     }
 
     /// A request has ended, which held a Python thread for its duration. Its response is counted apart.
@@ -179,6 +180,26 @@ impl SharedSlot {
             Some((least.min(weigh(other)), accepted.wrapping_add(other.accepted)))
         };
         self.with(None, |writer| writer.others().fold(None, all))
+    }
+
+    /// A response that the engine gave in the app's place.
+    pub(crate) fn count_rejection(&self, status: u16) {
+        self.with((), |writer| writer.count_rejection(status));
+    }
+
+    /// Python's garbage collector has run.
+    pub(crate) fn collected(&self, generation: usize, nanos: Nanos, freed: u64) {
+        self.with((), |writer| writer.add_collection(generation, nanos, freed));
+    }
+
+    /// A record went to the error log.
+    pub(crate) fn logged(&self, kind: usize) {
+        self.with((), |writer| writer.add_logged(kind));
+    }
+
+    /// A heartbeat was so late.
+    pub(crate) fn late(&self, nanos: Nanos) {
+        self.with((), |writer| writer.add_lag(nanos));
     }
 
     /// A response, the app's or one that the engine gave in its place.
@@ -259,6 +280,21 @@ impl Slot {
         synchronise();
     }
 
+    /// The heartbeat was so many seconds late.
+    fn late(&self, seconds: f64) {
+        self.shared.late(Duration::try_from_secs_f64(seconds).map_or(0, nanos_of));
+    }
+
+    /// A record went to the error log: 0 critical, 1 error, 2 warning, 3 one with an exception.
+    fn logged(&self, kind: usize) {
+        self.shared.logged(kind);
+    }
+
+    /// A function for `gc.callbacks` that counts what the garbage collector does.
+    fn collections(&self) -> Collections {
+        Collections::new(&self.shared)
+    }
+
     /// A request begins that Python serves by itself, by its method and target.
     #[pyo3(signature = (method, target, traceparent=None))]
     fn begin(&self, method: &str, target: &str, traceparent: Option<&str>) -> Entry {
@@ -291,4 +327,8 @@ impl Slot {
     fn drain_end(&self) -> Option<f64> {
         self.shared.drain_end().map(|at| Duration::from_nanos(at).as_secs_f64())
     }
+}
+
+fn nanos_of(duration: Duration) -> Nanos {
+    duration.as_nanos().try_into().unwrap_or(Nanos::MAX)
 }

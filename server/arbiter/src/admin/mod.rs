@@ -43,7 +43,11 @@ pub use command::{Command, Detail, DrainView, Refusal, ReloadView, StackError, S
 pub use routes::router;
 pub use server::serve;
 
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
+
+use crate::app_metrics::AppMetrics;
 
 /// What every handler gets.
 #[derive(Debug, Clone)]
@@ -52,6 +56,8 @@ pub struct AdminState {
     pub commands: mpsc::Sender<Command>,
     /// Who may do what on this listener.
     pub access: Access,
+    /// What the app counts.
+    pub app_metrics: Option<Arc<AppMetrics>>,
 }
 
 #[cfg(test)]

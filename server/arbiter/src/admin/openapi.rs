@@ -14,7 +14,7 @@ use super::{DrainView, ReloadView};
 use crate::problem::{PROBLEM_JSON, ProblemBody};
 use crate::scale::{ScaleRequest, ScaleView, StepView};
 use crate::status::Status;
-use crate::telemetry::metrics::CONTENT_TYPE as OPENMETRICS;
+use crate::telemetry::exposition::OPENMETRICS;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";

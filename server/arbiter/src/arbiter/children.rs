@@ -53,6 +53,9 @@ impl Arbiter {
         self.harvest_last(slot, phase, exit);
         let suspicion = self.suspicion(phase, exit);
         self.log_death(slot, pid, phase, exit, suspicion);
+        if retired.is_none() && exit != Exit::Code(0) {
+            self.record_death(slot, pid, exit.to_string());
+        }
         match (phase, retired) {
             _ if suspicion == Some(Suspicion::Certain) => self.tally.restarts.oom += 1,
             (_, Some(RetireReason::ScaledDown)) => self.tally.restarts.scale += 1,

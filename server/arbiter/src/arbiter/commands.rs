@@ -12,6 +12,7 @@ use crate::forkserver::message::Hook;
 use crate::pool::Event;
 use crate::scale::{ScaleError, ScaleView, StepView};
 use crate::signals;
+use crate::stacks;
 
 /// How long a worker has to write its stacks.
 const STACK_DEADLINE: Duration = Duration::from_secs(2);
@@ -134,9 +135,10 @@ impl Arbiter {
         self.stack_waiters.entry(slot).or_default().push(waiter);
         tokio::spawn(async move {
             let result = match tokio::time::timeout(STACK_DEADLINE, answer).await {
-                Ok(Ok(result)) => result,
+                Ok(Ok(Ok(text))) => Ok(explain(Some(text), pid).await.unwrap_or_default()),
+                Ok(Ok(Err(error))) => Err(error),
                 Ok(Err(_)) => Err(StackError::NoWorker(slot)),
-                Err(_) => Err(StackError::Silent),
+                Err(_) => explain(None, pid).await.ok_or(StackError::Silent),
             };
             let _ = reply.send(result);
         });
@@ -158,6 +160,10 @@ fn record_scale(span: &Span, before: u32, view: &ScaleView) {
 
 fn record_refusal(span: &Span, error: &dyn std::error::Error) {
     span.record("otel.status_description", error.to_string());
+}
+
+async fn explain(dump: Option<String>, pid: i32) -> Option<String> {
+    tokio::task::spawn_blocking(move || stacks::explained(dump.as_deref(), pid)).await.ok().flatten()
 }
 
 fn names_only(assignments: Value) -> Value {

@@ -230,6 +230,9 @@ impl Arbiter {
             self.attendants.clear();
             traces.finish(self.at_most(FLUSH_TIME));
         }
+        if let Some(metrics) = &self.shared.app_metrics {
+            metrics.remove();
+        }
         self.log.flush(self.at_most(FLUSH_TIME));
     }
 

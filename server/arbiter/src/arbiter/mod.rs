@@ -16,9 +16,10 @@ mod report;
 mod requests;
 mod run;
 mod setup;
+mod statsd;
 mod workers;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -39,9 +40,10 @@ use crate::pidfile::Pidfile;
 use crate::pool::{Exit, Pool, RetireReason};
 use crate::scale::Scale;
 use crate::stacks::StackReader;
-use crate::status::{LastError, Restarts};
+use crate::status::{Death, LastError, Restarts};
 use crate::systemd::Notifier;
 use crate::telemetry::log::LogHandle;
+use crate::telemetry::statsd::Statsd;
 use crate::telemetry::traces::Traces;
 
 use autoscale::Autoscale;
@@ -127,6 +129,8 @@ struct Attendant {
     /// Requests that had run into `request_timeout` when last looked, and when that was last told.
     timed_out: u64,
     timeout_told: Option<Instant>,
+    /// Slow requests from this number on have not been told, and when the last one was.
+    slow_told: Option<(u64, Instant)>,
     /// Dropped with the entry.
     _stacks: Option<StackReader>,
 }
@@ -151,6 +155,8 @@ struct Tally {
     forkserver_starts: u64,
     forkserver_deaths: u64,
     last_boot_error: Option<LastError>,
+    /// The latest first.
+    deaths: VecDeque<Death>,
 }
 
 /// Where the arbiter is on its way out.
@@ -192,6 +198,8 @@ struct Arbiter {
     memory: MemoryCare,
     autoscale: Autoscale,
     systemd: Notifier,
+    /// Datagrams for `StatsD`, where they are wanted.
+    statsd: Option<Statsd>,
     attendants: HashMap<u32, Attendant>,
     /// By pid.
     forkservers: HashMap<i32, Forkserver>,

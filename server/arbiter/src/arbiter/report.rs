@@ -9,16 +9,19 @@ use crate::admin::Detail;
 use crate::cgroup::Pressure;
 use crate::pool::{self, Worker};
 use crate::status::{
-    Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState, Histogram,
-    MemoryStatus, Phase, ProcessMemory, RecentRequest, Reloads, RequestsByClass, Scaling, Stalls, Status,
-    Totals, WorkerState, WorkerStatus,
+    Boot, CgroupMemory, CpuStatus, CurrentRequest, Death, DecisionCount, ForkServer, ForkServerState,
+    Histogram, Logged, MemoryStatus, Phase, ProcessMemory, PythonTotals, RecentRequest, Reloads,
+    RequestsByClass, Scaling, Stalls, Status, Totals, WorkerState, WorkerStatus,
 };
+use crate::telemetry::log_counts;
 use crate::telemetry::traces::Traces;
 
 /// How many of a worker's last requests `/workers` shows.
 const RECENT: usize = 10;
 /// How far back the one that runs is looked for.
 const LOOK_BACK: usize = 64;
+/// How many dead workers it shows.
+const DEATHS: usize = 10;
 
 impl Arbiter {
     pub(super) fn status(&mut self, detail: Detail) -> Status {
@@ -66,6 +69,10 @@ impl Arbiter {
             scaling: self.scaling(),
             workers,
             totals: self.totals(),
+            deaths: match detail {
+                Detail::Full => self.tally.deaths.iter().cloned().collect(),
+                Detail::Summary => Vec::new(),
+            },
             listeners: self
                 .blueprints
                 .get(&generation)
@@ -119,6 +126,7 @@ impl Arbiter {
             busy_seconds: seconds(counters.busy_nanos),
             memory: worker.pid.and_then(|pid| self.held_by(pid)),
             last_beat_seconds: worker.pid.map(|_| seconds_since(worker.beat_seen)),
+            lag_seconds: self.lag_of(slot),
             current_request: requests
                 .iter()
                 .rev()
@@ -131,6 +139,27 @@ impl Arbiter {
                 .map(recent_request)
                 .collect(),
         }
+    }
+
+    fn lag_of(&self, slot: u32) -> Option<f64> {
+        let reading = self.map.reader(slot).ok()?.read();
+        (reading.counters.lag.iter().any(|count| *count > 0)).then(|| seconds(reading.lag_nanos))
+    }
+
+    /// What a worker that has just died was doing.
+    pub(super) fn record_death(&mut self, slot: u32, pid: i32, how: String) {
+        let entries = self.map.reader(slot).map(|reader| reader.requests(usize::MAX)).unwrap_or_default();
+        let running = entries.iter().rev().filter(|entry| entry.duration_nanos.is_none());
+        let ended = entries.iter().filter(|entry| entry.duration_nanos.is_some());
+        self.tally.deaths.push_front(Death {
+            slot,
+            pid: pid.unsigned_abs(),
+            at: SystemTime::now(),
+            how,
+            running: running.map(current_request).take(RECENT).collect(),
+            recent_requests: ended.map(recent_request).take(RECENT).collect(),
+        });
+        self.tally.deaths.truncate(DEATHS);
     }
 
     fn held_by(&self, pid: i32) -> Option<ProcessMemory> {
@@ -187,6 +216,18 @@ impl Arbiter {
         }
     }
 
+    /// Of workers and of this process.
+    pub(super) fn logged(&self) -> Logged {
+        let [critical, error, warning, exception] = self.ledger.totals().counters.logged;
+        let ours = log_counts::so_far();
+        Logged {
+            critical: critical.saturating_add(ours.critical),
+            error: error.saturating_add(ours.error),
+            warning: warning.saturating_add(ours.warning),
+            exception,
+        }
+    }
+
     fn totals(&self) -> Totals {
         let counters = &self.ledger.totals().counters;
         let [_, informational, success, redirection, client_error, server_error] = counters.requests;
@@ -198,6 +239,16 @@ impl Arbiter {
             restarts: self.tally.restarts,
             access_log_lines_dropped: counters.log_dropped,
             request_timeouts: counters.timed_out,
+            arrivals: counters.begun,
+            connections_accepted: counters.accepted,
+            rejected: counters.rejected,
+            logged: self.logged(),
+            python: PythonTotals {
+                gc_runs: counters.gc_runs,
+                gc_seconds: seconds(counters.gc_nanos),
+                gc_freed: counters.gc_freed,
+                lag: histogram(&counters.lag, counters.lag_nanos),
+            },
         }
     }
 }

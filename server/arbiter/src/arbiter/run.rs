@@ -17,8 +17,8 @@ use super::autoscale::Autoscale;
 use super::boots::Boots;
 use super::requests::Harvesting;
 use super::setup::{
-    FLUSH_TIME, announce, auto_start, configured_workers, limits, memory_limits, open_admin, stack_reader,
-    start_telemetry,
+    FLUSH_TIME, announce, app_metrics, auto_start, configured_workers, limits, memory_limits, open_admin,
+    stack_reader, start_telemetry, statsd,
 };
 use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
@@ -34,7 +34,8 @@ use crate::reaper;
 use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
 use crate::systemd::Notifier;
-use crate::telemetry::log::LogError;
+use crate::telemetry::log::{LogError, LogHandle};
+use crate::telemetry::statsd::Statsd;
 use crate::telemetry::traces::Traces;
 use crate::token::TokenError;
 
@@ -153,18 +154,13 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     };
     blueprint.listeners = match listeners {
         Ok(listeners) => listeners,
-        Err(error) => {
-            crate::critical!("{error}");
-            log.flush(FLUSH_TIME);
-            return Ok(error.exit_code());
-        }
+        Err(error) => return Ok(give_up(&log, &error, error.exit_code())),
     };
 
     let (command_tx, commands) = mpsc::channel(64);
-    if let Err(error) = open_admin(&settings, command_tx) {
-        crate::critical!("{error}");
-        log.flush(FLUSH_TIME);
-        return Ok(error.exit_code());
+    shared.app_metrics = app_metrics(&settings);
+    if let Err(error) = open_admin(&settings, command_tx, shared.app_metrics.clone()) {
+        return Ok(give_up(&log, &error, error.exit_code()));
     }
     let (inputs, inbox) = mpsc::unbounded_channel();
     let stacks = stack_reader(process.stacks, Python::Forkserver { pid }, &inputs)?;
@@ -190,6 +186,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         ledger: Ledger::default(),
         memory,
         autoscale: Autoscale::new(&settings, auto_start(&settings), now),
+        statsd: statsd(&settings, now),
         systemd: Notifier::new(|name| std::env::var(name).ok(), now),
         attendants: HashMap::new(),
         forkservers: HashMap::new(),
@@ -216,6 +213,13 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     Ok(code)
 }
 
+/// Says why the server does not start, where its log is already the place for it.
+fn give_up(log: &LogHandle, error: &dyn std::fmt::Display, code: i32) -> i32 {
+    crate::critical!("{error}");
+    log.flush(FLUSH_TIME);
+    code
+}
+
 /// The scoreboard, the eventfd by which workers wake the arbiter, and what is handed to every fork server.
 fn shared_with_workers() -> Result<(Map, EventFd, Shared), RunError> {
     let (map, memfd) = Map::create()?;
@@ -226,6 +230,7 @@ fn shared_with_workers() -> Result<(Map, EventFd, Shared), RunError> {
         doorbell: share(doorbell.as_fd().try_clone_to_owned()?),
         nudge: share(nudge.into()),
         tracing: None,
+        app_metrics: None,
     };
     Ok((map, doorbell, shared))
 }
@@ -334,6 +339,7 @@ impl Arbiter {
             self.next_step(),
             self.systemd.deadline(),
             self.harvesting.deadline(),
+            self.statsd.as_ref().map(Statsd::deadline),
         ];
         let soonest = soonest.into_iter().flatten().min();
         soonest.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600))
@@ -351,6 +357,7 @@ impl Arbiter {
         self.look_at_memory(now);
         self.autoscale(now);
         self.systemd.keep_alive(now);
+        self.tell_statsd(now);
         self.tell_pool(Event::Tick);
     }
 

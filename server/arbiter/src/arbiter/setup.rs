@@ -1,7 +1,8 @@
 //! What the settings say, put to work: log, limits, admin API.
 
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use podicorn_settings::{LogFormat, LogLevel, LogTarget, Settings};
 use tokio::sync::mpsc;
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use super::run::RunError;
 use super::{Input, Python};
 use crate::admin::{self, Access, AdminListener, AdminState, BindAddress, Command};
+use crate::app_metrics::AppMetrics;
 use crate::cgroup;
 use crate::launch;
 use crate::memory;
@@ -16,6 +18,7 @@ use crate::pool::Limits;
 use crate::scale::Workers;
 use crate::stacks::StackReader;
 use crate::telemetry::log::{self, Format, Level, LogHandle, Target};
+use crate::telemetry::statsd::Statsd;
 use crate::telemetry::traces::{self, Traces};
 use crate::token::TokenFile;
 
@@ -92,7 +95,40 @@ fn auto_workers() -> u32 {
     podicorn_policy::seed_for_cores(cgroup::cores()).min(podicorn_settings::MAX_WORKERS)
 }
 
-pub(super) fn open_admin(settings: &Settings, commands: mpsc::Sender<Command>) -> Result<(), RunError> {
+/// Where datagrams are wanted. Looks the receiver's name up.
+pub(super) fn statsd(settings: &Settings, now: Instant) -> Option<Statsd> {
+    let address = settings.statsd_host.as_ref()?;
+    // As in Gunicorn the server goes on without it: a receiver that is not there yet is no reason to serve nobody.
+    Statsd::new(address, &settings.statsd_prefix, &settings.dogstatsd_tags, now)
+        .map_err(|error| tracing::error!("{error}; nothing is sent"))
+        .ok()
+}
+
+/// A place for what the app counts, if there is a `/metrics` to show it.
+pub(super) fn app_metrics(settings: &Settings) -> Option<Arc<AppMetrics>> {
+    if settings.admin_bind.is_none() || !settings.app_metrics {
+        return None;
+    }
+    match AppMetrics::create((settings.user, settings.group)) {
+        Ok(Some(metrics)) => Some(Arc::new(metrics)),
+        Ok(None) => {
+            tracing::debug!(
+                "No directory in memory: the app's prometheus_client metrics stay with its workers"
+            );
+            None
+        }
+        Err(error) => {
+            tracing::warn!("The app's prometheus_client metrics stay with its workers: {error}");
+            None
+        }
+    }
+}
+
+pub(super) fn open_admin(
+    settings: &Settings,
+    commands: mpsc::Sender<Command>,
+    app_metrics: Option<Arc<AppMetrics>>,
+) -> Result<(), RunError> {
     let Some(bind) = &settings.admin_bind else { return Ok(()) };
     let address = BindAddress::parse(&bind.to_string())?;
     let listener = AdminListener::bind(&address)?;
@@ -102,7 +138,7 @@ pub(super) fn open_admin(settings: &Settings, commands: mpsc::Sender<Command>) -
         listener.tcp_address().map_or(Access::Trusted, |address| Access::for_tcp(address, token.as_ref()));
     tracing::info!("Admin API at {}: {}", listener.address()?, access.note());
     tokio::spawn(async move {
-        if let Err(error) = admin::serve(listener, AdminState { commands, access }).await {
+        if let Err(error) = admin::serve(listener, AdminState { commands, access, app_metrics }).await {
             crate::critical!("The admin API has stopped: {error}");
         }
     });

@@ -124,6 +124,7 @@ impl Arbiter {
             observed: Instant::now(),
             timed_out: 0,
             timeout_told: None,
+            slow_told: None,
             _stacks: stacks,
         };
         self.attendants.insert(slot, attendant);
@@ -240,6 +241,9 @@ impl Arbiter {
         if let Ok(reader) = self.map.reader(slot) {
             reader.vacate();
         }
+        if let Some(metrics) = &self.shared.app_metrics {
+            metrics.vacate(slot);
+        }
         self.attendants.remove(&slot);
         self.map.set_workers(self.attendants.len());
         self.stack_waiters.remove(&slot);
@@ -271,6 +275,7 @@ impl Arbiter {
             let Ok(reader) = self.map.reader(slot) else { continue };
             let now = reader.read();
             self.tell_request_timeouts(slot, now.counters.timed_out);
+            self.tell_slow_requests(slot, now.in_flight);
             let reading = Reading {
                 state: now.state,
                 beat: now.beat,
@@ -301,6 +306,32 @@ impl Arbiter {
         attendant.timeout_told = Some(Instant::now());
         let serving = serving.unwrap_or_else(|| "a request that has ended meanwhile".to_owned());
         tracing::error!(slot, trace_id, "Request timeout in worker (pid:{pid}): {serving}");
+        let _ = signals::send(pid, signals::stack_signal());
+    }
+
+    /// Says which request has run for longer than `slow_request`, once for each, and has the worker say where it is.
+    fn tell_slow_requests(&mut self, slot: u32, in_flight: u32) {
+        let Some(limit) = self.settings.slow_request.filter(|_| in_flight > 0) else { return };
+        let Ok(reader) = self.map.reader(slot) else { return };
+        let pid = self.pool.worker(slot).and_then(|worker| worker.pid);
+        let (Some(attendant), Some(pid)) = (self.attendants.get_mut(&slot), pid) else { return };
+        let (from, quiet) =
+            attendant.slow_told.map_or((0, true), |(from, at)| (from, at.elapsed() >= TIMEOUT_QUIET));
+        if !quiet {
+            return;
+        }
+        let is_slow = |entry: &RingEntry| {
+            entry.sequence >= from
+                && entry.duration_nanos.is_none()
+                && current_request(entry).seconds >= limit.as_secs_f64()
+        };
+        // The newest that is slow: what began before it is as slow, and told with it.
+        let found: Vec<RingEntry> = reader.requests(usize::MAX).into_iter().filter(is_slow).collect();
+        let Some(newest) = found.first() else { return };
+        attendant.slow_told = Some((newest.sequence + 1, Instant::now()));
+        for entry in &found {
+            tracing::warn!(slot, "Slow request in worker (pid:{pid}): {}", request_text(entry));
+        }
         let _ = signals::send(pid, signals::stack_signal());
     }
 

@@ -6,8 +6,9 @@ use podicorn_policy::{Config, Decision, Direction, Memory, Observation, Reason, 
 
 use super::{
     AcceptQueue, Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState,
-    Histogram, LastError, ListenerStatus, MemoryStatus, OomKill, Phase, ProcessMemory, RecentRequest,
-    Reloads, RequestsByClass, Restarts, Scaling, Stalls, Status, Totals, Victim, WorkerState, WorkerStatus,
+    Histogram, LastError, ListenerStatus, Logged, MemoryStatus, OomKill, Phase, ProcessMemory, PythonTotals,
+    RecentRequest, Reloads, RequestsByClass, Restarts, Scaling, Stalls, Status, Totals, Victim, WorkerState,
+    WorkerStatus,
 };
 use crate::scale::{Scale, ScaleRequest, ScaleView, Workers};
 use crate::telemetry::traces::Exported;
@@ -33,6 +34,7 @@ pub(crate) fn worker(slot: u32, state: WorkerState) -> WorkerStatus {
         busy_seconds: 12.25,
         memory: Some(ProcessMemory { rss_bytes: 50 << 20, pss_bytes: 30 << 20, uss_bytes: 20 << 20 }),
         last_beat_seconds: Some(0.5),
+        lag_seconds: Some(0.002),
         current_request: busy.then(|| CurrentRequest {
             method: "POST".into(),
             path: "/upload".into(),
@@ -115,6 +117,7 @@ fn scaling() -> Scaling {
 }
 
 /// Two ready workers of three; a lease in force.
+#[expect(clippy::too_many_lines, reason = "every field has a value that tests can recognise")]
 pub(crate) fn status() -> Status {
     let now = Instant::now();
     let mut scale = Scale::new(Workers::Range { min: 1, max: 4 }, 64);
@@ -170,6 +173,7 @@ pub(crate) fn status() -> Status {
             worker(1, WorkerState::Idle),
             WorkerStatus {
                 last_beat_seconds: None,
+                lag_seconds: None,
                 pid: None,
                 memory: None,
                 ..worker(2, WorkerState::Starting)
@@ -207,7 +211,13 @@ pub(crate) fn status() -> Status {
             },
             access_log_lines_dropped: 19,
             request_timeouts: 20,
+            arrivals: 121,
+            connections_accepted: 30,
+            rejected: 2,
+            logged: Logged { critical: 1, error: 2, warning: 3, exception: 4 },
+            python: python(),
         },
+        deaths: Vec::new(),
         listeners: vec![
             ListenerStatus {
                 address: "http://127.0.0.1:8000".into(),
@@ -215,5 +225,14 @@ pub(crate) fn status() -> Status {
             },
             ListenerStatus { address: "unix:/run/a \"b\\.sock".into(), accept_queue: None },
         ],
+    }
+}
+
+fn python() -> PythonTotals {
+    PythonTotals {
+        gc_runs: [40, 4, 1],
+        gc_seconds: 0.25,
+        gc_freed: 1234,
+        lag: Histogram { bounds: vec![0.001, 0.01], counts: vec![7, 2, 1], sum_seconds: 0.5 },
     }
 }

@@ -29,6 +29,8 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
+use super::log_counts;
+
 use format::Formatter;
 use writer::Writer;
 
@@ -281,6 +283,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        log_counts::note(Level::of(event.metadata()));
         let shared = &self.shared;
         let trace = self.trace_of(event, &context);
         if !shared.writer.push(shared.formatter.event(Level::of(event.metadata()), event, trace)) {

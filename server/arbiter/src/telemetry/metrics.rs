@@ -19,9 +19,6 @@ use crate::status::{
 };
 use crate::telemetry::traces::Exported;
 
-/// The media type of OpenMetrics 1.0 text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// The whole exposition, its end mark included.
 pub fn render(status: &Status) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("podicorn");
@@ -42,6 +39,12 @@ impl Collector for Snapshot {
         supervision(&mut families, &self.0)?;
         memory(&mut families, &self.0)?;
         requests(&mut families, &self.0)?;
+        families.counters(
+            "log_records",
+            "Records of the error log by level; those with an exception of the app apart",
+            self.0.totals.logged.by_level().map(|(level, count)| ([("level", level)], count)),
+        )?;
+        python(&mut families, &self.0)?;
         workers(&mut families, &self.0.workers)?;
         accept_queues(&mut families, &self.0)?;
         self.0.traces.map_or(Ok(()), |exported| traces(&mut families, exported))
@@ -246,6 +249,17 @@ fn requests(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         "Requests that ran into request_timeout and were answered 504 or cut off",
         totals.request_timeouts,
     )?;
+    families.counter(
+        "arrivals",
+        "Requests that the app was given, those that run included",
+        totals.arrivals,
+    )?;
+    families.counter("connections_accepted", "Client connections accepted", totals.connections_accepted)?;
+    families.counter(
+        "rejected",
+        "Responses that the server gave in the app's place: malformed requests, time-outs, overload",
+        totals.rejected,
+    )?;
     let sum =
         |count: fn(&WorkerStatus) -> u32| status.workers.iter().map(|worker| u64::from(count(worker))).sum();
     families.gauge("requests_in_flight", "Requests that run", sum(|worker| worker.in_flight))?;
@@ -269,6 +283,34 @@ fn requests(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         "worker_busy",
         "Time with a request running, summed over workers",
         totals.busy_seconds,
+    )
+}
+
+/// What Python itself does, beside the app's code.
+fn python(families: &mut Families<'_>, status: &Status) -> fmt::Result {
+    let python = &status.totals.python;
+    families.counters(
+        "python_gc_collections",
+        "Runs of the garbage collectors of all workers, by generation",
+        ["0", "1", "2"]
+            .into_iter()
+            .zip(python.gc_runs)
+            .map(|(generation, runs)| ([("generation", generation)], runs)),
+    )?;
+    families.seconds_counter(
+        "python_gc_pause",
+        "Time that the garbage collectors took",
+        python.gc_seconds,
+    )?;
+    families.counter(
+        "python_gc_objects_freed",
+        "Objects that the garbage collectors freed",
+        python.gc_freed,
+    )?;
+    families.histogram(
+        "python_lag",
+        "How late heartbeats were, because the event loop, the hub or the GIL was not to be had",
+        &python.lag,
     )
 }
 
@@ -301,6 +343,11 @@ fn workers(families: &mut Families<'_>, workers: &[WorkerStatus]) -> fmt::Result
         "worker_last_beat",
         "Time since the worker of a slot was last seen alive",
         by_slot().filter_map(|(labels, worker)| Some((labels, worker.last_beat_seconds?))),
+    )?;
+    families.seconds_by(
+        "worker_lag",
+        "How late the last heartbeat of the worker of a slot was",
+        by_slot().filter_map(|(labels, worker)| Some((labels, worker.lag_seconds?))),
     )
 }
 

@@ -1,6 +1,6 @@
 //! The admin API, and Gunicorn's control socket, which it replaces.
 
-use super::{DefaultValue, Kind, Section, Setting, row};
+use super::{DefaultValue, Kind, Section, Setting, Takes, row};
 
 const fn setting(name: &'static str, kind: Kind, help: &'static str) -> Setting {
     row(name, Section::Admin, kind, help)
@@ -27,6 +27,16 @@ pub(super) const SETTINGS: &[Setting] = &[
         .ours()
         .example("/var/run/secrets/podicorn/token")
         .details("Read again when it changes, so that Secrets rotate."),
+    setting("app_metrics", Kind::Flag, "Show what the app counts with prometheus_client in /metrics.")
+        .flags(&["--no-app-metrics"])
+        .takes(Takes::False)
+        .default(DefaultValue::Flag(true))
+        .ours()
+        .details(
+            "The library's multiprocess mode is set up for the app, in a directory in memory that the server owns and \
+             removes. Nothing is done where the app's environment has `PROMETHEUS_MULTIPROC_DIR` already, or without an \
+             admin API.",
+        ),
     setting("control_socket", Kind::Text, "Path of Gunicorn's control socket.")
         .flags(&["--control-socket"])
         .metavar("PATH")

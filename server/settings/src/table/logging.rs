@@ -7,7 +7,6 @@ const fn setting(name: &'static str, kind: Kind, help: &'static str) -> Setting 
 }
 
 const WITHOUT_SYSLOG: &str = "it has no effect without syslog, which this version does not have";
-const WITHOUT_STATSD: &str = "it has no effect without statsd_host, which this version does not have";
 const PYTHON_LOGGING: &str = "logs go to stdout, stderr or a file, as text or JSON (--log-format json); the app may set up Python logging for its own records";
 
 pub(super) const SETTINGS: &[Setting] = &[
@@ -73,16 +72,28 @@ pub(super) const SETTINGS: &[Setting] = &[
         .no_effect("the server never daemonises, so that its processes always keep them"),
     setting("statsd_host", Kind::Text, "Address of a StatsD server.")
         .flags(&["--statsd-host"])
-        .unsupported("scrape /metrics of the admin API (--admin-bind)"),
+        .metavar("HOST:PORT|unix:PATH")
+        .example("localhost:8125")
+        .details(
+            "Datagrams with Gunicorn's names: `gunicorn.requests`, `gunicorn.request.duration`, \
+             `gunicorn.request.status.NNN`, `gunicorn.workers`, `gunicorn.log.error` and so on. They come from the arbiter, \
+             so that workers wait for no name server.",
+        ),
     setting("statsd_prefix", Kind::Text, "Prefix of StatsD metrics.")
         .flags(&["--statsd-prefix"])
-        .default(DefaultValue::Text(""))
-        .no_effect(WITHOUT_STATSD),
+        .default(DefaultValue::Text("")),
     setting("dogstatsd_tags", Kind::Text, "Tags of StatsD metrics.")
         .flags(&["--dogstatsd-tags"])
-        .default(DefaultValue::Text(""))
-        .no_effect(WITHOUT_STATSD),
+        .metavar("KEY:VALUE,…")
+        .default(DefaultValue::Text("")),
     setting("enable_backlog_metric", Kind::Flag, "Send the length of the accept queue to StatsD.")
-        .flags(&["--enable-backlog-metric"])
-        .no_effect(WITHOUT_STATSD),
+        .flags(&["--enable-backlog-metric"]),
+    setting("slow_request", Kind::Seconds, "Log a request that has run for so long, with the stacks of its worker; 0 logs none.")
+        .flags(&["--slow-request"])
+        .metavar("SECONDS")
+        .default(DefaultValue::Int(0))
+        .unit("seconds")
+        .ours()
+        .example("5")
+        .details("Looked for once a second at least; of each worker every five seconds at most."),
 ];

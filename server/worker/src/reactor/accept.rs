@@ -429,7 +429,7 @@ impl Reactor {
             let mut answer = Vec::new();
             write_error(&mut answer, 408, "", SERVER, self.date.at(unix() / SECOND), false);
             let _ = connection.socket.send(&answer);
-            self.slot.count_response(408);
+            self.slot.count_rejection(408);
         }
         self.close(token);
     }

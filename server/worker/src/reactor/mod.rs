@@ -383,7 +383,7 @@ impl Reactor {
         connection.abandon();
         connection.outbound.push(Piece::Owned(answer));
         self.budget.settle(connection, 0);
-        self.slot.count_response(status);
+        self.slot.count_rejection(status);
         self.send(token, now);
     }
 

@@ -181,7 +181,7 @@ impl Shared {
                 // Nothing else was sent for this request, so a few hundred bytes fit.
                 let _ = watched.socket.send(&answer);
                 watched.socket.finish_sending();
-                self.slot.count_response(504);
+                self.slot.count_rejection(504);
             }
             TimeOut::Begun => watched.socket.shut_down(),
             TimeOut::Given => {

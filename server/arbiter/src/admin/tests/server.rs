@@ -17,7 +17,7 @@ fn serve_tcp() -> SocketAddr {
     let (_pool, commands) = fake_loop();
     let listener = AdminListener::bind(&BindAddress::parse("127.0.0.1:0").unwrap()).unwrap();
     let address = listener.tcp_address().unwrap();
-    tokio::spawn(serve(listener, AdminState { commands, access: Access::HealthOnly }));
+    tokio::spawn(serve(listener, AdminState { commands, access: Access::HealthOnly, app_metrics: None }));
     address
 }
 
@@ -47,7 +47,8 @@ async fn serves_a_unix_socket() {
     let path = std::env::temp_dir().join(format!("podicorn-serve-{}.sock", std::process::id()));
     let (_pool, commands) = fake_loop();
     let listener = AdminListener::bind(&BindAddress::Unix(path.clone())).unwrap();
-    let server = tokio::spawn(serve(listener, AdminState { commands, access: Access::Trusted }));
+    let server =
+        tokio::spawn(serve(listener, AdminState { commands, access: Access::Trusted, app_metrics: None }));
     let mut stream = UnixStream::connect(&path).await.unwrap();
     stream.write_all(b"GET /scale HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();

@@ -22,6 +22,10 @@ impl Bench {
     }
 
     fn begin_as(&self, path: &str, is_sampled: bool) -> Ticket {
+        self.begin_and_call(path, is_sampled).0
+    }
+
+    fn begin_and_call(&self, path: &str, is_sampled: bool) -> (Ticket, bool) {
         self.writer.begin_request(&RequestStart {
             method: b"GET",
             path: path.as_bytes(),
@@ -145,16 +149,26 @@ fn a_dead_workers_requests_are_known() {
 #[test]
 fn the_reader_is_called_for_each_half() {
     let bench = Bench::new();
-    let mut called = 0;
+    let calls = |sampled: &dyn Fn(u64) -> bool| {
+        (0..4 * RING)
+            .filter(|number| {
+                let (ticket, called) = bench.begin_and_call("/", sampled(*number));
+                assert!(!bench.end(ticket, 200));
+                called
+            })
+            .count()
+    };
+    assert_eq!(calls(&|_| true), 8);
+    assert_eq!(calls(&|number| number == 5), 1, "where something is sampled");
+    assert_eq!(calls(&|_| false), 0);
+}
+
+#[test]
+fn an_end_may_fill_a_half() {
+    let bench = Bench::new();
     let long = bench.begin("/long");
-    for _ in 1..4 * RING {
-        let ticket = bench.begin("/");
-        called += u32::from(ticket.calls_reader());
-        assert!(!bench.end(ticket, 200));
-    }
-    assert_eq!(called, 8);
-    assert!(!bench.end(long, 200), "the end is an entry, too, but fills no half");
-    assert!(!bench.begin_as("/", false).calls_reader());
+    bench.serve(RING - 2);
+    assert!(bench.end(long, 200), "it is the last entry of the ring");
 }
 
 #[test]

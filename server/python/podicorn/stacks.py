@@ -1,0 +1,65 @@
+"""What faulthandler does not know of a worker: its asyncio tasks, and that the interpreter is still able to answer."""
+
+from __future__ import annotations
+
+import gc
+import types
+
+# As it is before anything is patched: a hub must not wait.
+from os import write as _write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any
+
+#: The last line of a dump that Python itself has had a part in. The arbiter looks for it (`arbiter/src/stacks.rs`).
+ANSWERED = "(The interpreter answered.)"
+#: More is cut off.
+_MOST_DUMPED = 128 * 1024
+#: Frames of one stack.
+_DEEPEST = 100
+
+
+def dump_answered(fd: int) -> None:
+    """Ends a dump. It runs as a signal handler of Python's: so Python runs."""
+    _write(fd, f"\n{ANSWERED}\n".encode())
+
+
+def dump_tasks(fd: int) -> None:
+    """Writes where all coroutines wait that no other coroutine waits for, those at the same place together."""
+    waiting = [thing for thing in gc.get_objects() if type(thing) is types.CoroutineType and _is_suspended(thing)]
+    awaited = {id(coroutine.cr_await) for coroutine in waiting}
+    places: dict[str, int] = {}
+    for coroutine in waiting:
+        if id(coroutine) not in awaited:
+            place = "".join(reversed(_frames(coroutine)))
+            places[place] = places.get(place, 0) + 1
+    parts = ["\n"]
+    for place, count in sorted(places.items(), key=lambda item: -item[1]):
+        what = "1 waiting task" if count == 1 else f"{count} waiting tasks"
+        parts.append(f"{what} (most recent call first):\n{place}\n")
+    _write(fd, "".join(parts).encode("utf-8", "backslashreplace")[:_MOST_DUMPED])
+
+
+def _is_suspended(coroutine: types.CoroutineType[Any, Any, Any]) -> bool:
+    return coroutine.cr_frame is not None and coroutine.cr_await is not None
+
+
+def _frames(coroutine: Any) -> list[str]:
+    """From the outermost call to the innermost."""
+    lines: list[str] = []
+    thing = coroutine
+    while thing is not None and len(lines) < _DEEPEST:
+        frame: FrameType | None = getattr(thing, "cr_frame", None) or getattr(thing, "gi_frame", None)
+        if frame is None:
+            break
+        lines.append(line_of(frame))
+        thing = getattr(thing, "cr_await", None) or getattr(thing, "gi_yieldfrom", None)
+    return lines
+
+
+def line_of(frame: FrameType) -> str:
+    """In faulthandler's format."""
+    code = frame.f_code
+    return f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}\n'
