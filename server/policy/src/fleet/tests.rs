@@ -31,7 +31,8 @@ fn the_policies_of_thousands_of_pods_are_small() {
     assert!(fleet.footprint() < 40 << 10, "{} bytes for an app of 5 pods", fleet.footprint());
 }
 
-/// Two pods had 150 requests of 0.1 s a second, and six have them now. What the two say is a mean over four seconds.
+/// Two pods had 150 requests of 0.1 s a second; two of the four that come to help are there. What the old say is a mean over
+/// four seconds, in which they had more.
 #[test]
 fn what_new_pods_take_over_is_not_counted_twice() {
     let bounds = |current| FleetBounds {
@@ -46,10 +47,9 @@ fn what_new_pods_take_over_is_not_counted_twice() {
     let mut asked = Vec::new();
     for tick in 1..=30_u32 {
         let at = Duration::from_secs(tick.into());
-        let joined = tick.saturating_sub(13).min(4);
-        let lag = f64::from(joined) / 4.0;
-        let (old, new) = (7.5 + (2.5 - 7.5) * lag, 2.5);
-        let pods = if tick > 13 { 6 } else { 2 };
+        let lag = f64::from(tick.saturating_sub(10).min(4)) / 4.0;
+        let (old, new) = (7.5 + (3.75 - 7.5) * lag, 3.75);
+        let pods = if tick > 10 { 4 } else { 2 };
         let decisions: Vec<Decision> =
             (0..pods).map(|pod| arriving(if pod < 2 { old } else { new })).collect();
         let load = |(pod, decision)| PodLoad { pod, current: 4, min: 1, max: 4, decision: Some(decision) };
