@@ -1,4 +1,4 @@
-"""Counts with prometheus_client as apps do: a counter, a histogram, a summary, gauges of several modes. WSGI and ASGI."""
+"""Counts with prometheus_client as apps do: a counter, a histogram, a summary, gauges of several modes."""
 
 import gc
 import os

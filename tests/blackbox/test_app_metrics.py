@@ -168,7 +168,11 @@ def test_it_can_be_switched_off(serve):
 
 def test_a_config_file_that_imports_the_library_first(serve, config):
     """As Gunicorn's documentation of the library says."""
-    hooks = "from prometheus_client import multiprocess\ndef child_exit(server, worker):\n    multiprocess.mark_process_dead(worker.pid)\n"
+    hooks = (
+        "from prometheus_client import multiprocess\n"
+        "def child_exit(server, worker):\n"
+        "    multiprocess.mark_process_dead(worker.pid)\n"
+    )
     server = serve("-c", config(hooks), "counting:application", "--workers", "2", "--max-requests", "5")
     server.admin.wait_workers(2)
     order(server, "book", 30)

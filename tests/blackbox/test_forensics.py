@@ -112,7 +112,9 @@ def test_only_so_many_deaths_are_kept(serve):
     assert len(server.admin.pool()["deaths"]) == 10
 
 
-@pytest.mark.parametrize("line", [("-k", "sync", WSGI), ("-k", "gthread", "--threads", "3", WSGI)], ids=["sync", "gthread"])
+@pytest.mark.parametrize(
+    "line", [("-k", "sync", WSGI), ("-k", "gthread", "--threads", "3", WSGI)], ids=["sync", "gthread"]
+)
 def test_a_slow_request_is_logged_with_its_stack(serve, line):
     server = serve(*PATIENT, "--slow-request", "0.5", *line)
     server.get("/quick")

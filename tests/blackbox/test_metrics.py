@@ -17,16 +17,53 @@ from podtest.waiting import wait_until
 RECYCLES = int(os.environ.get("PODTEST_RECYCLES", "60"))
 
 #: What is there on any machine, whether anything has happened yet or not.
-ALWAYS = """
-accept_queue_length accept_queue_limit arrivals_total build_info cap_reason capacity_utilization connections
-connections_accepted_total control_epoch demand_erlangs fork_server_up generation log_lines_dropped_total
-offered_workers oom_kills_total phase python_gc_collections_total python_gc_objects_freed_total
-python_gc_pause_seconds_total python_lag_seconds_bucket rejected_total reload_failures_total reloads_total
-request_duration_seconds_bucket request_queue_seconds_bucket request_timeouts_total requests_in_flight requests_queued
-requests_total scale_lease_remaining_seconds scoreboard_corruptions_total spawn_seconds start_time_seconds startup_done
-strays_reaped_total worker_boot_failures_total worker_busy_seconds_total worker_in_flight worker_restarts_total workers
-workers_base_target workers_cap workers_max workers_min workers_target
-""".split()
+ALWAYS = [
+    "accept_queue_length",
+    "accept_queue_limit",
+    "arrivals_total",
+    "build_info",
+    "cap_reason",
+    "capacity_utilization",
+    "connections",
+    "connections_accepted_total",
+    "control_epoch",
+    "demand_erlangs",
+    "fork_server_up",
+    "generation",
+    "log_lines_dropped_total",
+    "offered_workers",
+    "oom_kills_total",
+    "phase",
+    "python_gc_collections_total",
+    "python_gc_objects_freed_total",
+    "python_gc_pause_seconds_total",
+    "python_lag_seconds_bucket",
+    "rejected_total",
+    "reload_failures_total",
+    "reloads_total",
+    "request_duration_seconds_bucket",
+    "request_queue_seconds_bucket",
+    "request_timeouts_total",
+    "requests_in_flight",
+    "requests_queued",
+    "requests_total",
+    "scale_lease_remaining_seconds",
+    "scoreboard_corruptions_total",
+    "spawn_seconds",
+    "start_time_seconds",
+    "startup_done",
+    "strays_reaped_total",
+    "worker_boot_failures_total",
+    "worker_busy_seconds_total",
+    "worker_in_flight",
+    "worker_restarts_total",
+    "workers",
+    "workers_base_target",
+    "workers_cap",
+    "workers_max",
+    "workers_min",
+    "workers_target",
+]
 
 
 def test_the_list(serve):
@@ -69,7 +106,9 @@ def test_the_garbage_collector(serve):
     assert after.value("podicorn_python_gc_collections_total", generation="2") >= 7 + before.value(
         "podicorn_python_gc_collections_total", generation="2"
     )
-    assert after.value("podicorn_python_gc_pause_seconds_total") > before.value("podicorn_python_gc_pause_seconds_total")
+    assert after.value("podicorn_python_gc_pause_seconds_total") > before.value(
+        "podicorn_python_gc_pause_seconds_total"
+    )
 
 
 LAGGING = {
@@ -190,9 +229,7 @@ def test_prometheus_scrapes(serve, tmp_path):
         server.get("/order/book")
     config = {
         "global": {"scrape_interval": "200ms"},
-        "scrape_configs": [
-            {"job_name": "pod", "static_configs": [{"targets": [f"127.0.0.1:{server.admin_port}"]}]}
-        ],
+        "scrape_configs": [{"job_name": "pod", "static_configs": [{"targets": [f"127.0.0.1:{server.admin_port}"]}]}],
     }
     (tmp_path / "prometheus.yml").write_text(json.dumps(config))
     port = free_port()

@@ -46,7 +46,11 @@ def address(receiver: Receiver) -> str:
     return "127.0.0.1:" + str(receiver.socket.getsockname()[1])
 
 
-@pytest.mark.parametrize("line", [("hello:app",), ("-k", "asgi", "probe_asgi:app"), ("-k", "gthread", "--threads", "2", "hello:app")], ids=["sync", "asgi", "gthread"])
+@pytest.mark.parametrize(
+    "line",
+    [("hello:app",), ("-k", "asgi", "probe_asgi:app"), ("-k", "gthread", "--threads", "2", "hello:app")],
+    ids=["sync", "asgi", "gthread"],
+)
 def test_every_request(serve, udp, line):
     server = serve("--statsd-host", address(udp), "--workers", "2", *line)
     server.admin.wait_workers(2)
@@ -65,7 +69,9 @@ def test_prefix_tags_and_backlog(serve, udp):
         "--enable-backlog-metric", "hello:app",
     )  # fmt: skip
     server.get("/")
-    wait_until(lambda: any(line.startswith("shop.gunicorn.backlog:0|h") for line in udp.read()), lambda: str(udp.read()))
+    wait_until(
+        lambda: any(line.startswith("shop.gunicorn.backlog:0|h") for line in udp.read()), lambda: str(udp.read())
+    )
     wait_until(lambda: any("gunicorn.requests" in line for line in udp.read()), lambda: str(udp.read()))
     assert all(line.startswith("shop.gunicorn.") and line.endswith("|#env:test,zone:a") for line in udp.read())
 
@@ -100,4 +106,4 @@ def test_nobody_listens(serve):
 def test_no_address(serve):
     server = serve("--statsd-host", "nonsense", "hello:app")
     assert server.get("/").status == 200
-    server.err.wait_for("statsd_host: \"nonsense\" is neither HOST:PORT nor unix:PATH; nothing is sent")
+    server.err.wait_for('statsd_host: "nonsense" is neither HOST:PORT nor unix:PATH; nothing is sent')

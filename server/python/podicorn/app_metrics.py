@@ -2,8 +2,8 @@
 
 The library's multiprocess mode keeps each process's values in files of a directory. Two things are different here. The
 directory is the arbiter's own, in memory, and gone when the server is. And a worker's files carry the name of its slot
-instead of its pid: the next worker of the slot goes on where the last one has stopped, so counters never fall, and there
-are never more files than there have been slots.
+instead of its pid: the next worker of the slot goes on where the last one has stopped, so counters never fall, and
+there are never more files than there have been slots.
 
 The library is not imported here. If the app imports it, it finds itself in that mode.
 """
@@ -24,12 +24,12 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 #: The module that chooses where values live, at the moment of its import.
 _VALUES = "prometheus_client.values"
 
-#: Whose values this process counts, and for which process that was said.
-_owner: tuple[str, int] | None = None
+#: Whose values a process counts, by the pid for which that was said.
+_owner: dict[int, str] = {}
 
 
 def share(directory: str | None) -> bool:
-    """Before the app is imported: its values are to be found in the directory. False where the user has one of their own."""
+    """Before the app is imported: its values go to the directory. False where the user has one of their own."""
     if directory is None or VARIABLE in os.environ or VARIABLE.lower() in os.environ:
         return False
     os.environ[VARIABLE] = directory
@@ -44,16 +44,14 @@ def share(directory: str | None) -> bool:
 
 def belong_to(name: str) -> None:
     """What this process counts is filed under the name; what its children count, under their pids."""
-    global _owner
-    _owner = (name, os.getpid())
+    _owner.clear()
+    _owner[os.getpid()] = name
 
 
 def _identity() -> str:
     """The library asks at each use, and begins new files when the answer has changed: so it notices forks."""
     pid = os.getpid()
-    if _owner is not None and _owner[1] == pid:
-        return _owner[0]
-    return str(pid)
+    return _owner.get(pid, str(pid))
 
 
 def _adopt(values: ModuleType) -> None:
@@ -71,7 +69,7 @@ class _Finder:
             return None
         import importlib.util
 
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
             spec.loader = _Loader(spec.loader)  # type: ignore[assignment]
