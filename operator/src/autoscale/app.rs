@@ -328,7 +328,8 @@ impl App {
         let fresh = self.said_of_workers != Some(about);
         if fresh {
             let would = !self.wishes.acts();
-            if let Some(why) = words::of_workers(&changes, would).or(vetoed) {
+            let steady = || would.then(|| words::steady(looks.verdicts)).flatten();
+            if let Some(why) = words::of_workers(&changes, would).or(vetoed).or_else(steady) {
                 scaling.workers = Some(visible::text(&why));
             }
             self.said_of_workers = Some(about);

@@ -45,6 +45,12 @@ pub(super) fn of_workers(changes: &[Change<'_>], would: bool) -> Option<String> 
     Some(format!("{would}{}: {message}{rest}", first.pod))
 }
 
+/// Why nothing would change.
+pub(super) fn steady(verdicts: &[Option<PodVerdict>]) -> Option<String> {
+    let verdict = verdicts.iter().flatten().next()?;
+    Some(format!("Would change nothing. {}: {}", verdict.pod, verdict.decision.message))
+}
+
 /// Why there are no more workers, where a veto is what forbids them.
 pub(super) fn vetoed(verdicts: &[Option<PodVerdict>]) -> Option<String> {
     let verdict = verdicts.iter().flatten().find(|verdict| verdict.decision.reason == Reason::Vetoed)?;

@@ -70,13 +70,16 @@ impl Merge {
         let Value { key, number: value, at } = value;
         let key = self.keys.entry(key).or_insert_with_key(|text| read_key(text));
         let Some(Key(name, sample, labels, help)) = key else { return };
+        if !fits(file.kind, name, sample) {
+            return;
+        }
         let family = self.families.entry(name.clone()).or_insert_with(|| Family {
             kind: file.kind,
             help: help.clone(),
             series: BTreeMap::new(),
         });
         // The app has made something else of the name, perhaps with a reload: the first one stays.
-        if family.kind != file.kind || !fits(file.kind, name, sample) {
+        if family.kind != file.kind {
             return;
         }
         let mut labels = labels.clone();
