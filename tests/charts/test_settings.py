@@ -135,6 +135,12 @@ def test_every_setting_reaches_the_server(directory):
         "umask": ("0o027", str(0o027)),
         "pidfile": (str(directory / "pid"), None),
         "proc_name": ("shop", None),
+        "statsd_host": ("127.0.0.1:8125", None),
+        "statsd_prefix": ("shop", None),
+        "dogstatsd_tags": ("team:shop", None),
+        "enable_backlog_metric": (True, "True"),
+        "slow_request": (2.5, None),
+        "app_metrics": (False, "False"),
     }
     schema = json.loads((helm.CHARTS / "podicorn" / "values.schema.json").read_text())
     assert set(given) == set(schema["properties"]["settings"]["properties"]), "one value for each setting"
