@@ -11,6 +11,7 @@
 //!
 //! [`verdict`] is the pure core; [`Candidate`] and [`Leadership`] are the shell.
 
+mod fence;
 mod verdict;
 
 use std::time::Duration;
@@ -22,6 +23,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep};
 
+pub use fence::{Closed, Fence};
 pub use verdict::{Record, Verdict, Watch};
 
 /// After so long without a renewal the Lease is free.
@@ -88,10 +90,13 @@ impl Candidate {
     pub async fn acquire(mut self, mut seen: impl FnMut()) -> Leadership {
         let mut told: Option<String> = None;
         loop {
+            let asked = Instant::now();
             match self.attempt(false).await {
                 Ok(Verdict::Acquire { transitions }) => {
                     tracing::info!(transitions, identity = self.identity, "leading");
-                    return Leadership { transitions, renewed: Instant::now(), candidate: self };
+                    let fence = Fence::closed();
+                    fence.open_for(GIVE_UP_AFTER, asked.into_std());
+                    return Leadership { transitions, renewed: asked, candidate: self, fence };
                 }
                 Ok(Verdict::Wait { holder }) => {
                     if told.as_ref() != Some(&holder) {
@@ -156,7 +161,9 @@ async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result
 pub struct Leadership {
     candidate: Candidate,
     transitions: i32,
+    /// When the renewal was asked for that was answered last.
     renewed: Instant,
+    fence: Fence,
 }
 
 impl Leadership {
@@ -165,14 +172,21 @@ impl Leadership {
         u64::try_from(self.transitions).unwrap_or(0)
     }
 
+    /// What every write of this leader has to pass.
+    pub fn fence(&self) -> Fence {
+        self.fence.clone()
+    }
+
     /// Renews until that fails for good; the process must then end without another write.
     pub async fn hold(&mut self) -> LeaseError {
         loop {
             sleep(RENEW_EVERY.min(GIVE_UP_AFTER.saturating_sub(self.renewed.elapsed()))).await;
+            let asked = Instant::now();
             let last = match self.candidate.attempt(true).await {
                 // Our own name in it: the write that `attempt` has made renewed it.
                 Ok(Verdict::Acquire { transitions }) if transitions == self.transitions => {
-                    self.renewed = Instant::now();
+                    self.renewed = asked;
+                    self.fence.open_for(GIVE_UP_AFTER, asked.into_std());
                     continue;
                 }
                 Ok(Verdict::Acquire { .. }) => {

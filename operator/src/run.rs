@@ -11,19 +11,23 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use axum::http::{Method, Request};
 use kube::Client;
+use kube::client::{Body, ClientBuilder};
 use kube::runtime::events::{Recorder, Reporter};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tower::BoxError;
+use tower::filter::FilterLayer;
 
 use crate::autoscale::{self, AutoscaleSettings, Snapshots};
 use crate::cli::{RunOptions, SidecarOptions};
 use crate::controller::{self, Context, ControllerError, Scope, Stores};
-use crate::lease::{Candidate, Leadership, LeaseError};
+use crate::lease::{Candidate, Fence, Leadership, LeaseError};
 use crate::serve::{self, Health, Pages, Stage};
 use crate::sidecar::{self, SidecarSettings};
 use crate::telemetry;
@@ -76,7 +80,8 @@ pub async fn operator(options: RunOptions) -> Result<(), RunError> {
     };
     let mut port = Port::open(options.bind, pages).await?;
 
-    let client = Client::try_from(kube::Config::infer().await?)?;
+    let configuration = kube::Config::infer().await?;
+    let client = Client::try_from(configuration.clone())?;
     let leadership = tokio::select! {
         leadership = lead(&client, &options, &health) => leadership,
         () = shutdown.told() => return Ok(()),
@@ -85,8 +90,9 @@ pub async fn operator(options: RunOptions) -> Result<(), RunError> {
     leader.set(1);
     health.set(Stage::Reading);
     let epoch_base = leadership.as_ref().map_or(0, Leadership::transitions) << 32;
+    let fence = leadership.as_ref().map_or_else(Fence::open, Leadership::fence);
     let acting = Acting {
-        client,
+        client: fenced(configuration, fence)?,
         reconciler,
         autoscaler,
         snapshots,
@@ -111,6 +117,17 @@ pub async fn operator(options: RunOptions) -> Result<(), RunError> {
         leadership.release().await;
     }
     outcome
+}
+
+/// A client whose writes pass the fence, if it is open.
+fn fenced(configuration: kube::Config, fence: Fence) -> Result<Client, kube::Error> {
+    let pass = move |request: Request<Body>| {
+        if *request.method() != Method::GET {
+            fence.check(Instant::now())?;
+        }
+        Ok::<_, BoxError>(request)
+    };
+    Ok(ClientBuilder::try_from(configuration)?.with_layer(&FilterLayer::new(pass)).build())
 }
 
 /// None: nobody else is asked.
