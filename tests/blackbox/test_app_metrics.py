@@ -8,6 +8,18 @@ import pytest
 from podtest import http
 from podtest.waiting import wait_until
 
+
+@pytest.fixture
+def serve(serve):
+    """With the setting; `plain` starts servers without it."""
+
+    def start(*arguments, **options):
+        return serve("--app-metrics", *arguments, **options)
+
+    start.plain = serve
+    return start
+
+
 TYPES = {
     "sync": ("counting:application", "-k", "sync"),
     "gthread": ("counting:application", "-k", "gthread", "--threads", "4"),
@@ -160,8 +172,8 @@ def test_a_directory_of_the_users_own_is_left_to_the_user(serve, tmp_path):
     assert list(tmp_path.glob("counter_*.db"))
 
 
-def test_it_can_be_switched_off(serve):
-    server = serve("counting:application", "--no-app-metrics")
+def test_it_has_to_be_switched_on(serve):
+    server = serve.plain("counting:application")
     order(server, "book", 2)
     assert "shop_orders" not in server.admin.metrics().text
 

@@ -78,7 +78,7 @@ def test_prefix_tags_and_backlog(serve, udp):
 
 def test_records_of_the_log(serve, udp):
     server = serve("--statsd-host", address(udp), "probe:app")
-    server.get("/boom")
+    server.get("/raise")
     wait_until(lambda: udp.sums()["gunicorn.log.exception"] >= 1, lambda: str(udp.read()))
     assert server.admin.metrics().value("podicorn_log_records_total", level="exception") >= 1
 

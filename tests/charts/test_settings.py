@@ -140,7 +140,7 @@ def test_every_setting_reaches_the_server(directory):
         "dogstatsd_tags": ("team:shop", None),
         "enable_backlog_metric": (True, "True"),
         "slow_request": (2.5, None),
-        "app_metrics": (False, "False"),
+        "app_metrics": (True, "True"),
     }
     schema = json.loads((helm.CHARTS / "podicorn" / "values.schema.json").read_text())
     assert set(given) == set(schema["properties"]["settings"]["properties"]), "one value for each setting"

@@ -28,13 +28,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         .example("/var/run/secrets/podicorn/token")
         .details("Read again when it changes, so that Secrets rotate."),
     setting("app_metrics", Kind::Flag, "Show what the app counts with prometheus_client in /metrics.")
-        .flags(&["--no-app-metrics"])
-        .takes(Takes::False)
-        .default(DefaultValue::Flag(true))
+        .flags(&["--app-metrics"])
         .ours()
         .details(
-            "The library's multiprocess mode is set up for the app, in a directory in memory that the server owns and \
-             removes. Nothing is done where the app's environment has `PROMETHEUS_MULTIPROC_DIR` already, or without an \
+            "The library's multiprocess mode is set up for the app, in a directory in memory (`/dev/shm`) that the server \
+             owns and removes; without this setting the server writes nothing anywhere. Nothing is done where the app's environment has `PROMETHEUS_MULTIPROC_DIR` already, or without an \
              admin API.",
         ),
     setting("control_socket", Kind::Text, "Path of Gunicorn's control socket.")
