@@ -12,7 +12,7 @@ from podtest.waiting import wait_until
 def known_defect(request, kind, why):
     """Seen, and not mended yet."""
     if kind in request.node.name:
-        request.applymarker(pytest.mark.xfail(reason=why, strict=False))
+        pytest.xfail(why)
 
 
 @pytest.fixture
