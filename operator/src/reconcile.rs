@@ -31,7 +31,7 @@ mod tests;
 
 pub use error::{Error, Retry};
 pub use live::Tokens;
-pub use names::{AUTOSCALER, MANAGER, ROTATE_TOKEN, token_secret};
+pub use names::{MANAGER, ROTATE_TOKEN, token_secret};
 
 pub(crate) use kind::Kind;
 pub(crate) use live::Live;

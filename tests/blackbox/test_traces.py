@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from podtest import http
-from podtest.collector import SERVER, Collector
+from podtest.collector import SERVER, Collector, make_identity
 from podtest.server import Server
 from podtest.types import ALL, every_type
 from podtest.waiting import wait_until
@@ -334,7 +334,7 @@ def test_spans_wait_for_a_collector_that_is_away(serve, grpc):
             ask(server, f"/away/{number}")
         server.err.wait_for("Traces cannot be exported")
         assert server.admin.metrics().value("podicorn_trace_export_failures_total") >= 1
-        assert server.admin.metrics().value("podicorn_trace_spans_waiting") + 0 >= 0
+        assert server.admin.metrics().value("podicorn_trace_spans_waiting") > 0
         collector.start()
         server.err.wait_for("Traces are exported again")
         for number in range(50):
@@ -401,6 +401,22 @@ def test_headers_and_compression(serve, grpc, compression):
         assert collector.headers[0]["api-key"] == "a secret"
         if not grpc:
             assert collector.headers[0].get("content-encoding", "none") == compression
+
+
+@pytest.mark.parametrize("grpc", [False, True], ids=["http", "grpc"])
+def test_a_collector_behind_tls(serve, tmp_path, grpc):
+    identity = make_identity(tmp_path)
+    with Collector(grpc=grpc, identity=identity) as collector:
+        trusting = collector.environment(OTEL_EXPORTER_OTLP_CERTIFICATE=str(identity[0]))
+        server = serve("traced:app", environment=trusting)
+        ask(server, "/secret")
+        collector.wait_for("GET", url_path="/secret")
+        (tmp_path / "other").mkdir()
+        stranger = make_identity(tmp_path / "other")[0]
+        wary = serve("traced:app", environment=trusting | {"OTEL_EXPORTER_OTLP_CERTIFICATE": str(stranger)})
+        wary.err.wait_for("Traces cannot be exported, requests go on as ever: localhost:.*certificate")
+        ask(wary, "/not-told")
+    assert collector.spans("GET", url_path="/not-told") == []
 
 
 @pytest.mark.parametrize("grpc", [False, True], ids=["http", "grpc"])

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 /// The field manager of all that the reconciler writes.
 pub const MANAGER: &str = "podicorn-operator";
-/// The field manager of what the autoscaler writes.
-pub const AUTOSCALER: &str = "podicorn-autoscaler";
 /// Another value of this annotation on the app makes a new admin token.
 pub const ROTATE_TOKEN: &str = "podicorn.io/rotate-token";
 

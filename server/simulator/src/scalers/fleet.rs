@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use podicorn_policy::{
-    Config, Decision, Fleet, FleetBounds, FleetConfig, Meter, PodLoad, PodsBounds, SAMPLE_INTERVAL, Sample,
-    Situation, WorkersPolicy,
+    Config, Decision, Fleet, FleetBounds, FleetConfig, Meter, PodLoad, PodsBounds, SAMPLE_INTERVAL,
+    WorkersPolicy,
 };
 
 use super::Limits;
+use super::podicorn::{sample, situation};
 use crate::engine::{Plan, PodView, Scaler};
 use crate::trace::SECOND;
 
@@ -23,27 +24,8 @@ struct Watcher {
 
 impl Watcher {
     fn tick(&mut self, at: Duration, pod: &PodView, limits: (u32, u32)) {
-        let sample = Sample {
-            busy_seconds: pod.busy_seconds,
-            backlog: f64::from(pod.backlog),
-            arrivals: f64::from(pod.arrivals),
-            completions: f64::from(pod.completions),
-            service: pod.service_seconds,
-            duration: pod.service_seconds,
-            memory: None,
-            cpu: None,
-        };
-        let Some(seen) = self.meter.add(at, &sample) else { return };
-        let situation = Situation {
-            current: pod.wanted,
-            min: limits.0,
-            max: limits.1,
-            ready: pod.ready_workers,
-            starting: pod.booting_workers,
-            concurrency: 1,
-            backing_off: false,
-            leased: true,
-        };
+        let Some(seen) = self.meter.add(at, &sample(pod)) else { return };
+        let situation = situation(pod, limits.0, limits.1, true);
         self.said = Some(self.policy.tick(at, situation, &seen));
     }
 }

@@ -25,27 +25,8 @@ impl Arbiter {
     }
 
     fn tick(&mut self, at: Duration, pod: &PodView, min: u32, max: u32) -> u32 {
-        let sample = Sample {
-            busy_seconds: pod.busy_seconds,
-            backlog: f64::from(pod.backlog),
-            arrivals: f64::from(pod.arrivals),
-            completions: f64::from(pod.completions),
-            service: pod.service_seconds,
-            duration: pod.service_seconds,
-            memory: None,
-            cpu: None,
-        };
-        let Some(seen) = self.meter.add(at, &sample) else { return pod.wanted };
-        let situation = Situation {
-            current: pod.wanted,
-            min,
-            max,
-            ready: pod.ready_workers,
-            starting: pod.booting_workers,
-            concurrency: 1,
-            backing_off: false,
-            leased: false,
-        };
+        let Some(seen) = self.meter.add(at, &sample(pod)) else { return pod.wanted };
+        let situation = situation(pod, min, max, false);
         let decision = self.policy.tick(at, situation, &seen);
         self.reading = Some(PodReading {
             service_seconds: decision.inputs.service_seconds.unwrap_or(0.0),
@@ -54,6 +35,34 @@ impl Arbiter {
             capacity: decision.cap.workers,
         });
         decision.target
+    }
+}
+
+/// What a pod's arbiter sees of it.
+pub(super) fn sample(pod: &PodView) -> Sample {
+    Sample {
+        busy_seconds: pod.busy_seconds,
+        backlog: f64::from(pod.backlog),
+        arrivals: f64::from(pod.arrivals),
+        completions: f64::from(pod.completions),
+        service: pod.service_seconds,
+        duration: pod.service_seconds,
+        memory: None,
+        cpu: None,
+    }
+}
+
+/// How its pool stands.
+pub(super) fn situation(pod: &PodView, min: u32, max: u32, leased: bool) -> Situation {
+    Situation {
+        current: pod.wanted,
+        min,
+        max,
+        ready: pod.ready_workers,
+        starting: pod.booting_workers,
+        concurrency: 1,
+        backing_off: false,
+        leased,
     }
 }
 
