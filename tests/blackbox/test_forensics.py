@@ -18,7 +18,7 @@ ASGI = "faults.hang_kinds:app"
 HANGS = {
     "sleep": (("-k", "sync", WSGI), "/sleep", "hang_in_sleep", True),
     "sleep-in-thread": (("-k", "gthread", "--threads", "3", WSGI), "/sleep", "hang_in_sleep", True),
-    "lock": (("-k", "sync", WSGI), "/lock", "hang_at_lock", None),
+    "lock": (("-k", "sync", WSGI), "/lock", "hang_at_lock", True),
     "lock-in-thread": (("-k", "gthread", "--threads", "3", WSGI), "/lock", "hang_at_lock", True),
     "extension-with-the-gil": (("-k", "sync", WSGI), "/extension", "hang_in_extension", None),
     "extension-with-the-gil-in-thread": (

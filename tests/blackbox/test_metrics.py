@@ -13,7 +13,7 @@ from podtest import http
 from podtest.ports import free_port
 from podtest.waiting import wait_until
 
-#: Deaths that the counters have to survive; `make recycles` makes 10,000 of it.
+#: Deaths that the counters have to survive; `PODTEST_RECYCLES=10000` for a long run.
 RECYCLES = int(os.environ.get("PODTEST_RECYCLES", "60"))
 
 #: What is there on any machine, whether anything has happened yet or not.
@@ -98,7 +98,7 @@ def test_a_request_that_runs_has_arrived(serve, gate):
 
 
 def test_the_garbage_collector(serve):
-    server = serve("counting:application")
+    server = serve("--app-metrics", "counting:application")
     before = server.admin.metrics()
     for _ in range(7):
         server.get("/collect")
@@ -145,8 +145,10 @@ def test_lag_is_not_what_a_request_takes(serve):
 
 
 def test_counters_never_fall_across_recycling(serve):
-    """`make recycles`: 10,000 times. Workers end by themselves, are killed, are scaled away, are reloaded."""
-    server = serve("counting:application", "--workers", "8", "--max-requests", "1", "--graceful-timeout", "5")
+    """Workers end by themselves, are killed, are scaled away, are reloaded."""
+    server = serve(
+        "--app-metrics", "counting:application", "--workers", "8", "--max-requests", "1", "--graceful-timeout", "5"
+    )
     server.admin.wait_workers(8)
     last = server.admin.metrics()
     answered = rounds = 0
@@ -193,7 +195,7 @@ def tool(name: str) -> str:
 
 
 def test_promtool_finds_nothing(serve, promtool):
-    server = serve("counting:application", "--workers", "2", "--max-requests", "4")
+    server = serve("--app-metrics", "counting:application", "--workers", "2", "--max-requests", "4")
     server.admin.wait_workers(2)
     for _ in range(20):
         server.get("/order/book")
@@ -208,7 +210,7 @@ def test_promtool_finds_nothing(serve, promtool):
 
 
 def test_the_two_forms_have_the_same_samples(serve):
-    server = serve("counting:application")
+    server = serve("--app-metrics", "counting:application")
     server.get("/order/book")
     newer = server.admin.call("GET", "/metrics", headers={"Accept": "application/openmetrics-text"})
     older = server.admin.call("GET", "/metrics", headers={"Accept": "text/plain"})
@@ -223,7 +225,7 @@ def test_the_two_forms_have_the_same_samples(serve):
 def test_prometheus_scrapes(serve, tmp_path):
     """A real one, which asks for OpenMetrics, keeps the samples and knows their types."""
     program = tool("prometheus")
-    server = serve("counting:application", "--workers", "2")
+    server = serve("--app-metrics", "counting:application", "--workers", "2")
     server.admin.wait_workers(2)
     for _ in range(9):
         server.get("/order/book")

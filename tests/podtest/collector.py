@@ -60,6 +60,7 @@ def make_identity(directory: Path) -> tuple[Path, Path]:
         [
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
             *("-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+            *("-addext", "basicConstraints=critical,CA:FALSE"),
             *("-keyout", str(key), "-out", str(certificate)),
         ],
         check=True,

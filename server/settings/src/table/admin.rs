@@ -1,6 +1,6 @@
 //! The admin API, and Gunicorn's control socket, which it replaces.
 
-use super::{DefaultValue, Kind, Section, Setting, Takes, row};
+use super::{DefaultValue, Kind, Section, Setting, row};
 
 const fn setting(name: &'static str, kind: Kind, help: &'static str) -> Setting {
     row(name, Section::Admin, kind, help)

@@ -55,12 +55,11 @@ async fn run(queue: &Queue, delivery: &Delivery, resource: &Resource, delay: Dur
         match delivery.deliver(message, queue, |error| reporter.failed(error)).await {
             Outcome::Delivered { refused } => {
                 let refused = refused.min(spans);
-                queue.count_sent(spans - refused);
-                queue.count_undelivered(refused);
+                queue.settle(spans - refused, refused);
                 reporter.delivered();
             }
             Outcome::Lost(error) => {
-                queue.count_undelivered(spans);
+                queue.settle(0, spans);
                 reporter.failed(&error);
             }
         }

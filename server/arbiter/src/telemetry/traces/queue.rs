@@ -47,6 +47,8 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Waiting>,
+    /// Those that the exporter is about to deliver: they wait, too, while the collector is away.
+    in_hand: usize,
     /// Nothing more comes; the rest is to be sent until then.
     close_by: Option<Instant>,
     ended: bool,
@@ -75,7 +77,7 @@ pub struct Exported {
     pub overrun: u64,
     /// Requests to the collector that failed.
     pub failed_attempts: u64,
-    /// In the queue now.
+    /// In the queue or on their way.
     pub waiting: u64,
 }
 
@@ -105,7 +107,7 @@ impl Queue {
         let before = state.waiting.len();
         let mut refused = 0;
         for span in spans {
-            if state.waiting.len() < self.most && state.close_by.is_none() {
+            if state.waiting.len() + state.in_hand < self.most && state.close_by.is_none() {
                 state.waiting.push_back(span);
             } else {
                 refused += 1;
@@ -131,10 +133,19 @@ impl Queue {
         self.lock().waiting.is_empty()
     }
 
+    /// The next batch, which is to be settled before another one is taken.
     pub(super) fn take(&self) -> Vec<Waiting> {
         let mut state = self.lock();
         let count = state.waiting.len().min(self.batch);
+        state.in_hand = count;
         state.waiting.drain(..count).collect()
+    }
+
+    /// What has become of the batch that was taken.
+    pub(super) fn settle(&self, sent: usize, undelivered: usize) {
+        self.lock().in_hand = 0;
+        self.figures.sent.fetch_add(sent as u64, Ordering::Relaxed);
+        self.count_undelivered(undelivered);
     }
 
     /// Since the queue is closed: by when the rest has to be sent.
@@ -168,11 +179,7 @@ impl Queue {
         self.ended.notify_all();
     }
 
-    pub(super) fn count_sent(&self, spans: usize) {
-        self.figures.sent.fetch_add(spans as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_undelivered(&self, spans: usize) {
+    fn count_undelivered(&self, spans: usize) {
         self.figures.undelivered.fetch_add(spans as u64, Ordering::Relaxed);
     }
 
@@ -187,13 +194,17 @@ impl Queue {
     pub(super) fn exported(&self) -> Exported {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let figures = &self.figures;
+        let waiting = {
+            let state = self.lock();
+            state.waiting.len() + state.in_hand
+        };
         Exported {
             sent: count(&figures.sent),
             full: count(&figures.full),
             undelivered: count(&figures.undelivered),
             overrun: count(&figures.overrun),
             failed_attempts: count(&figures.failed_attempts),
-            waiting: self.lock().waiting.len() as u64,
+            waiting: waiting as u64,
         }
     }
 }
@@ -213,7 +224,14 @@ mod tests {
         queue.extend(std::iter::repeat_with(span).take(5));
         assert_eq!((queue.exported().waiting, queue.exported().full), (3, 2));
         assert!(queue.has_batch());
-        assert_eq!((queue.take().len(), queue.take().len(), queue.take().len()), (2, 1, 0));
+        assert_eq!(queue.take().len(), 2);
+        assert_eq!(queue.exported().waiting, 3, "what is on its way waits, too");
+        queue.settle(1, 1);
+        assert_eq!(
+            (queue.exported().waiting, queue.exported().sent, queue.exported().undelivered),
+            (1, 1, 1)
+        );
+        assert_eq!((queue.take().len(), queue.take().len()), (1, 0));
         queue.push(span());
         assert!(!queue.has_batch() && !queue.is_empty());
     }
