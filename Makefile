@@ -59,8 +59,17 @@ lint: venv-tests ## Formatting, clippy, documentation, licences, Python lint.
 
 .PHONY: unit
 unit: venv-tests ## Tests of the crates and of the Python package, without a running server.
-	cargo test --workspace --locked --quiet
+	@# The same cases each time: what chance finds belongs in a run that somebody waits for (make properties).
+	PROPTEST_RNG_SEED=9110 cargo test --workspace --locked --quiet
 	cd server && $(PYTEST) --quiet
+
+.PHONY: properties
+properties: ## The property tests with new cases each time. ROUNDS=20 sets how often.
+	@for round in $$(seq $(or $(ROUNDS),20)); do \
+	  seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' '); echo "PROPTEST_RNG_SEED=$$seed"; \
+	  PROPTEST_RNG_SEED=$$seed cargo test --locked --quiet -p podicorn-policy -p podicorn-http -p podicorn-scoreboard \
+	    -p podicorn-settings -p podicorn-arbiter || exit 1; \
+	done
 
 .PHONY: blackbox
 blackbox: venv-tests ## The real server, from outside. ARGS='-k reload' chooses, JOBS=4 sets the processes.

@@ -55,7 +55,8 @@ proptest! {
         prop_assert!(plant.peak() <= most_allowed(load * factor), "{:?}", plant.history);
     }
 
-    /// More load never ends with fewer workers.
+    /// More load never ends with fewer workers. Of two loads that lie within the hysteresis of each other (an eighth),
+    /// the smaller one may keep a peak that the other never had, and only within that eighth.
     #[test]
     fn monotone_in_load(
         load in 0.1..15.0_f64, more in 0.0..10.0_f64, service in 0.03..1.0_f64, seconds in 5.0..200.0_f64,
@@ -65,7 +66,9 @@ proptest! {
             plant.run(seconds, load);
             plant.target
         };
-        prop_assert!(run(load + more) >= run(load));
+        let (less_loaded, more_loaded) = (run(load), run(load + more));
+        let slack = if more < load / 8.0 { (less_loaded / 8).max(1) } else { 0 };
+        prop_assert!(more_loaded + slack >= less_loaded, "{more_loaded} for more, {less_loaded} for less");
     }
 
     /// The same of a single decision, from any state that loads have led to.
