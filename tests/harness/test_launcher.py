@@ -46,7 +46,10 @@ def test_a_kill_is_told_as_a_kill():
 
 
 def test_signals_reach_the_program_only_as_the_kernel_delivers_them():
-    code = "import signal,sys; signal.signal(15, lambda *_: sys.exit(33)); print('up', flush=True); signal.pause()"
+    code = (
+        "import signal,sys; signal.signal(2, signal.default_int_handler);"  # whoever started us may ignore it
+        "signal.signal(15, lambda *_: sys.exit(33)); print('up', flush=True); signal.pause()"
+    )
     with python(code) as program:
         program.out.wait_for("up")
         program.send(signal.SIGINT)  # Python catches it, but here we use HUP, which nobody catches:

@@ -5,6 +5,7 @@
 //! are asked less and less often, are told nothing, and count for nothing.
 
 mod looks;
+mod own;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ use super::visible::{self, Reach, Visible};
 use super::words;
 use crate::api::Mode;
 use looks::{Looks, Sums};
+pub(super) use own::OwnMove;
 
 /// A pod that has not answered so many times in a row is told of.
 const SILENT: u32 = 2;
@@ -86,6 +88,8 @@ pub(super) struct App {
     contacts: BTreeMap<String, Contact>,
     /// What each pod that answered said last.
     known: BTreeMap<String, Sums>,
+    /// What each pod was told last.
+    told: BTreeMap<String, u32>,
     number: Option<PodsDecision>,
     /// The number of pods has been written since this leader began: so it is this field manager's from then on.
     owns_replicas: bool,
@@ -103,6 +107,7 @@ impl App {
             policy: FleetPolicy::new(seen.wishes.config()),
             contacts: BTreeMap::new(),
             known: BTreeMap::new(),
+            told: BTreeMap::new(),
             number: None,
             owns_replicas: false,
             said_of_workers: None,
@@ -168,6 +173,10 @@ impl App {
             &mut notices,
         );
         notices.extend(words::transitions(before.as_ref(), &visible));
+        self.told.retain(|uid, _| seen.pods.iter().any(|pod| pod.uid == *uid));
+        for order in &orders {
+            self.told.insert(seen.pods[order.pod].uid.clone(), order.command.workers());
+        }
         self.visible = Some(visible.clone());
         let yields_anew = std::mem::replace(&mut self.yielded, yielded) != yielded;
         Plan { orders, replicas, notices, visible, verdicts, level, yielded, yields_anew, reach, answered }
@@ -316,6 +325,7 @@ impl App {
         reach: &Reach,
         notices: &mut Vec<Notice>,
     ) -> Visible {
+        let own = own::moves(seen, looks, &self.known, &self.told);
         let sums = self.sums(seen, looks);
         let shown = if self.wishes.acts() { sums.proposed } else { sums.before };
         let before = self.visible.clone();
@@ -338,6 +348,13 @@ impl App {
         if fresh && looks.changes() {
             let why = words::of_workers(&changes, false).unwrap_or_default();
             notices.push(Notice::workers(sums.before, sums.proposed, &why));
+            scaling.last_scale_time = Some(now.clone());
+        }
+        if let Some(why) = words::of_own_moves(&own) {
+            let (from, to) = own.iter().fold((0, 0), |sum, own| (sum.0 + own.from, sum.1 + own.to));
+            let all_before = (sums.before + from).saturating_sub(to);
+            notices.push(Notice::workers(all_before, sums.before, &why));
+            scaling.workers = Some(visible::text(&why));
             scaling.last_scale_time = Some(now.clone());
         }
         let told = matches!(self.wishes.mode, Mode::Operator) || self.wishes.max_pods.is_some();

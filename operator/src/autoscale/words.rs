@@ -1,7 +1,9 @@
 //! What is said about decisions, in status, events and snapshots.
 
+use podicorn_admin_api::Reason as Voice;
 use podicorn_policy::{Direction, PodVerdict, PodsDecision, Reason};
 
+use super::app::OwnMove;
 use super::fleet::AppSeen;
 use super::notice::Notice;
 use super::order::Command;
@@ -43,6 +45,27 @@ pub(super) fn of_workers(changes: &[Change<'_>], would: bool) -> Option<String> 
         more => format!(" {more} other pods change, too."),
     };
     Some(format!("{would}{}: {message}{rest}", first.pod))
+}
+
+/// How workers became more or fewer without an order; None where they did not.
+pub(super) fn of_own_moves(moves: &[OwnMove]) -> Option<String> {
+    let first = moves.first()?;
+    let by = match first.by {
+        Voice::Policy => "by its own policy",
+        Voice::Step => "by TTIN or TTOU",
+        Voice::Configuration => "by its configuration",
+        Voice::Lease => "by a lease of another's",
+        Voice::Expiry => "at the end of a lease",
+    };
+    let rest = match moves.len() - 1 {
+        0 => String::new(),
+        1 => " Another pod changed, too.".to_owned(),
+        more => format!(" {more} other pods changed, too."),
+    };
+    Some(format!(
+        "{} went from {} to {} {by}. It says: {}{rest}",
+        first.pod, first.from, first.to, first.message
+    ))
 }
 
 /// Why nothing would change.

@@ -67,6 +67,20 @@ pub(crate) fn duplicate_inherited(number: i32) -> nix::Result<OwnedFd> {
         .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EBADF)))
 }
 
+/// Takes a descriptor over that somebody else gave us by number and that nobody else here uses.
+pub(crate) fn take_inherited(number: i32) -> nix::Result<OwnedFd> {
+    let taken = duplicate_inherited(number)?;
+    // The number itself would keep a socket open that is to end.
+    let _ = nix::unistd::close(number);
+    Ok(taken)
+}
+
+/// A descriptor that stays open under its number for as long as this process lives (`fd://3`).
+pub(crate) fn borrow_inherited(number: i32) -> Option<BorrowedFd<'static>> {
+    // SAFETY: a number that was given to this process is never closed by it; -1 alone is not allowed here.
+    (number >= 0).then(|| unsafe { BorrowedFd::borrow_raw(number) })
+}
+
 /// Reaps one child of any kind that has ended; `None` if there is none now.
 ///
 /// Not nix's `waitpid`: that one reaps a child that died by a realtime signal and then cannot say which it was.

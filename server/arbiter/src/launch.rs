@@ -109,7 +109,7 @@ pub async fn listen(
         umask: settings.umask,
         owner: (settings.user, settings.group),
     };
-    Ok(open_all(&origin.binds(settings), options, existing).await?)
+    Ok(open_all(&origin.binds(settings), options, existing, origin.handed_on()).await?)
 }
 
 /// Why a fork server is started.

@@ -5,7 +5,7 @@
 //!   never runs user code.
 //! - [`pool`], [`scale`] and the crate `podicorn-policy` decide (pure), the rest carries out. The arbiter talks to the fork server over the control socket and to
 //!   the workers through the scoreboard and signals only (`server/PROTOCOL.md`).
-//! - [`arbiter`] is the run loop; [`launch`], [`forkserver`], [`listeners`], [`drain`], [`signals`], [`reaper`] and [`stacks`] are its
+//! - [`arbiter`] is the run loop; [`launch`], [`forkserver`], [`listeners`], [`drain`], [`upgrade`], [`signals`], [`reaper`] and [`stacks`] are its
 //!   hands.
 //! - What it says to the outside goes through [`admin`] (HTTP) and [`telemetry`] (logs, metrics).
 
@@ -33,3 +33,4 @@ pub mod status;
 pub mod systemd;
 pub mod telemetry;
 pub mod token;
+pub mod upgrade;

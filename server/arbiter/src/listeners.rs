@@ -6,6 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::accept_queue;
 use crate::forkserver::message::ListenerDescription;
 use crate::kernel;
 use crate::status::ListenerStatus;
+use crate::upgrade;
 
 /// As Gunicorn: five tries, a second apart.
 const TRIES: u32 = 5;
@@ -59,6 +61,8 @@ pub struct Listener {
     pub socket: Arc<OwnedFd>,
     description: ListenerDescription,
     file: Mutex<Option<SocketFile>>,
+    /// Another server has it, too (USR2).
+    lent: AtomicBool,
 }
 
 /// The file of a unix socket that we have made. Another server may have put its own in its place.
@@ -89,13 +93,21 @@ impl Listener {
         &self.description
     }
 
-    /// Somebody else may have it too: it was not made here.
+    /// Somebody else may have it too: it was not made here, or an upgrade is under way.
     pub fn is_shared(&self) -> bool {
-        matches!(self.bind, Bind::Fd(_))
+        matches!(self.bind, Bind::Fd(_)) || self.lent.load(Ordering::Relaxed)
+    }
+
+    /// Another server has it from now on, or has it no more.
+    pub fn lend(&self, lent: bool) {
+        self.lent.store(lent, Ordering::Relaxed);
     }
 
     /// Nobody can connect to a unix socket any more; those who have stay.
     pub fn remove_file(&self) {
+        if self.is_shared() {
+            return;
+        }
         let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(file) = file {
             file.remove();
@@ -123,18 +135,23 @@ impl fmt::Display for Listener {
     }
 }
 
-/// Sockets for all addresses: those of `existing` that are still wanted, and new ones. Nothing is left open on failure.
+/// Sockets for all addresses: those of `existing` that are still wanted, those that another server has `handed_on`, and new
+/// ones. Nothing is left open on failure; what was handed on and is not wanted is closed.
 pub async fn open_all(
     binds: &[Bind],
     options: Options,
     existing: &[Arc<Listener>],
+    mut handed_on: Vec<Socket>,
 ) -> Result<Vec<Arc<Listener>>, ListenError> {
     let mut all = Vec::with_capacity(binds.len());
     for bind in binds {
         let kept = existing.iter().find(|listener| listener.bind == *bind);
         all.push(match kept {
             Some(listener) => Arc::clone(listener),
-            None => Arc::new(open_patiently(bind, options).await?),
+            None => Arc::new(match upgrade::take(&mut handed_on, bind) {
+                Some(socket) => take_over(bind, socket)?,
+                None => open_patiently(bind, options).await?,
+            }),
         });
     }
     Ok(all)
@@ -202,6 +219,7 @@ fn open_tcp(bind: &Bind, host: &str, port: u16, options: Options) -> Result<List
         socket: Arc::new(socket.into()),
         description: tcp_description(bound),
         file: Mutex::default(),
+        lent: AtomicBool::default(),
     })
 }
 
@@ -231,12 +249,30 @@ fn open_unix(bind: &Bind, path: &Path, options: Options) -> Result<Listener, Lis
         socket: Arc::new(socket.into()),
         description: unix_description(path),
         file: Mutex::new(SocketFile::of(path)),
+        lent: AtomicBool::default(),
     })
 }
 
 fn start(socket: &Socket, backlog: u32) -> std::io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
+}
+
+/// A socket of the server before this one.
+fn take_over(bind: &Bind, socket: Socket) -> Result<Listener, ListenError> {
+    socket.set_nonblocking(true).map_err(failed(bind))?;
+    let local = socket.local_addr().map_err(failed(bind))?;
+    let (description, file) = match bind {
+        Bind::Unix { path } => (unix_description(path), SocketFile::of(path)),
+        _ => (local.as_socket().map_or_else(|| unix_description(Path::new("")), tcp_description), None),
+    };
+    Ok(Listener {
+        bind: bind.clone(),
+        socket: Arc::new(socket.into()),
+        description,
+        file: Mutex::new(file),
+        lent: AtomicBool::new(true),
+    })
 }
 
 fn adopt(bind: &Bind, number: i32) -> Result<Listener, ListenError> {
@@ -255,7 +291,13 @@ fn adopt(bind: &Bind, number: i32) -> Result<Listener, ListenError> {
         (None, Some(path)) => unix_description(path),
         (None, None) => unix_description(Path::new("")),
     };
-    Ok(Listener { bind: bind.clone(), socket: Arc::new(socket.into()), description, file: Mutex::default() })
+    Ok(Listener {
+        bind: bind.clone(),
+        socket: Arc::new(socket.into()),
+        description,
+        file: Mutex::default(),
+        lent: AtomicBool::default(),
+    })
 }
 
 fn tcp_description(address: SocketAddr) -> ListenerDescription {
@@ -365,8 +407,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_reload_keeps_the_sockets_that_stay() {
-        let first = open_all(&[localhost(0)], options(), &[]).await.unwrap();
-        let again = open_all(&[localhost(0)], options(), &first).await.unwrap();
+        let first = open_all(&[localhost(0)], options(), &[], Vec::new()).await.unwrap();
+        let again = open_all(&[localhost(0)], options(), &first, Vec::new()).await.unwrap();
         assert!(Arc::ptr_eq(&first[0], &again[0]));
     }
 }

@@ -1,16 +1,18 @@
 //! Where settings come from: fixed at start, read again at every reload together with the config file.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use podicorn_settings::{
     Bind, CommandLine, EnvLayers, Host, Settings, SettingsError, early, environment_layers,
     layer_from_config_file, merge, table,
 };
 use serde_json::{Map, Value, json};
+use socket2::Socket;
 
 use crate::forkserver::Configured;
 use crate::systemd::{self, ActivationError};
+use crate::upgrade::{Predecessor, UpgradeError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
@@ -18,6 +20,8 @@ pub enum OriginError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Activation(#[from] ActivationError),
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeError),
     #[error("cannot tell the working directory (was it deleted?): {0}; start in another one or set --chdir")]
     WorkingDirectory(#[from] std::io::Error),
 }
@@ -30,6 +34,10 @@ pub struct Origin {
     host: Host,
     directory: PathBuf,
     activated: Vec<Bind>,
+    /// The pid of the server that has started this one by USR2.
+    predecessor: Option<i32>,
+    /// Its sockets, until the first look at `bind`.
+    handed_on: Mutex<Vec<Socket>>,
 }
 
 impl Origin {
@@ -37,8 +45,21 @@ impl Origin {
         let environment = environment_layers(|name| std::env::var(name).ok())?;
         let host = Host::of_process()?;
         let directory = logical_directory(&host.working_directory);
-        let activated = systemd::activated(|name| std::env::var(name).ok())?;
-        Ok(Self { command_line, environment, host, directory, activated })
+        let predecessor = Predecessor::of(|name| std::env::var(name).ok())?;
+        let pid = predecessor.as_ref().map(|server| server.pid);
+        let activated = systemd::activated(|name| std::env::var(name).ok(), pid)?;
+        let handed_on = Mutex::new(predecessor.map(|server| server.sockets).unwrap_or_default());
+        Ok(Self { command_line, environment, host, directory, activated, predecessor: pid, handed_on })
+    }
+
+    /// The pid of the server that has started this one by USR2.
+    pub fn predecessor(&self) -> Option<i32> {
+        self.predecessor
+    }
+
+    /// Its sockets, once.
+    pub fn handed_on(&self) -> Vec<Socket> {
+        std::mem::take(&mut *self.handed_on.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where every fork server starts, whatever `chdir` says: relative paths on the command line count from there.

@@ -37,8 +37,9 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, _contex
     let saved = Errno::last_raw();
     // SAFETY: with SA_SIGINFO the kernel passes a valid siginfo_t.
     let code = unsafe { (*info).si_code };
-    // A terminal's job control raises TTIN and TTOU too (positive codes): only people and programs may scale.
-    let from_terminal = code > 0 && (number == libc::SIGTTIN || number == libc::SIGTTOU);
+    // A terminal raises TTIN, TTOU and WINCH too (positive codes): only people and programs may scale.
+    let of_terminals = [libc::SIGTTIN, libc::SIGTTOU, libc::SIGWINCH];
+    let from_terminal = code > 0 && of_terminals.contains(&number);
     if let Some(position) = HANDLED.iter().position(|signal| *signal as libc::c_int == number)
         && !from_terminal
     {

@@ -22,8 +22,12 @@ pub const OURS: [&str; 5] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "WATC
 pub struct ActivationError(String);
 
 /// The sockets that systemd has opened for this process. As in Gunicorn they are served instead of what `bind` names.
-pub fn activated(variable: impl Fn(&str) -> Option<String>) -> Result<Vec<Bind>, ActivationError> {
-    if !is_meant_for_us(variable("LISTEN_PID")) {
+pub fn activated(
+    variable: impl Fn(&str) -> Option<String>,
+    predecessor: Option<i32>,
+) -> Result<Vec<Bind>, ActivationError> {
+    let pid = variable("LISTEN_PID");
+    if !is_meant_for_us(pid.clone()) && !is_handed_on(pid, predecessor) {
         return Ok(Vec::new());
     }
     let text = variable("LISTEN_FDS").unwrap_or_default();
@@ -33,6 +37,11 @@ pub fn activated(variable: impl Fn(&str) -> Option<String>) -> Result<Vec<Bind>,
 
 fn is_meant_for_us(pid: Option<String>) -> bool {
     pid.and_then(|pid| pid.trim().parse().ok()) == Some(std::process::id())
+}
+
+/// In an upgrade (USR2) they were meant for the server that hands them on.
+fn is_handed_on(pid: Option<String>, predecessor: Option<i32>) -> bool {
+    predecessor.is_some() && pid.and_then(|pid| pid.trim().parse().ok()) == predecessor
 }
 
 /// Tells systemd how we are. Everything is a no-op where it has not asked.
@@ -93,6 +102,11 @@ impl Notifier {
         }
     }
 
+    /// The service is another process from now on.
+    pub fn main_process(&self, pid: u32) {
+        self.send(&format!("MAINPID={pid}"));
+    }
+
     /// When the next sign of life is due.
     pub fn deadline(&self) -> Option<Instant> {
         self.watchdog.map(|(_, due)| due)
@@ -144,8 +158,9 @@ mod tests {
     #[test]
     fn sockets_are_ours_only_if_they_are_meant_for_us() {
         let activated = |pid: &str, count: &str| {
-            super::activated(variables(&[("LISTEN_PID", pid.into()), ("LISTEN_FDS", count.into())]))
+            super::activated(variables(&[("LISTEN_PID", pid.into()), ("LISTEN_FDS", count.into())]), Some(77))
         };
+        assert_eq!(activated("77", "1"), Ok(vec![Bind::Fd(3)]), "handed on in an upgrade");
         assert_eq!(activated(&own(), "2"), Ok(vec![Bind::Fd(3), Bind::Fd(4)]));
         assert_eq!(activated(&own(), "0"), Ok(vec![]));
         for pid in ["1", "", "x"] {
@@ -154,7 +169,7 @@ mod tests {
         for count in ["", "-1", "two", "70000"] {
             assert_eq!(activated(&own(), count), Err(ActivationError(count.into())));
         }
-        assert_eq!(super::activated(|_| None), Ok(vec![]));
+        assert_eq!(super::activated(|_| None, None), Ok(vec![]));
     }
 
     fn service(name: &str) -> (UnixDatagram, String) {

@@ -40,7 +40,7 @@ class ArbiterView:
     """What hooks commonly use of Gunicorn's arbiter. Hooks may keep attributes of their own here, as they do there."""
 
     master_name = "Master"
-    #: The pid of the master that started this one by USR2; there is none.
+    #: In Gunicorn the pid of the master that started this one by USR2. Here that is between the arbiters.
     master_pid = 0
     pidfile = None
     systemd = False

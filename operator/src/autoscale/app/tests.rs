@@ -233,6 +233,23 @@ fn a_pod_that_scales_by_itself_is_left_alone_until_it_is_known() {
 }
 
 #[test]
+fn what_a_pod_does_by_itself_is_told_once() {
+    let mut stage = Stage::new(seen(2, Mode::Workers, Commands::Absolute), 2, 1.3);
+    assert!(stage.tick().notices.is_empty());
+    stage.views[1].target = 4;
+    stage.views[1].reason = Voice::Policy;
+    let plan = stage.tick();
+    assert_eq!(plan.notices.len(), 1, "{:?}", plan.notices);
+    let note = &plan.notices[0].note;
+    assert!(note.starts_with("4 to 6 workers in all. shop-1 went from 2 to 4 by its own policy."), "{note}");
+    assert!(plan.visible.scaling.workers.as_ref().unwrap().starts_with("shop-1 went from 2 to 4"));
+    assert!(plan.visible.scaling.last_scale_time.is_some());
+    // What it does as it was told is the operator's own doing, and was told when it was decided.
+    let later: Vec<Notice> = stage.ticks(20).into_iter().flat_map(|plan| plan.notices).collect();
+    assert!(later.iter().all(|notice| !notice.note.contains("went from")), "{later:?}");
+}
+
+#[test]
 fn signals_are_steps() {
     let mut stage = Stage::new(seen(1, Mode::Workers, Commands::Signals), 2, 3.3);
     let orders: Vec<Command> =

@@ -81,7 +81,7 @@ impl Arbiter {
 
     /// As [`Self::apply_target`], for changes that nobody has asked for by the admin API: they are a span of their own.
     pub(super) fn retarget(&mut self, why: &str) {
-        let (old, new) = (self.pool.target(), self.scale.target());
+        let (old, new) = (self.pool.target(), self.wanted());
         if old == new as usize || self.ending != Ending::Not {
             return;
         }
@@ -96,7 +96,7 @@ impl Arbiter {
 
     /// Tells the pool and the hooks if the target is another one now.
     fn apply_target(&mut self, why: &str) {
-        let (old, new) = (self.pool.target(), self.scale.target());
+        let (old, new) = (self.pool.target(), self.wanted());
         if old == new as usize || self.ending != Ending::Not {
             return;
         }

@@ -55,7 +55,9 @@ impl Budget {
 impl Arbiter {
     /// TERM (graceful) or INT, QUIT.
     pub(super) fn begin_shutdown(&mut self, graceful: bool) {
-        self.systemd.stopping();
+        if !self.name_successor() {
+            self.systemd.stopping();
+        }
         let now = Instant::now();
         match self.ending {
             Ending::Not if graceful && self.pool.ready() > 0 => self.begin_to_drain(now),
@@ -122,7 +124,7 @@ impl Arbiter {
         }
     }
 
-    fn listeners(&self) -> Vec<Arc<Listener>> {
+    pub(super) fn listeners(&self) -> Vec<Arc<Listener>> {
         self.blueprints.values().flat_map(|blueprint| blueprint.listeners.iter().cloned()).collect()
     }
 

@@ -18,7 +18,7 @@ use crate::pool::{DeathCause, Event};
 use crate::signals;
 
 /// The longest that a Python-side hook may take.
-const HOOK_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const HOOK_DEADLINE: Duration = Duration::from_secs(30);
 /// What a fork server has for its stacks before it is killed.
 const DUMP_TIME: Duration = Duration::from_millis(300);
 
@@ -136,6 +136,9 @@ impl Arbiter {
             self.run_hook(generation, Hook::WorkersChanged { new: self.scale.target(), old: None });
         }
         let event = if self.reload.under_way == Some(generation) {
+            // As in Gunicorn also where the number is the same: hooks keep what they need on the new `server`.
+            let old = u32::try_from(self.pool.target()).ok();
+            self.run_hook(generation, Hook::WorkersChanged { new: self.wanted(), old });
             Event::Candidate { generation }
         } else {
             Event::ForkserverUp { generation }
@@ -185,6 +188,7 @@ impl Arbiter {
         if self.ending != Ending::Not {
             return Err(Refusal::Draining);
         }
+        self.come_back("HUP");
         if let Some(generation) = self.reload.under_way {
             self.reload.again = true;
             tracing::info!("A reload is under way: another one follows it");

@@ -3,7 +3,7 @@
 //!
 //! One file per kind of work: [`mod@run`] starts and ends it all, [`setup`] puts settings to work, [`generations`] brings fork servers up and down,
 //! [`workers`] carries out the pool's actions, [`children`] takes the dead in, [`commands`] answers the admin API,
-//! [`report`] fills its snapshot, [`boots`] and [`requests`] make spans, [`mod@memory`] watches what workers hold, [`autoscale`] follows the load, [`ending`] is the shutdown.
+//! [`report`] fills its snapshot, [`boots`] and [`requests`] make spans, [`mod@memory`] watches what workers hold, [`autoscale`] follows the load, [`ending`] is the shutdown, [`succession`] the upgrade by USR2.
 
 mod autoscale;
 mod boots;
@@ -17,6 +17,7 @@ mod requests;
 mod run;
 mod setup;
 mod statsd;
+mod succession;
 mod workers;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -52,6 +53,7 @@ pub(crate) use generations::reload_span;
 use memory::MemoryCare;
 use requests::Harvesting;
 pub use run::run;
+use succession::Succession;
 
 /// What background tasks tell the loop.
 #[derive(Debug)]
@@ -70,6 +72,10 @@ enum Input {
     Stacks {
         who: Python,
         text: String,
+    },
+    /// The hook `pre_exec` has run.
+    Prepared {
+        error: Option<String>,
     },
     HookFailed {
         hook: &'static str,
@@ -219,7 +225,8 @@ struct Arbiter {
     leave_by: Option<Instant>,
     exit_code: i32,
     finished: bool,
-    _pidfile: Option<Pidfile>,
+    succession: Succession,
+    pidfile: Option<Pidfile>,
 }
 
 impl std::fmt::Debug for Arbiter {
@@ -246,9 +253,8 @@ impl Arbiter {
             Signal::SIGTTIN => self.step(i64::from(count)),
             Signal::SIGTTOU => self.step(-i64::from(count)),
             Signal::SIGUSR1 => self.reopen_logs(),
-            Signal::SIGUSR2 => {
-                tracing::warn!("USR2 (upgrade on the fly) is not supported: roll out a new pod instead");
-            }
+            Signal::SIGUSR2 => self.upgrade(),
+            Signal::SIGWINCH => self.stop_for_successor(),
             _ => {}
         }
     }

@@ -17,9 +17,10 @@ use super::autoscale::Autoscale;
 use super::boots::Boots;
 use super::requests::Harvesting;
 use super::setup::{
-    FLUSH_TIME, announce, app_metrics, auto_start, configured_workers, limits, memory_limits, open_admin,
+    FLUSH_TIME, announce, app_metrics, auto_start, configured_workers, limits, memory_limits, open_pidfile,
     stack_reader, start_telemetry, statsd,
 };
+use super::succession::Succession;
 use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
 use crate::forkserver::interpreter::{InterpreterError, Surroundings, find};
@@ -28,11 +29,12 @@ use crate::forkserver::{Client, SpawnError};
 use crate::kernel;
 use crate::launch::{self, Blueprint, LaunchError, Occasion, Shared};
 use crate::origin::{Origin, OriginError};
-use crate::pidfile::{Pidfile, PidfileError};
+use crate::pidfile::PidfileError;
 use crate::pool::{Event, Pool};
 use crate::reaper;
 use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
+use crate::stacks::StackReader;
 use crate::systemd::Notifier;
 use crate::telemetry::log::{LogError, LogHandle};
 use crate::telemetry::statsd::Statsd;
@@ -74,7 +76,7 @@ pub(super) enum RunError {
 }
 
 impl RunError {
-    fn exit_code(&self) -> i32 {
+    pub(super) fn exit_code(&self) -> i32 {
         match self {
             Self::Origin(OriginError::Settings(error)) => error.exit_code(),
             Self::Launch(error) => error.exit_code(),
@@ -148,7 +150,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     if origin.activated() > 0 {
         tracing::info!("Serving on {} socket(s) from systemd instead of bind", origin.activated());
     }
-    let pidfile = settings.pidfile.as_deref().map(Pidfile::create).transpose()?;
+    let pidfile = open_pidfile(&settings, origin.predecessor().is_some())?;
     let Some(listeners) = unless_stopped(&mut signals, launch::listen(&settings, &origin, &[])).await? else {
         return Ok(0);
     };
@@ -159,9 +161,11 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
 
     let (command_tx, commands) = mpsc::channel(64);
     shared.app_metrics = app_metrics(&settings);
-    if let Err(error) = open_admin(&settings, command_tx, shared.app_metrics.clone()) {
-        return Ok(give_up(&log, &error, error.exit_code()));
-    }
+    let succession =
+        match Succession::begin(&settings, origin.predecessor(), command_tx, shared.app_metrics.clone()) {
+            Ok(succession) => succession,
+            Err(error) => return Ok(give_up(&log, &error, error.exit_code())),
+        };
     let (inputs, inbox) = mpsc::unbounded_channel();
     let stacks = stack_reader(process.stacks, Python::Forkserver { pid }, &inputs)?;
     let now = Instant::now();
@@ -201,14 +205,11 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         leave_by: None,
         exit_code: 0,
         finished: false,
+        succession,
         settings,
-        _pidfile: pidfile,
+        pidfile,
     };
-    let server =
-        Forkserver { generation: 1, client: client.clone(), ready: false, dismissed: false, _stacks: stacks };
-    arbiter.forkservers.insert(pid, server);
-    drop(client);
-    arbiter.start_generation(1, pid, blueprint, Occasion::First);
+    arbiter.first_generation(pid, client, stacks, blueprint);
     let code = arbiter.serve(signals, kernel::watch(doorbell.into())?, inbox, commands).await?;
     Ok(code)
 }
@@ -287,6 +288,13 @@ async fn check(
 }
 
 impl Arbiter {
+    /// Takes in the fork server that has read the config.
+    fn first_generation(&mut self, pid: i32, client: Client, stacks: StackReader, blueprint: Blueprint) {
+        let server = Forkserver { generation: 1, client, ready: false, dismissed: false, _stacks: stacks };
+        self.forkservers.insert(pid, server);
+        self.start_generation(1, pid, blueprint, Occasion::First);
+    }
+
     async fn serve(
         &mut self,
         signals: SignalStream,
@@ -313,7 +321,10 @@ impl Arbiter {
                 }
                 Some(input) = inbox.recv() => self.on_input(input),
                 Some(command) = commands.recv() => self.on_command(command),
-                _ = beat.tick() => self.read_scoreboard(),
+                _ = beat.tick() => {
+                    self.look_for_promotion();
+                    self.read_scoreboard();
+                }
                 () = tokio::time::sleep_until(deadline.into()) => self.on_deadline(),
             }
         }
@@ -368,6 +379,7 @@ impl Arbiter {
                 self.on_spawned(slot, epoch, generation, result);
             }
             Input::Stacks { who, text } => self.on_stacks(who, &text),
+            Input::Prepared { error } => self.start_successor(error),
             Input::HookFailed { hook, error } => tracing::error!("Hook {hook} failed: {error}"),
             Input::Looked { watch, look } => self.on_look(watch, look),
             Input::ForkserverHung { pid, error } => self.on_hung_forkserver(pid, &error),

@@ -1,6 +1,7 @@
 //! What the settings say, put to work: log, limits, admin API.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use crate::app_metrics::AppMetrics;
 use crate::cgroup;
 use crate::launch;
 use crate::memory;
+use crate::pidfile::{Pidfile, PidfileError};
 use crate::pool::Limits;
 use crate::scale::Workers;
 use crate::stacks::StackReader;
@@ -122,6 +124,16 @@ pub(super) fn app_metrics(settings: &Settings) -> Option<Arc<AppMetrics>> {
             None
         }
     }
+}
+
+/// As in Gunicorn a server that USR2 has started takes another name until it is alone.
+pub(super) fn open_pidfile(settings: &Settings, second: bool) -> Result<Option<Pidfile>, PidfileError> {
+    let Some(path) = &settings.pidfile else { return Ok(None) };
+    let mut name = path.clone().into_os_string();
+    if second {
+        name.push(".2");
+    }
+    Pidfile::create(Path::new(&name)).map(Some)
 }
 
 pub(super) fn open_admin(

@@ -64,6 +64,7 @@ pub struct ListenerDescription {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
     WhenReady,
+    PreExec,
     OnExit,
     ChildExit { pid: i32, age: u64 },
     WorkersChanged { new: u32, old: Option<u32> },
@@ -74,6 +75,7 @@ impl Hook {
     pub fn name(self) -> &'static str {
         match self {
             Self::WhenReady => "when_ready",
+            Self::PreExec => "pre_exec",
             Self::OnExit => "on_exit",
             Self::ChildExit { .. } => "child_exit",
             Self::WorkersChanged { .. } => "nworkers_changed",
@@ -85,7 +87,7 @@ impl Hook {
         let mut body = Map::new();
         body.insert("name".into(), self.name().into());
         match self {
-            Self::WhenReady | Self::OnExit => {}
+            Self::WhenReady | Self::PreExec | Self::OnExit => {}
             Self::ChildExit { pid, age } => {
                 body.insert("pid".into(), pid.into());
                 body.insert("age".into(), age.into());

@@ -11,7 +11,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair
 use nix::unistd::pipe2;
 
 use super::Interpreter;
-use crate::systemd;
+use crate::{systemd, upgrade};
 
 /// Drops the working directory from the front of `sys.path` until the package is imported, so that a `socket.py` beside
 /// the app does not stand in for the standard library's.
@@ -59,7 +59,7 @@ pub fn spawn(python: &Interpreter, directory: &Path) -> Result<Process, SpawnErr
 
     let inherited = [theirs.as_raw_fd(), stack_end.as_raw_fd()];
     let mut command = Command::new(&python.program);
-    for variable in systemd::OURS {
+    for variable in systemd::OURS.into_iter().chain(upgrade::OURS) {
         command.env_remove(variable);
     }
     command

@@ -175,7 +175,7 @@ impl Pool {
         self.backoff.expire(now);
         match event {
             Event::Tick => {}
-            Event::Target(target) => self.target = target.max(1),
+            Event::Target(target) => self.target = target,
             Event::Limits(limits) => self.limits = limits,
             Event::ForkserverUp { generation } => {
                 if generation == self.generation {

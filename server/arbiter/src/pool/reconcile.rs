@@ -66,7 +66,7 @@ impl Pool {
 
     /// Of the target, while workers are replaced. Somebody always serves.
     fn may_be_missing(&self) -> usize {
-        self.limits.max_unavailable.min(self.target - 1)
+        self.limits.max_unavailable.min(self.target.saturating_sub(1))
     }
 
     fn retire_surplus(&mut self, now: Instant, actions: &mut Vec<Action>) {

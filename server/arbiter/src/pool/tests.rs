@@ -461,7 +461,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<usize>().prop_map(Step::Recycle),
         2 => (any::<usize>(), prop_oneof![Just(Order::ReplaceFirst), Just(Order::Now), Just(Order::StopFirst)])
             .prop_map(|(who, order)| Step::RecycleForMemory(who, order)),
-        2 => (1usize..6).prop_map(Step::Target),
+        2 => (0usize..6).prop_map(Step::Target),
         1 => Just(Step::Hup),
         1 => Just(Step::ForkserverDies),
         2 => Just(Step::ForkserverUp),
@@ -575,7 +575,7 @@ proptest! {
                 return Ok(());
             }
             let target = world.pool.target();
-            let enough = ready_before.min(target.saturating_sub(missing).max(1));
+            let enough = ready_before.min(target.saturating_sub(missing).max(1)).min(target);
             prop_assert!(world.pool.ready() + lost >= enough, "a step cost workers it must not cost");
             let strength = world.slots(|worker| !worker.is_leaving() && Some(worker.generation) != world.pool.candidate()).len();
             prop_assert!(strength <= target.max(5) + SURGE + 1, "{strength} workers for {target}");
