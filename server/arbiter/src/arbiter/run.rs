@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::autoscale::Autoscale;
 use super::boots::Boots;
+use super::generations::relay_for;
 use super::requests::Harvesting;
 use super::setup::{
     FLUSH_TIME, announce, app_metrics, auto_start, configured_workers, limits, memory_limits, open_admin,
@@ -34,7 +35,7 @@ use crate::reaper;
 use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
 use crate::systemd::Notifier;
-use crate::telemetry::log::{LogError, LogHandle};
+use crate::telemetry::log::{LogError, LogHandle, Relay};
 use crate::telemetry::statsd::Statsd;
 use crate::telemetry::traces::Traces;
 use crate::token::TokenError;
@@ -143,6 +144,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     }
 
     let (log, traces) = start_telemetry(&settings)?;
+    let relay = relay_for(&settings);
+    log.relay_to(relay.clone());
     shared.tracing = traces.as_ref().map(Traces::sampling);
     announce(&settings);
     if origin.activated() > 0 {
@@ -154,13 +157,13 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     };
     blueprint.listeners = match listeners {
         Ok(listeners) => listeners,
-        Err(error) => return Ok(give_up(&log, &error, error.exit_code())),
+        Err(error) => return Ok(give_up(&log, relay.as_ref(), &error, error.exit_code())),
     };
 
     let (command_tx, commands) = mpsc::channel(64);
     shared.app_metrics = app_metrics(&settings);
     if let Err(error) = open_admin(&settings, command_tx, shared.app_metrics.clone()) {
-        return Ok(give_up(&log, &error, error.exit_code()));
+        return Ok(give_up(&log, relay.as_ref(), &error, error.exit_code()));
     }
     let (inputs, inbox) = mpsc::unbounded_channel();
     let stacks = stack_reader(process.stacks, Python::Forkserver { pid }, &inputs)?;
@@ -204,8 +207,14 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         settings,
         _pidfile: pidfile,
     };
-    let server =
-        Forkserver { generation: 1, client: client.clone(), ready: false, dismissed: false, _stacks: stacks };
+    let server = Forkserver {
+        generation: 1,
+        client: client.clone(),
+        ready: false,
+        dismissed: false,
+        relay,
+        _stacks: stacks,
+    };
     arbiter.forkservers.insert(pid, server);
     drop(client);
     arbiter.start_generation(1, pid, blueprint, Occasion::First);
@@ -214,7 +223,10 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
 }
 
 /// Says why the server does not start, where its log is already the place for it.
-fn give_up(log: &LogHandle, error: &dyn std::fmt::Display, code: i32) -> i32 {
+fn give_up(log: &LogHandle, relay: Option<&Arc<Relay>>, error: &dyn std::fmt::Display, code: i32) -> i32 {
+    if let Some(relay) = relay {
+        log.relay_ended(relay);
+    }
     crate::critical!("{error}");
     log.flush(FLUSH_TIME);
     code
@@ -276,7 +288,7 @@ async fn check(
     if blueprint.settings.print_config {
         let _ = write!(std::io::stdout(), "{}", blueprint.settings.print_config());
     }
-    let starting = launch::start(client, blueprint, 1, Occasion::Check, shared);
+    let starting = launch::start(client, blueprint, 1, Occasion::Check, shared, None);
     match unless_stopped(signals, starting).await? {
         Some(Err(error)) => {
             complain(&error.into());
