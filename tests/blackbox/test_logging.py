@@ -190,6 +190,25 @@ def test_every_atom_says_what_gunicorn_says(serve):
         assert ours == theirs, request
 
 
+def test_every_atom_through_python_is_the_engines(serve, tmp_path):
+    """The same line, whether the engine writes it or a logger in Python."""
+    (tmp_path / "ownlogs.py").write_text(
+        "from gunicorn.glogging import Logger as Base\nclass Logger(Base):\n    pass\n"
+    )
+    lines = {}
+    for way in (("--logger-class", "ownlogs.Logger"), ()):
+        app = serve(
+            "probe:app", "--pythonpath", str(tmp_path), *way, "--access-logfile", "-", "--access-logformat", ALL_ATOMS
+        )
+        for method, target, headers, body in REQUESTS:
+            http.request(app.address, target, method, {"Host": "testserver", **headers}, body)
+        wait_until(lambda app=app: len(app.out.lines()) >= len(REQUESTS), lambda app=app: app.out.text)
+        lines[way] = [atoms(line) for line in app.out.lines()]
+    through_python, by_the_engine = lines.values()
+    for request, one, other in zip(REQUESTS, through_python, by_the_engine, strict=True):
+        assert one == other, request
+
+
 def test_a_client_cannot_forge_a_line(serve):
     server = serve("hello:app", "--access-logfile", "-", "--access-logformat", '%(U)s "%(r)s" "%(a)s"')
     server.get("/%0A%0D%1B127.0.0.1", headers={"User-Agent": 'x" 200 0 "forged'})

@@ -136,8 +136,8 @@ def unescape(text: bytes) -> bytes:
     return data
 
 
-#: The head of an HTTP/1.1 message, as far as it can be told: its first line, then its fields.
-HEAD = re.compile(rb"(?:\A|(?<=\r\n\r\n))([^\r\n]*HTTP/1\.1\r\n)((?:[^\r\n]+\r\n)*)")
+#: The head of an HTTP/1.1 message, as far as it can be told: its first line, perhaps after a proxy's, then its fields.
+HEAD = re.compile(rb"(?:\A|(?<=\r\n\r\n))((?:PROXY [^\r\n]*\r\n)?[^\r\n]*HTTP/1\.1\r\n)((?:[^\r\n]+\r\n)*)")
 HOST = re.compile(rb"^host[ \t]*:", re.IGNORECASE | re.MULTILINE)
 LENGTH = re.compile(rb"(?<=\r\nContent-Length: )[0-9]+(?![^\r])")
 

@@ -15,6 +15,7 @@ use crate::forkserver::{Client, Configured, RequestError, Started};
 use crate::listeners::{ListenError, Listener, Options, open_all};
 use crate::memory::process;
 use crate::origin::Origin;
+use crate::telemetry::log::Relay;
 use crate::telemetry::traces::Sampling;
 
 /// Reading a config file that says nothing of a boot timeout takes no longer than this.
@@ -125,13 +126,15 @@ pub enum Occasion {
     Check,
 }
 
-/// Hands everything over; with `preload_app` the app is imported before the reply.
+/// Hands everything over; with `preload_app` the app is imported before the reply. `records`: by which the arbiter's log
+/// records come to Python's logging.
 pub async fn start(
     client: &Client,
     blueprint: &Blueprint,
     generation: u32,
     occasion: Occasion,
     shared: &Shared,
+    records: Option<&Relay>,
 ) -> Result<Started, LaunchError> {
     let settings = &blueprint.settings;
     let mut values = settings.to_json();
@@ -146,6 +149,7 @@ pub async fn start(
         "reload": occasion == Occasion::Reload,
         "hooks_run": matches!(occasion, Occasion::Restart | Occasion::Check),
         "listeners": descriptions,
+        "records": records.is_some(),
         "tracing": shared.tracing,
         "app_metrics": shared.app_metrics.as_ref().map(|directory| directory.path()),
     });
@@ -155,7 +159,8 @@ pub async fn start(
     };
     let sockets = blueprint.listeners.iter().map(|listener| Arc::clone(&listener.socket));
     let descriptors = [&shared.memfd, &shared.doorbell, &shared.nudge];
-    let descriptors = descriptors.into_iter().map(Arc::clone).chain(sockets).collect();
+    let records = records.map(Relay::reader);
+    let descriptors = descriptors.into_iter().map(Arc::clone).chain(sockets).chain(records).collect();
     let deadline = settings.boot_timeout.unwrap_or(FOR_EVER);
     Ok(client.request("start", body, descriptors, deadline).await?)
 }

@@ -15,6 +15,8 @@
 //! * **Nothing is allocated per request** when [`Head`], [`BodyDecoder`] and [`response::ResponseHead`] are
 //!   reused; all of what a [`Head`] says are [`Span`]s into the caller's buffer.
 //!
+//! [`parse_proxy_header`] is for what a proxy may say before all that.
+//!
 //! [`websocket`] is what a connection becomes after an upgrade; its contract is there.
 //!
 //! After a [`Reject`] the connection is out of step: answer with [`response::write_error`] and close it.
@@ -27,6 +29,7 @@ mod fields;
 mod framing;
 mod grammar;
 mod head;
+mod proxy_protocol;
 mod reject;
 mod request_line;
 pub mod response;
@@ -38,4 +41,7 @@ pub use chunked::ChunkedDecoder;
 pub use config::{HeaderMap, Leniency, Limits, ParserConfig};
 pub use fields::FieldKind;
 pub use head::{BodyKind, Fields, Head, Scheme, Span, Version, parse_head, parse_head_into};
+pub use proxy_protocol::{
+    Preamble, Proxied, ProxyFamily, ProxyFault, ProxyProtocol, begins_proxy_header, parse_proxy_header,
+};
 pub use reject::{Excerpt, Reject, RejectReason};

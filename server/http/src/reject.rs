@@ -3,12 +3,13 @@
 use std::fmt;
 
 use crate::head::Version;
+use crate::proxy_protocol::ProxyFault;
 
 /// A request that must be answered with `status` and a closed connection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Reject {
-    /// 400, 413, 414, 417, 421, 431 or 501.
+    /// 400, 403, 413, 414, 417, 421, 431 or 501.
     pub status: u16,
     pub reason: RejectReason,
 }
@@ -75,6 +76,10 @@ pub enum RejectReason {
     ChunkExtension(ChunkExtensionFault),
     #[error("chunk data is not followed by CRLF but by byte 0x{0:02x}")]
     ChunkTerminator(u8),
+    #[error("invalid PROXY protocol header: {fault}: {header}")]
+    ProxyHeader { header: Excerpt, fault: ProxyFault },
+    #[error("the PROXY protocol from a peer that proxy_allow_ips does not name")]
+    ProxyForbidden,
     #[error("header not allowed in a trailer section: {0}")]
     ForbiddenTrailer(Excerpt),
 }
@@ -147,6 +152,7 @@ impl Reject {
             | RejectReason::FieldTooLarge { .. }
             | RejectReason::SectionTooLarge { .. } => 431,
             RejectReason::BodyTooLarge { .. } => 413,
+            RejectReason::ProxyForbidden => 403,
             RejectReason::Expectation(_) => 417,
             RejectReason::Misdirected => 421,
             RejectReason::UnsupportedCoding(_) => 501,

@@ -135,12 +135,28 @@ def failure(uri: str, error: BaseException) -> Failure:
 class Application:
     """The app of this server, loaded once a process."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, failing: Callable[[str], Callable[..., Any]] | None = None) -> None:
+        """`failing`: makes what is served, from a text, where the app's own code raises while it is loaded."""
         self.uri = uri
         self.callable: Callable[..., Any] | None = None
+        self._failing = failing
+        #: Why another one is served.
+        self.failure: Failure | None = None
+        #: Where the cause may be mended.
+        self.failed_files: list[str] = []
 
     def wsgi(self) -> Callable[..., Any]:
         """The app itself; loads it at the first call."""
         if self.callable is None:
-            self.callable = import_app(self.uri)
+            try:
+                self.callable = import_app(self.uri)
+            except Exception as error:
+                found = failure(self.uri, error)
+                if self._failing is None or found.traceback is None:
+                    raise
+                # Imported where it is used: under `reload`.
+                from podicorn.failing_app import files_of
+
+                self.failure, self.failed_files = found, files_of(error)
+                self.callable = self._failing(found.traceback)
         return self.callable

@@ -8,6 +8,9 @@ import json
 import os
 import socket
 
+# As it is before anything is patched: the fork server waits here, and is no hub.
+from select import POLLIN, poll
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -77,6 +80,19 @@ class ControlSocket:
                 return False
             raise
         return True
+
+    def wait(self, others: list[Any]) -> None:
+        """Waits until the arbiter has a request, or has gone. What comes from `others` meanwhile, they `pass_on`."""
+        everything = poll()
+        for one in (self._socket, *others):
+            everything.register(one.fileno(), POLLIN)
+        while True:
+            ready = [fd for fd, _ in everything.poll()]
+            for one in others:
+                if one.fileno() in ready:
+                    one.pass_on()
+            if self._socket.fileno() in ready:
+                return
 
     def close(self) -> None:
         """Closes this process's copy."""

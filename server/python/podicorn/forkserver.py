@@ -12,11 +12,13 @@ import os
 import signal
 import sys
 
-from podicorn import __version__, app, app_metrics, config_file, environment, leaving, signals, titles
+from podicorn import __version__, app, app_metrics, config_file, environment, leaving, loggers, signals, titles
 from podicorn.arbiter_view import ArbiterView, Listener
 from podicorn.control import ControlSocket, ProtocolError
 from podicorn.failure import Failure, first_line, traceback_text
 from podicorn.hooks import Hooks
+from podicorn.log import Logger, has_moved_files
+from podicorn.loggers import ArbiterRecords
 from podicorn.settings import Settings
 from podicorn.worker_types import type_of
 from podicorn.worker_view import WorkerView
@@ -32,7 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-    from podicorn.log import Logger
+    from podicorn.reloading import Changes
     from podicorn.worker import WorkerProcess
     from podicorn.worker_types import WorkerType
 
@@ -54,7 +56,7 @@ class Started:
     def __init__(
         self,
         kind: WorkerType,
-        log: Logger,
+        log: Any,
         server: ArbiterView,
         *,
         memfd: int,
@@ -63,7 +65,8 @@ class Started:
         tracing: Message | None,
     ) -> None:
         self.kind = kind
-        self.log = log
+        #: A `Logger`, or what the settings put in its place.
+        self.log: Any = log
         self.server = server
         self.memfd = memfd
         self.doorbell = doorbell
@@ -81,6 +84,10 @@ class ForkServer:
         self._python: dict[str, Any] = {}
         self._hooks = Hooks({})
         self._started: Started | None = None
+        #: The arbiter's log records, if the settings send them through Python.
+        self._records: ArbiterRecords | None = None
+        #: From the workers, under `reload`.
+        self._changes: Changes | None = None
         #: Set in the child of a fork.
         self._worker: WorkerProcess | None = None
         self._handlers = {
@@ -93,8 +100,14 @@ class ForkServer:
     def serve(self) -> WorkerProcess | None:
         """None at the end of the connection; in a forked child the worker that it is to be."""
         while True:
+            others = [one for one in (self._records, self._changes) if one is not None]
+            if others:
+                self._control.wait(others)
             received = self._control.receive()
             if received is None:
+                if self._records is not None:
+                    # The arbiter's last words.
+                    self._records.pass_on()
                 return None
             request, fds = received
             reply = self._reply(request, fds)
@@ -133,7 +146,8 @@ class ForkServer:
         # As in Gunicorn the file is looked for where the server was started, and runs there; chdir comes with `start`.
         environment.add_python_path(request["pythonpath"], base)
         environment.put_first(self._cwd)
-        file = config_file.load(request["path"], request["explicit"], request["known"])
+        with loggers.stand_in():
+            file = config_file.load(request["path"], request["explicit"], request["known"])
         # The file's code may have set handlers.
         signals.ignore_in_fork_server()
         self._python = file.python
@@ -149,28 +163,38 @@ class ForkServer:
 
     def _start(self, request: Message, fds: list[int]) -> Message:
         descriptions = request["listeners"]
-        if len(fds) != 3 + len(descriptions):
+        with_records = bool(request.get("records"))
+        if len(fds) != 3 + with_records + len(descriptions):
             raise Failure.internal(f"'start' came with {len(fds)} descriptors for {len(descriptions)} listeners")
         memfd, doorbell, nudge, *sockets = fds
+        records_fd = sockets.pop() if with_records else -1
         cfg = Settings(request["settings"], self._python, descriptions)
         environment.set_env(cfg.raw_env or ())
         app_metrics.share(request.get("app_metrics"))
         environment.enter(cfg.chdir or self._cwd)
         environment.add_python_path(cfg.pythonpath, os.getcwd())
         titles.set_title(f"fork server [{cfg.proc_name}]")
+        if cfg.reload:
+            # Before anything is patched.
+            from podicorn.reloading import Changes
         kind = type_of(cfg)
         kind.import_shared()
         signals.dump_stacks_to(self._stack_fd, kind.dump_more)
         log = kind.make_log()
+        if with_records:
+            self._records = ArbiterRecords(records_fd, log)
+            self._records.pass_on()
         server = ArbiterView(
             pid=request["arbiter_pid"],
             cfg=cfg,
             log=log,
-            app=app.Application(cfg.wsgi_app),
+            app=app.Application(cfg.wsgi_app, kind.failing_app() if cfg.reload and not cfg.check_config else None),
             listeners=[Listener(fd, text) for fd, text in zip(sockets, descriptions, strict=True)],
             generation=request["generation"],
         )
         kind.take_sockets(server)
+        if cfg.reload and not cfg.check_config:
+            self._changes = Changes(cfg, self._cwd, server.pid, log)
         if not request.get("hooks_run"):
             self._hooks.require("on_reload" if request.get("reload") else "on_starting", server)
         if cfg.preload_app:
@@ -208,10 +232,11 @@ class ForkServer:
             epoch=request["epoch"],
             stack_fd=fds[0],
             tracing=started.tracing,
+            changes=self._changes,
         )
         worker = started.kind.make_worker(started.server, request["age"])
         process = started.kind.make_process(worker, started.server, self._hooks, claim)
-        started.log.reopen_moved_files()
+        _reopen_moved_files(started.log)
         started.server.worker_age = request["age"]
         try:
             self._hooks.call("pre_fork", started.server, worker)
@@ -226,6 +251,8 @@ class ForkServer:
         if pid == 0:
             self._worker = process
             self._control.close()
+            if self._records is not None:
+                self._records.close()
             os.close(self._stack_fd)
             return {}
         worker.pid = pid
@@ -235,7 +262,7 @@ class ForkServer:
     def _hook(self, request: Message, fds: list[int]) -> Message:
         started = self._ready(request)
         server, name = started.server, request["name"]
-        started.log.reopen_moved_files()
+        _reopen_moved_files(started.log)
         arguments: tuple[Any, ...] = (server,)
         if name == "child_exit":
             worker = server.remove_worker(request["pid"])
@@ -257,6 +284,14 @@ class ForkServer:
         if self._started is None:
             raise Failure.internal(f"'{request['type']}' came before 'start'")
         return self._started
+
+
+def _reopen_moved_files(log: Any) -> None:
+    """The fork server hears no USR1."""
+    if isinstance(log, Logger):
+        log.reopen_moved_files()
+    elif has_moved_files():
+        log.reopen_files()
 
 
 def _close(fds: list[int]) -> None:

@@ -107,6 +107,11 @@ class LibraryApplication:
         """Nothing: a reload is a new fork server, which reads everything anew."""
 
 
+def plain_logger() -> type:
+    """Gunicorn's logger as it is."""
+    return gunicorn.glogging.Logger  # type: ignore[no-any-return]
+
+
 def make_config(cfg: Settings) -> Config:
     """Gunicorn's config with the values of our settings; ours that Gunicorn does not know are plain attributes."""
     config = Config(prog="podicorn")
@@ -117,6 +122,9 @@ def make_config(cfg: Settings) -> Config:
         elif value is None and callable(setting.value):
             # A hook that the config file does not define: Gunicorn's own does nothing.
             continue
+        elif name == "reload":
+            # The class would leave at every change, serving or not; our own watcher asks for a reload.
+            setting.value = False
         elif name == "sendfile":
             # There it is the switch that turns it off.
             setting.value = None if value else False

@@ -270,6 +270,11 @@ def _file_handlers() -> Iterator[logging.FileHandler]:
                 yield handler
 
 
+def has_moved_files() -> bool:
+    """Whether the name of a log file means another file by now."""
+    return any(_has_moved(handler) for handler in _file_handlers())
+
+
 def _reopen(handler: logging.FileHandler) -> None:
     handler.acquire()
     try:

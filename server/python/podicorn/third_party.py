@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from podicorn.arbiter_view import ArbiterView
     from podicorn.hooks import Hooks
-    from podicorn.log import Logger
     from podicorn.settings import Settings
     from podicorn.worker import Claim
 
@@ -45,11 +44,21 @@ class ThirdParty(WorkerType):
         self._config = gunicorn_library.make_config(cfg)
         self._counter = RequestCounter(self._config)
         self._app: Any = None
+        self._log: Any = None
 
-    def make_log(self) -> Logger:
-        """Gunicorn's logger and ours in one."""
-        self._log = self._library.LibraryLogger(self._config)
+    def make_log(self) -> Any:
+        """Gunicorn's logger and ours in one, or what the settings put in its place."""
+        if self.cfg.python_logging:
+            from podicorn import loggers
+
+            # What Gunicorn's own worker classes call may be more than our stand-in has.
+            self._log = loggers.make(self.cfg, self._library.plain_logger, self._config)
+        else:
+            self._log = self._library.LibraryLogger(self._config)
         return self._log
+
+    def failing_app(self) -> None:
+        """Nobody knows which kind of app the class would call."""
 
     def take_sockets(self, server: ArbiterView) -> None:
         """Hooks and workers get the sockets as Gunicorn's objects."""
@@ -150,6 +159,7 @@ class ThirdPartyProcess(WorkerProcess):
         def run_watched() -> Any:
             self._handle_what_is_left_to_chance()
             self._runs = True
+            self._watch_files()
             if not self._server.cfg.timeout:
                 # Nobody asks such a worker for a heartbeat.
                 self._tell_ready()

@@ -130,7 +130,7 @@ class TornadoServer:
         self._sockets = [socket.socket(fileno=listener.fileno()) for listener in listeners]
         for listening in self._sockets:
             listening.setblocking(False)
-        _follow_our_logs(log, access=bool(cfg.accesslog))
+        _follow_our_logs(log, access=bool(getattr(log, "access_log_enabled", cfg.accesslog)))
         os.register_at_fork(after_in_child=self._leave_in_child)
 
     # ---- the part of the engine ----

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from podicorn.arbiter_view import ArbiterView
     from podicorn.hooks import Hooks
+    from podicorn.reloading import Changes
     from podicorn.worker_view import WorkerView
 
 #: Left of a worker's time for the arbiter to see the exit before it would kill.
@@ -49,6 +50,7 @@ class Claim:
         epoch: int,
         stack_fd: int,
         tracing: tuple[bool, float] | None,
+        changes: Changes | None = None,
     ) -> None:
         self.memfd = memfd
         self.doorbell = doorbell
@@ -57,6 +59,8 @@ class Claim:
         self.epoch = epoch
         self.stack_fd = stack_fd
         self.tracing = tracing
+        #: Where to tell of files that have changed, under `reload`.
+        self.changes = changes
 
 
 class WorkerProcess:
@@ -149,11 +153,26 @@ class WorkerProcess:
 
             self._asgi = AsgiWorker(cfg, self._log)
             signals.dump_stacks_to(self._claim.stack_fd, dump_tasks)
+        if cfg.spew:
+            from podicorn.spew import spew
+
+            spew()
         worker.wsgi = self._load_app()
+        self._watch_files()
         self._engine = worker.engine = self._make_engine()
         self._boot_hook("post_worker_init", worker)
         if self._asgi is not None:
             self._asgi.start(worker.wsgi)
+
+    def _watch_files(self) -> None:
+        """Under `reload`: what is loaded by now, and the files of a traceback that is served instead."""
+        if self._claim.changes is None:
+            return
+        app = self._server.app
+        if app.failure is not None:
+            self._log.error("%s\n%s", app.failure.message, app.failure.traceback)
+        self._worker.reloader = self._claim.changes.make_watcher()
+        self._worker.reloader.start(app.failed_files)
 
     def _make_engine(self) -> Any:
         """What serves: anything with the engine's `run`, `stop`, `quit`, `reopen_logs` and `requests`."""
@@ -162,8 +181,12 @@ class WorkerProcess:
             [(listener.fileno(), dict(listener.description)) for listener in self._server.LISTENERS],
             self._options(),
             self._worker.wsgi,
-            self._log.error_log,
+            self._error_log(),
         )
+
+    def _error_log(self) -> Any:
+        """A logger of somebody's own is called itself, since its methods may do more than those of `logging`."""
+        return self._log if self._worker.cfg.python_logging else self._log.error_log
 
     def _boot_hook(self, name: str, *arguments: Any) -> None:
         try:
@@ -190,6 +213,11 @@ class WorkerProcess:
         options["max_requests"] = self._worker.max_requests
         options["max_requests_jitter"] = 0
         options["worker"] = self._worker
+        if self._worker.cfg.python_logging:
+            # It writes the access log, too.
+            options["accesslog"] = None
+            if getattr(self._log, "access_log_enabled", True):
+                options["access_logger"] = self._log
         if self._asgi is not None:
             # What is cancelled then, and the lifespan's shutdown, come out of the same time.
             options["end_margin"] = ASGI_MARGIN

@@ -32,9 +32,22 @@ class WorkerType:
         """Imports what workers are to share."""
         shared_modules.load()
 
-    def make_log(self) -> Logger:
-        """The `log` of server and workers."""
-        return Logger(self.cfg)
+    def make_log(self) -> Any:
+        """The `log` of server and workers: a `Logger`, or what the settings put in its place."""
+        if not self.cfg.python_logging:
+            return Logger(self.cfg)
+        # Imported where it is used: logging.config is large.
+        from podicorn import loggers
+
+        return loggers.make(self.cfg)
+
+    def failing_app(self) -> Callable[[str], Any] | None:
+        """Makes what is served under `reload` where the app cannot be loaded; None: nothing is."""
+        from functools import partial
+
+        from podicorn.failing_app import failing_app
+
+        return partial(failing_app, asgi=self.cfg.worker_type == "asgi")
 
     def take_sockets(self, server: ArbiterView) -> None:
         """The server's listeners are known."""

@@ -16,7 +16,8 @@ class WorkerView:
     """Made before the fork; one copy lives in the fork server, the other in the worker. Hooks may add attributes."""
 
     aborted = False
-    reloader = None
+    #: Under `reload`: what watches the files.
+    reloader: Any = None
 
     def __init__(self, server: ArbiterView, age: int, max_requests: int) -> None:
         self.age = age

@@ -2,7 +2,7 @@
 //! `values.schema.json`, and the file that tells the templates which flag gives a setting its value.
 //!
 //! Every setting that works is in the section, except those that the chart itself sets ([`ELSEWHERE`]), those that print
-//! and end the server, and those that only a config file can give (the chart's `configFile`).
+//! and end the server, those for development, and those that only a config file can give (the chart's `configFile`).
 
 use std::fmt::Write;
 
@@ -31,6 +31,7 @@ const COMMANDS: &[&str] = &["check_config", "print_config"];
 fn settings() -> impl Iterator<Item = &'static Setting> {
     table().iter().filter(|setting| {
         setting.status == Status::Works
+            && setting.section != Section::Development
             && !setting.flags.is_empty()
             && !COMMANDS.contains(&setting.name)
             && !ELSEWHERE.iter().any(|(name, _)| *name == setting.name)
@@ -187,6 +188,7 @@ mod tests {
         for setting in table().iter().filter(|setting| setting.status == Status::Works) {
             let elsewhere = ELSEWHERE.iter().any(|(name, _)| *name == setting.name)
                 || COMMANDS.contains(&setting.name)
+                || setting.section == Section::Development
                 || (setting.flags.is_empty() && setting.in_config_file);
             assert!(section.contains(&setting.name) != elsewhere, "{}", setting.name);
             if section.contains(&setting.name) {

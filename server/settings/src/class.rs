@@ -63,6 +63,8 @@ impl WorkerClass {
                 "body_budget",
                 "forwarded_allow_ips",
                 "access_log_format",
+                "proxy_protocol",
+                "proxy_allow_ips",
                 "pre_request",
                 "post_request",
             ],

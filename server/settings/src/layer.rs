@@ -111,6 +111,10 @@ pub fn layer_from_config_file(
         if matches!(setting.kind, Kind::Hook) {
             layer.hooks.push(name.clone());
             layer.set(setting.name, Value::Bool(true), source.clone());
+        } else if setting.kind == Kind::Dict {
+            // The fork server has the dictionary; here it only matters that it is not empty.
+            let shown = serde_json::Map::from_iter([("…".to_owned(), "Python objects".into())]);
+            layer.set(setting.name, Value::Object(shown), source.clone());
         } else if setting.status == Status::Works {
             let problem = value::Problem::wrong("a Python object", value::expectation(setting));
             return Err(problem.at(setting, &source));

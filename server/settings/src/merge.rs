@@ -132,6 +132,13 @@ fn typed(
         // As in Gunicorn: threads are what was asked for.
         settings.worker_class = WorkerClass::Gthread;
     }
+    if settings.python_logging() && settings.log_format == LogFormat::Json {
+        settings.notices.push(format!(
+            "log_format json ({}) has no effect on what goes through Python's logging (logger_class, logconfig, syslog): \
+             set a formatter there",
+            settings.source_of("log_format")
+        ));
+    }
     Ok(settings)
 }
 

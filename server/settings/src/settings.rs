@@ -158,7 +158,7 @@ impl Settings {
     /// As in Gunicorn's `Config`, what depends on other things is worked out: `proc_name`, `sendfile`, `user`, `group`
     /// and `chdir` are the values in force. `workers` is the number to start with, and `workers_max` (no setting) the end
     /// of the range, or the same number; `worker_type` (no setting) is the alias of the type in force, `third-party` for a class
-    /// of somebody else. Hooks are null: they stay in Python.
+    /// of somebody else; `python_logging` (no setting) is [`Self::python_logging`]. Hooks are null: they stay in Python.
     pub fn to_json(&self) -> Value {
         let mut values = self.values.clone();
         values.insert("proc_name".to_owned(), self.proc_name.clone().into());
@@ -166,6 +166,7 @@ impl Settings {
         values.insert("worker_type".to_owned(), self.worker_class.as_str().into());
         values.insert("workers".to_owned(), self.workers.initial().into());
         values.insert("workers_max".to_owned(), self.workers.max().into());
+        values.insert("python_logging".to_owned(), self.python_logging().into());
         for hook in crate::table().iter().filter(|setting| matches!(setting.kind, crate::Kind::Hook)) {
             values.insert(hook.name.to_owned(), Value::Null);
         }
@@ -180,6 +181,19 @@ impl Settings {
             }
             own => own.as_str(),
         }
+    }
+
+    /// Whether the logs go through Python's logging, since they are set up in ways that only that knows.
+    pub fn python_logging(&self) -> bool {
+        let is_set = |name: &str| match self.values.get(name) {
+            Some(Value::Bool(on)) => *on,
+            Some(Value::String(text)) => !text.is_empty(),
+            Some(Value::Object(map)) => !map.is_empty(),
+            _ => false,
+        };
+        let class = self.values.get("logger_class").and_then(Value::as_str);
+        let own_class = class.is_some_and(|class| !BUILT_IN_LOGGERS.contains(&class));
+        own_class || ["syslog", "logconfig", "logconfig_json", "logconfig_dict"].into_iter().any(is_set)
     }
 
     /// Where the value of a setting comes from.
@@ -202,6 +216,10 @@ impl Settings {
         crate::print::print_config(self)
     }
 }
+
+/// Names of the logger class for which the server's own logs stand in: Gunicorn's, and that which also counts for `StatsD`.
+const BUILT_IN_LOGGERS: [&str; 3] =
+    ["gunicorn.glogging.Logger", "gunicorn.instrument.statsd.Statsd", "simple"];
 
 /// Where a log goes.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

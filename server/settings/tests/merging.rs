@@ -389,17 +389,39 @@ fn what_is_not_supported_is_refused_with_an_alternative() {
         (&["app", "--protocol", "uwsgi"], json!({}), "proxy_pass"),
         (&["app"], json!({"dirty_workers": 1}), "task queue"),
         (&["app"], json!({"dirty_apps": ["a:B"]}), "task queue"),
-        (&["app", "--reload"], json!({}), "HUP"),
         (&["app", "--certfile", "c"], json!({}), "terminate TLS"),
         (&["app", "--http-protocols", "h2,h1"], json!({}), "HTTP/2"),
-        (&["app", "--proxy-protocol"], json!({}), "X-Forwarded-For"),
-        (&["app"], json!({"logconfig_dict": {"version": 1}}), "logconfig_dict = {…}"),
     ] {
         let message = refused(&Given { args, file: Some(file), ..Given::default() });
         assert!(message.contains(says) && message.contains("not supported by Podicorn"), "{message}");
     }
     let given = Given { args: &["app"], file: Some(json!({})), python: &["ssl_context"], ..Given::default() };
     assert!(refused(&given).contains("ssl_context = a callable"));
+}
+
+#[test]
+fn what_only_pythons_logging_can_do_is_left_to_it() {
+    let logging = |args: &[&str], file: Value, python: &[&str]| {
+        let settings = Given { args, file: Some(file), python, ..Given::default() }.merge().unwrap();
+        assert_eq!(settings.to_json()["python_logging"], settings.python_logging());
+        settings.python_logging()
+    };
+    assert!(!logging(&["app", "--log-syslog-to", "tcp://x", "--log-format", "json"], json!({}), &[]));
+    for own in ["gunicorn.glogging.Logger", "gunicorn.instrument.statsd.Statsd", "simple"] {
+        assert!(!logging(&["app", "--logger-class", own], json!({"logconfig_dict": {}}), &[]), "{own}");
+    }
+    for args in [
+        &["app", "--log-syslog"][..],
+        &["app", "--log-config", "logging.ini"],
+        &["app", "--log-config-json", "logging.json"],
+        &["app", "--logger-class", "logs.Logger"],
+    ] {
+        assert!(logging(args, json!({}), &[]), "{args:?}");
+    }
+    assert!(logging(&["app"], json!({"logconfig_dict": {"version": 1}}), &[]));
+    assert!(logging(&["app"], json!({}), &["logconfig_dict"]), "a dictionary of Python objects");
+    let settings = from_args(&["app", "--log-syslog", "--log-format", "json"]);
+    assert!(settings.notices()[0].starts_with("log_format json (command line --log-format) has no effect"));
 }
 
 #[test]

@@ -477,9 +477,9 @@ impl Engine {
         let wake = Arc::new(Wake::new()?);
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address.clone()).collect();
         let rules = Rules { parser: options.parser.clone(), body_buffer: options.limits.body_buffer };
-        let trusted = options.trusted.clone();
+        let peers = (options.trusted.clone(), options.proxies.clone());
         let reactor =
-            Reactor::new(listeners, rules, &options.limits, trusted, Arc::clone(&slot), Arc::clone(&wake))?;
+            Reactor::new(listeners, rules, &options.limits, peers, Arc::clone(&slot), Arc::clone(&wake))?;
         let core = Arc::new(Core {
             reactor: Mutex::new(Some(reactor)),
             wake,

@@ -4,7 +4,7 @@
 //! engine also runs under a test driver that passes an empty dict.
 
 use podicorn_http::websocket::DeflatePolicy;
-use podicorn_http::{HeaderMap, Leniency, Limits as HttpLimits, ParserConfig};
+use podicorn_http::{HeaderMap, Leniency, Limits as HttpLimits, ParserConfig, ProxyProtocol};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -12,6 +12,7 @@ use crate::access_log::format::Format;
 use crate::access_log::writer::Target;
 use crate::clock::{Nanos, SECOND, from_seconds};
 use crate::error::EngineError;
+use crate::reactor::preamble::Proxies;
 use crate::trust::TrustedPeers;
 
 /// How lines of the access log look.
@@ -66,6 +67,8 @@ pub(crate) struct Hooks {
     pub(crate) worker: Option<Py<PyAny>>,
     pub(crate) pre_request: Option<Py<PyAny>>,
     pub(crate) post_request: Option<Py<PyAny>>,
+    /// Its method `access` writes the access log, where that goes through Python's logging.
+    pub(crate) access_logger: Option<Py<PyAny>>,
 }
 
 /// What only the ASGI binding reads.
@@ -97,6 +100,7 @@ pub(crate) struct Options {
     pub(crate) limits: Limits,
     pub(crate) parser: ParserConfig,
     pub(crate) trusted: TrustedPeers,
+    pub(crate) proxies: Proxies,
     pub(crate) graceful_timeout: Nanos,
     /// How long before the arbiter kills nobody is served any more.
     pub(crate) end_margin: Nanos,
@@ -215,11 +219,13 @@ impl Options {
         let trusted = reader.list("forwarded_allow_ips", "127.0.0.1,::1")?;
         let trusted = TrustedPeers::parse(trusted.iter().map(String::as_str))
             .map_err(|reason| EngineError::Setting { name: "forwarded_allow_ips", reason })?;
+        let proxies = proxies(&reader)?;
         let timeout = reader.seconds("timeout", 30.0)?;
         Ok(Self {
             parser: parser_config(&reader)?,
             limits,
             trusted,
+            proxies,
             graceful_timeout: reader.seconds("graceful_timeout", 30.0)?,
             end_margin: reader.seconds("end_margin", 1.0)?,
             beat: if timeout == 0 { SECOND } else { SECOND.min(timeout / 4) },
@@ -232,6 +238,7 @@ impl Options {
                 worker: reader.hook("worker")?,
                 pre_request: reader.hook("pre_request")?,
                 post_request: reader.hook("post_request")?,
+                access_logger: reader.hook("access_logger")?,
             },
             green,
             client_socket: match reader.hook("client_socket")? {
@@ -302,6 +309,23 @@ fn parser_config(reader: &Reader<'_, '_>) -> PyResult<ParserConfig> {
             .pairs("secure_scheme_headers")?
             .unwrap_or_else(|| ParserConfig::default().secure_scheme_headers),
     })
+}
+
+fn proxies(reader: &Reader<'_, '_>) -> PyResult<Proxies> {
+    let wanted = match reader.text("proxy_protocol")?.as_deref() {
+        None | Some("off") => None,
+        Some("v1") => Some(ProxyProtocol::V1),
+        Some("v2") => Some(ProxyProtocol::V2),
+        Some("auto") => Some(ProxyProtocol::Auto),
+        Some(other) => {
+            let reason = format!("{other:?} is not one of off, v1, v2, auto");
+            return Err(EngineError::Setting { name: "proxy_protocol", reason }.into());
+        }
+    };
+    let allowed = reader.list("proxy_allow_ips", "127.0.0.1,::1")?;
+    let allowed = TrustedPeers::parse(allowed.iter().map(String::as_str))
+        .map_err(|reason| EngineError::Setting { name: "proxy_allow_ips", reason })?;
+    Ok(Proxies { wanted, allowed })
 }
 
 /// `max_requests` plus a random part of `max_requests_jitter`. Python's `random` has reseeded itself after the fork.

@@ -121,6 +121,9 @@ impl Arbiter {
     }
 
     fn on_forkserver_death(&mut self, pid: i32, server: &Forkserver, exit: Exit) {
+        if let Some(relay) = &server.relay {
+            self.log.relay_ended(relay);
+        }
         if server.dismissed || self.ending == Ending::Stopping {
             tracing::debug!("The fork server (pid:{pid}) has exited");
             return;

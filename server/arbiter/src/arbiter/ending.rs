@@ -228,6 +228,9 @@ impl Arbiter {
         for pid in self.forkservers.keys() {
             let _ = signals::send(*pid, libc::SIGKILL);
         }
+        for relay in self.forkservers.values().filter_map(|server| server.relay.as_ref()) {
+            self.log.relay_ended(relay);
+        }
         if let Some(traces) = &self.traces {
             self.attendants.clear();
             traces.finish(self.at_most(FLUSH_TIME));

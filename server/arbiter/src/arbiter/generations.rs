@@ -12,10 +12,11 @@ use super::{Arbiter, Ending, Forkserver, Input, Launched, Python};
 use crate::admin::{Refusal, ReloadView};
 use crate::forkserver::message::Hook;
 use crate::forkserver::spawn::spawn;
-use crate::forkserver::{Client, RequestError};
+use crate::forkserver::{Client, RequestError, Started};
 use crate::launch::{self, Blueprint, LaunchError, Occasion};
 use crate::pool::{DeathCause, Event};
 use crate::signals;
+use crate::telemetry::log::Relay;
 
 /// The longest that a Python-side hook may take.
 pub(super) const HOOK_DEADLINE: Duration = Duration::from_secs(30);
@@ -34,6 +35,7 @@ impl Arbiter {
             client: client.clone(),
             ready: false,
             dismissed: false,
+            relay: None,
             _stacks: stacks,
         };
         self.forkservers.insert(pid, server);
@@ -57,8 +59,11 @@ impl Arbiter {
                     let listeners = launch::listen(&settings, &origin, &existing).await?;
                     Blueprint { settings, listeners, hooks }
                 };
-                let started = launch::start(&client, &blueprint, generation, occasion, &shared).await?;
-                Ok(Box::new(Launched { blueprint, preloaded: started.preloaded, threads: started.threads }))
+                let relay = relay_for(&blueprint.settings);
+                let start =
+                    launch::start(&client, &blueprint, generation, occasion, &shared, relay.as_deref());
+                let Started { preloaded, threads } = start.await?;
+                Ok(Box::new(Launched { blueprint, preloaded, threads, relay }))
             };
             let result = bring_up.await;
             let _ = inputs.send(Input::Launched { generation, pid, result });
@@ -76,10 +81,11 @@ impl Arbiter {
     ) {
         let Some(server) = self.forkservers.get(&pid) else { return };
         let (client, shared, inputs) = (server.client.clone(), self.shared.clone(), self.inputs.clone());
+        let relay = server.relay.clone();
         tokio::spawn(async move {
-            let started = launch::start(&client, &blueprint, generation, occasion, &shared).await;
-            let result = started.map(|started| {
-                Box::new(Launched { blueprint, preloaded: started.preloaded, threads: started.threads })
+            let start = launch::start(&client, &blueprint, generation, occasion, &shared, relay.as_deref());
+            let result = start.await.map(|Started { preloaded, threads }| {
+                Box::new(Launched { blueprint, preloaded, threads, relay })
             });
             let _ = inputs.send(Input::Launched { generation, pid, result });
         });
@@ -106,9 +112,13 @@ impl Arbiter {
     }
 
     fn launched(&mut self, generation: u32, pid: i32, launched: Launched) {
-        let Launched { blueprint, preloaded, threads } = launched;
+        let Launched { blueprint, preloaded, threads, relay } = launched;
         if let Some(server) = self.forkservers.get_mut(&pid) {
             server.ready = true;
+            server.relay.clone_from(&relay);
+        }
+        if self.reload.under_way != Some(generation) {
+            self.log.relay_to(relay);
         }
         if !threads.is_empty() {
             tracing::warn!(
@@ -255,6 +265,8 @@ impl Arbiter {
         let new = Arc::clone(&blueprint.settings);
         let addresses: Vec<String> = blueprint.listeners.iter().map(ToString::to_string).collect();
         tracing::info!("Generation {generation} is ready at {}: replacing the workers", addresses.join(", "));
+        let server = self.client_of(generation).and_then(|(pid, _)| self.forkservers.get(&pid));
+        self.log.relay_to(server.and_then(|server| server.relay.clone()));
         let old = std::mem::replace(&mut self.settings, Arc::clone(&new));
         self.adopt_settings(&old, &new);
         self.systemd.ready(&format!("Serving, generation {generation}"));
@@ -350,6 +362,15 @@ impl Arbiter {
             };
         });
     }
+}
+
+/// The way of the log's records into Python, if the settings want them there.
+pub(super) fn relay_for(settings: &Settings) -> Option<Arc<Relay>> {
+    let relay = settings.python_logging().then(Relay::new)?;
+    let relay = relay.map_err(|errno| {
+        tracing::error!("The arbiter's log records go to errorlog and not to Python's logging: {errno}");
+    });
+    relay.ok().map(Arc::new)
 }
 
 /// The span of a reload; its caller's child by [`crate::telemetry::traces::follow_caller`].

@@ -43,7 +43,7 @@ use crate::scale::Scale;
 use crate::stacks::StackReader;
 use crate::status::{Death, LastError, Restarts};
 use crate::systemd::Notifier;
-use crate::telemetry::log::LogHandle;
+use crate::telemetry::log::{LogHandle, Relay};
 use crate::telemetry::statsd::Statsd;
 use crate::telemetry::traces::Traces;
 
@@ -99,6 +99,7 @@ struct Launched {
     blueprint: Blueprint,
     preloaded: bool,
     threads: Vec<String>,
+    relay: Option<Arc<Relay>>,
 }
 
 /// A Python process that can be asked for its stacks.
@@ -117,6 +118,8 @@ struct Forkserver {
     ready: bool,
     /// Told to go.
     dismissed: bool,
+    /// The way of the log's records into its Python, where they are wanted there.
+    relay: Option<Arc<Relay>>,
     /// Dropped with the entry.
     _stacks: StackReader,
 }

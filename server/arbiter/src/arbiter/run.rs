@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use super::autoscale::Autoscale;
 use super::boots::Boots;
+use super::generations::relay_for;
 use super::requests::Harvesting;
 use super::setup::{
     FLUSH_TIME, announce, app_metrics, auto_start, configured_workers, limits, memory_limits, open_pidfile,
@@ -36,7 +37,7 @@ use crate::scale::Scale;
 use crate::signals::{SignalStream, Signals, become_subreaper};
 use crate::stacks::StackReader;
 use crate::systemd::Notifier;
-use crate::telemetry::log::{LogError, LogHandle};
+use crate::telemetry::log::{LogError, LogHandle, Relay};
 use crate::telemetry::statsd::Statsd;
 use crate::telemetry::traces::Traces;
 use crate::token::TokenError;
@@ -145,6 +146,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     }
 
     let (log, traces) = start_telemetry(&settings)?;
+    let relay = relay_for(&settings);
+    log.relay_to(relay.clone());
     shared.tracing = traces.as_ref().map(Traces::sampling);
     announce(&settings);
     if origin.activated() > 0 {
@@ -156,7 +159,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     };
     blueprint.listeners = match listeners {
         Ok(listeners) => listeners,
-        Err(error) => return Ok(give_up(&log, &error, error.exit_code())),
+        Err(error) => return Ok(give_up(&log, relay.as_ref(), &error, error.exit_code())),
     };
 
     let (command_tx, commands) = mpsc::channel(64);
@@ -164,7 +167,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     let succession =
         match Succession::begin(&settings, origin.predecessor(), command_tx, shared.app_metrics.clone()) {
             Ok(succession) => succession,
-            Err(error) => return Ok(give_up(&log, &error, error.exit_code())),
+            Err(error) => return Ok(give_up(&log, relay.as_ref(), &error, error.exit_code())),
         };
     let (inputs, inbox) = mpsc::unbounded_channel();
     let stacks = stack_reader(process.stacks, Python::Forkserver { pid }, &inputs)?;
@@ -209,13 +212,16 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         settings,
         pidfile,
     };
-    arbiter.first_generation(pid, client, stacks, blueprint);
+    arbiter.first_generation(pid, client, stacks, relay, blueprint);
     let code = arbiter.serve(signals, kernel::watch(doorbell.into())?, inbox, commands).await?;
     Ok(code)
 }
 
 /// Says why the server does not start, where its log is already the place for it.
-fn give_up(log: &LogHandle, error: &dyn std::fmt::Display, code: i32) -> i32 {
+fn give_up(log: &LogHandle, relay: Option<&Arc<Relay>>, error: &dyn std::fmt::Display, code: i32) -> i32 {
+    if let Some(relay) = relay {
+        log.relay_ended(relay);
+    }
     crate::critical!("{error}");
     log.flush(FLUSH_TIME);
     code
@@ -277,7 +283,7 @@ async fn check(
     if blueprint.settings.print_config {
         let _ = write!(std::io::stdout(), "{}", blueprint.settings.print_config());
     }
-    let starting = launch::start(client, blueprint, 1, Occasion::Check, shared);
+    let starting = launch::start(client, blueprint, 1, Occasion::Check, shared, None);
     match unless_stopped(signals, starting).await? {
         Some(Err(error)) => {
             complain(&error.into());
@@ -289,8 +295,16 @@ async fn check(
 
 impl Arbiter {
     /// Takes in the fork server that has read the config.
-    fn first_generation(&mut self, pid: i32, client: Client, stacks: StackReader, blueprint: Blueprint) {
-        let server = Forkserver { generation: 1, client, ready: false, dismissed: false, _stacks: stacks };
+    fn first_generation(
+        &mut self,
+        pid: i32,
+        client: Client,
+        stacks: StackReader,
+        relay: Option<Arc<Relay>>,
+        blueprint: Blueprint,
+    ) {
+        let server =
+            Forkserver { generation: 1, client, ready: false, dismissed: false, relay, _stacks: stacks };
         self.forkservers.insert(pid, server);
         self.start_generation(1, pid, blueprint, Occasion::First);
     }

@@ -12,13 +12,14 @@
 //! it Gunicorn's level critical; [`critical!`](crate::critical) is the short form.
 
 mod format;
+mod relay;
 mod writer;
 
 use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use opentelemetry::trace::TraceContextExt;
@@ -33,6 +34,8 @@ use super::log_counts;
 
 use format::Formatter;
 use writer::Writer;
+
+pub use relay::Relay;
 
 use super::traces::{self, Traces};
 
@@ -163,6 +166,7 @@ pub fn build(
             level: AtomicU8::new(level as u8),
             formatter: Formatter::new(format),
             writer: Writer::start(target)?,
+            relay: Mutex::new(None),
         }),
     };
     let lines =
@@ -175,9 +179,22 @@ struct Shared {
     level: AtomicU8,
     formatter: Formatter,
     writer: Writer,
+    /// Where lines go instead, as long as it takes them.
+    relay: Mutex<Option<Arc<Relay>>>,
 }
 
 impl Shared {
+    fn relay(&self) -> Option<Arc<Relay>> {
+        self.relay.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a relay's reader has not taken and never will.
+    fn write_unread(&self, relay: &Relay) {
+        for record in relay.take_unread() {
+            self.writer.push(self.formatter.relayed(&record));
+        }
+    }
+
     fn level(&self) -> Level {
         Level::ALL
             .into_iter()
@@ -203,6 +220,24 @@ impl LogHandle {
     /// the old file stays in use and a line there says so.
     pub fn reopen(&self) {
         self.shared.writer.reopen(None);
+        if let Some(relay) = self.shared.relay() {
+            relay.reopen();
+        }
+    }
+
+    /// From now on lines go to this relay; those that it cannot take are written as before.
+    pub fn relay_to(&self, relay: Option<Arc<Relay>>) {
+        *self.shared.relay.lock().unwrap_or_else(PoisonError::into_inner) = relay;
+    }
+
+    /// The relay's reader has gone: what waits there is written here, and so is what follows.
+    pub fn relay_ended(&self, relay: &Arc<Relay>) {
+        let mut present = self.shared.relay.lock().unwrap_or_else(PoisonError::into_inner);
+        if present.as_ref().is_some_and(|present| Arc::ptr_eq(present, relay)) {
+            *present = None;
+        }
+        drop(present);
+        self.shared.write_unread(relay);
     }
 
     /// Takes another level, format and target into use (a reload).
@@ -285,6 +320,11 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         log_counts::note(Level::of(event.metadata()));
         let shared = &self.shared;
+        if let Some(relay) = shared.relay()
+            && relay.send(&shared.formatter.record(Level::of(event.metadata()), event))
+        {
+            return;
+        }
         let trace = self.trace_of(event, &context);
         if !shared.writer.push(shared.formatter.event(Level::of(event.metadata()), event, trace)) {
             return;

@@ -6,9 +6,6 @@ const fn setting(name: &'static str, kind: Kind, help: &'static str) -> Setting 
     row(name, Section::Logging, kind, help)
 }
 
-const WITHOUT_SYSLOG: &str = "it has no effect without syslog, which this version does not have";
-const PYTHON_LOGGING: &str = "logs go to stdout, stderr or a file, as text or JSON (--log-format json); the app may set up Python logging for its own records";
-
 pub(super) const SETTINGS: &[Setting] = &[
     setting("accesslog", Kind::Text, "Access log: a file, or - for stdout.")
         .flags(&["--access-logfile", "--access-log"])
@@ -41,32 +38,51 @@ pub(super) const SETTINGS: &[Setting] = &[
         .ours()
         .example("json"),
     setting("capture_output", Kind::Flag, "Send the app's stdout and stderr to the error log's file.").flags(&["--capture-output"]),
-    setting("logger_class", Kind::Class, "Python class of the logger.")
+    setting("logger_class", Kind::Class, "Python class of the logger: a subclass of gunicorn.glogging.Logger, as package.module.Class, or the class itself in the config file.")
         .flags(&["--logger-class"])
+        .metavar("CLASS")
         .default(DefaultValue::Text("gunicorn.glogging.Logger"))
-        .unsupported(PYTHON_LOGGING),
-    setting("logconfig", Kind::Text, "Config file of Python's logging.").flags(&["--log-config"]).unsupported(PYTHON_LOGGING),
+        .example("myproject.logs.Logger")
+        .details(
+            "With this, a logconfig or syslog, all logs go through Python's logging, as in Gunicorn: each worker calls the \
+             logger for its requests (`access`, `atoms`) and its own lines, and the fork server for the arbiter's lines, \
+             which has no Python. `log_format` is not for these logs. Lines that the arbiter writes while no fork server takes \
+             them go to `errorlog`. Where the package gunicorn is not installed, `gunicorn.glogging` in the config file and in the \
+             class's module is a stand-in.",
+        ),
+    setting("logconfig", Kind::Text, "Config file of Python's logging (INI).")
+        .flags(&["--log-config"])
+        .metavar("FILE")
+        .example("/etc/app/logging.conf")
+        .details("It must exist. For `logging.config.fileConfig`; `__file__` and `here` may be used in it."),
     setting("logconfig_dict", Kind::Dict, "Config dict of Python's logging.")
         .default(DefaultValue::Dict(&[]))
-        .unsupported(PYTHON_LOGGING),
-    setting("logconfig_json", Kind::Text, "JSON config file of Python's logging.")
+        .details(
+            "For `logging.config.dictConfig`; its keys replace those of Gunicorn's defaults, one by one. It wins over \
+             `logconfig_json`, which wins over `logconfig`.",
+        ),
+    setting("logconfig_json", Kind::Text, "Config file of Python's logging (JSON).")
         .flags(&["--log-config-json"])
-        .unsupported(PYTHON_LOGGING),
-    setting("syslog", Kind::Flag, "Send the logs to syslog.")
-        .flags(&["--log-syslog"])
-        .unsupported("write to stdout and stderr and let the container runtime or a log agent pass the lines on"),
-    setting("syslog_addr", Kind::Text, "Address of syslog.")
+        .metavar("FILE")
+        .example("/etc/app/logging.json")
+        .details("As `logconfig_dict`."),
+    setting("syslog", Kind::Flag, "Send the logs to syslog, too.").flags(&["--log-syslog"]),
+    setting("syslog_addr", Kind::Text, "Address of syslog: udp://HOST:PORT, tcp://HOST:PORT, unix://PATH#dgram or unix://PATH#stream.")
         .flags(&["--log-syslog-to"])
+        .metavar("ADDRESS")
         .default(DefaultValue::Text("udp://localhost:514"))
-        .no_effect(WITHOUT_SYSLOG),
-    setting("syslog_prefix", Kind::Text, "Program name in syslog entries.").flags(&["--log-syslog-prefix"]).no_effect(WITHOUT_SYSLOG),
+        .example("unix:///dev/log#dgram"),
+    setting("syslog_prefix", Kind::Text, "Program name in syslog entries: gunicorn.PREFIX.error and gunicorn.PREFIX.access; the process name if not set.")
+        .flags(&["--log-syslog-prefix"])
+        .metavar("NAME")
+        .example("shop"),
     setting("syslog_facility", Kind::Text, "Facility of syslog entries.")
         .flags(&["--log-syslog-facility"])
+        .metavar("FACILITY")
         .default(DefaultValue::Text("user"))
-        .no_effect(WITHOUT_SYSLOG),
+        .example("local0"),
     setting("disable_redirect_access_to_syslog", Kind::Flag, "Keep the access log out of syslog.")
-        .flags(&["--disable-redirect-access-to-syslog"])
-        .no_effect(WITHOUT_SYSLOG),
+        .flags(&["--disable-redirect-access-to-syslog"]),
     setting("enable_stdio_inheritance", Kind::Flag, "Keep stdin, stdout and stderr when daemonised.")
         .flags(&["-R", "--enable-stdio-inheritance"])
         .no_effect("the server never daemonises, so that its processes always keep them"),

@@ -31,13 +31,22 @@ pub(super) const SETTINGS: &[Setting] = &[
         .metavar("drop|refuse|dangerous")
         .default(DefaultValue::Text("drop"))
         .details("In environ `X_User` and `X-User` are one name, so that passing both lets a client imitate a proxy."),
-    setting("proxy_protocol", Kind::ProxyProtocol, "Expect the PROXY protocol.")
+    setting("proxy_protocol", Kind::ProxyProtocol, "Take the client's address from the PROXY protocol: off, v1, v2 or auto (both).")
         .flags(&["--proxy-protocol"])
+        .metavar("off|v1|v2|auto")
         .takes(Takes::Optional("auto"))
         .default(DefaultValue::Text("off"))
-        .unsupported("let the load balancer send X-Forwarded-For and X-Forwarded-Proto and name it in --forwarded-allow-ips"),
-    setting("proxy_allow_ips", Kind::Networks, "Who may speak the PROXY protocol.")
+        .example("v2")
+        .details(
+            "For load balancers that pass TCP on and put a header before the first request of a connection (HAProxy's \
+             proxy-protocol.txt). From then on the client is `REMOTE_ADDR` and `REMOTE_PORT` (ASGI: `client`), and environ \
+             has `PROXY_PROTOCOL`, `PROXY_ADDR` and `PROXY_PORT`. A header is optional: a connection without one is an \
+             ordinary one. One from somebody else than `proxy_allow_ips` is answered 403, a malformed one 400. Not on \
+             tornado.",
+        ),
+    setting("proxy_allow_ips", Kind::Networks, "Who may speak the PROXY protocol: addresses and networks, comma-separated; * for all.")
         .flags(&["--proxy-allow-from"])
+        .metavar("NETWORKS")
         .default(DefaultValue::List(&["127.0.0.1", "::1"]))
-        .no_effect("it has no effect without proxy_protocol, which this version does not have"),
+        .example("10.0.0.0/8"),
 ];

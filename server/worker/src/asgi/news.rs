@@ -156,17 +156,27 @@ impl Exchange {
                 trace: &self.trace,
             });
         }
-        if service.hooks().has_after() {
-            let answer = Answer {
-                head: &self.response.head,
-                head_sent: self.response.has_begun(),
-                body_bytes: self.response.body_bytes,
-            };
-            let told = hook_environ(py, peer, asked, raw)
-                .and_then(|environ| service.hooks().after(py, &self.view, &environ, || answer.object(py)));
-            if let Err(error) = told {
-                service.log_exception(py, "Exception in post_request hook", &error);
-            }
+        let hooks = service.hooks();
+        let logs_access = hooks.logs_access() && self.response.has_begun();
+        if !logs_access && !hooks.has_after() {
+            return;
+        }
+        let answer = Answer {
+            head: &self.response.head,
+            head_sent: self.response.has_begun(),
+            body_bytes: self.response.body_bytes,
+        };
+        let environ = match hook_environ(py, peer, asked, raw) {
+            Ok(environ) => environ,
+            Err(error) => return service.log_exception(py, "Error after a request", &error),
+        };
+        if logs_access
+            && let Err(error) = hooks.log_access(py, &self.view, &environ, duration, || answer.object(py))
+        {
+            service.log_exception(py, "Exception in the logger's access()", &error);
+        }
+        if let Err(error) = hooks.after(py, &self.view, &environ, || answer.object(py)) {
+            service.log_exception(py, "Exception in post_request hook", &error);
         }
     }
 }

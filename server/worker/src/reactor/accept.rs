@@ -25,6 +25,7 @@ use podicorn_http::response::write_error;
 use podicorn_scoreboard::Load;
 
 use super::conn::{Connection, Phase};
+use super::preamble::Proxies;
 use super::socket::Socket;
 use super::timers::Deadline;
 use super::{FIRST_LISTENER, Notice, Reactor, SERVER};
@@ -76,6 +77,7 @@ pub(crate) struct Acceptor {
     epoll: Arc<Epoll>,
     listeners: Vec<Watched>,
     trusted: TrustedPeers,
+    proxies: Proxies,
     /// Most connections at a time.
     most: usize,
     mode: Mode,
@@ -102,6 +104,7 @@ impl Acceptor {
         epoll: Arc<Epoll>,
         listeners: Vec<Listener>,
         trusted: TrustedPeers,
+        proxies: Proxies,
         most: usize,
         crowd: bool,
     ) -> Self {
@@ -113,6 +116,7 @@ impl Acceptor {
             epoll,
             listeners,
             trusted,
+            proxies,
             most,
             mode: Mode::Open,
             all: false,
@@ -341,7 +345,9 @@ impl Reactor {
                         self.evict(now);
                     }
                     let trusted = self.acceptor.trusted.trusts(&peer);
-                    let token = self.table.insert(Box::new(Connection::new(socket, peer, number, trusted)));
+                    let mut connection = Box::new(Connection::new(socket, peer, number, trusted));
+                    connection.expected = self.acceptor.proxies.expect_from(&peer);
+                    let token = self.table.insert(connection);
                     self.slot.accepted(self.table.len() as u32);
                     self.read(token, now);
                     self.welcome_connections(now);

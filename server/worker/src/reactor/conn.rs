@@ -12,6 +12,7 @@ use podicorn_http::{BodyDecoder, BodyKind, Head, ParserConfig, Reject, parse_hea
 
 use super::live::Live;
 use super::outbound::Outbound;
+use super::preamble::{Expected, Introduced};
 use super::socket::{Peer, Socket};
 use super::watchdog::Watch;
 use super::websocket::WebSocket;
@@ -78,6 +79,9 @@ pub(crate) struct Connection {
     pub(crate) peer: Peer,
     /// Which of the listeners it came from.
     pub(crate) listener: usize,
+    /// Of the PROXY protocol.
+    pub(super) expected: Expected,
+    pub(crate) introduced: Option<Box<Introduced>>,
     /// A proxy whose word about scheme and path is believed.
     pub(crate) trusted: bool,
     pub(crate) phase: Phase,
@@ -129,6 +133,8 @@ impl Connection {
             socket: Arc::new(socket),
             peer,
             listener,
+            expected: Expected::default(),
+            introduced: None,
             trusted,
             phase: Phase::Head,
             raw: Vec::new(),
@@ -279,6 +285,9 @@ impl Connection {
 
     /// True: the head is complete and the phase has changed.
     fn read_head(&mut self, rules: &Rules) -> Result<bool, Reject> {
+        if !self.read_preamble()? {
+            return Ok(false);
+        }
         if self.raw.is_empty() || !parse_head_into(&mut self.head, &self.raw, &rules.parser, self.trusted)? {
             return Ok(false);
         }

@@ -10,6 +10,7 @@
 pub(crate) mod conn;
 pub(crate) mod live;
 pub(crate) mod outbound;
+pub(crate) mod preamble;
 pub(crate) mod socket;
 pub(crate) mod table;
 pub(crate) mod timers;
@@ -40,6 +41,7 @@ use self::budget::Budget;
 use self::conn::{Advance, Connection, Phase, READ_BYTES, Rules};
 use self::live::Happening;
 use self::outbound::{Piece, Sent};
+use self::preamble::Proxies;
 use self::socket::Peer;
 use self::table::{Table, Token};
 use self::timers::Timers;
@@ -50,6 +52,7 @@ use crate::error::EngineError;
 use crate::listener::Listener;
 use crate::options::Limits;
 use crate::slot::SharedSlot;
+use crate::trust::TrustedPeers;
 
 /// How long the client's half of an ended connection is kept open without a byte from it.
 const LINGER: Nanos = 5 * SECOND;
@@ -126,7 +129,7 @@ impl Reactor {
         listeners: Vec<Listener>,
         rules: Rules,
         limits: &Limits,
-        trusted: crate::trust::TrustedPeers,
+        (trusted, proxies): (TrustedPeers, Proxies),
         slot: Arc<SharedSlot>,
         wake: Arc<Wake>,
     ) -> Result<Self, EngineError> {
@@ -144,7 +147,7 @@ impl Reactor {
         let epoll = Arc::new(epoll);
         let alarm = limits.guest.then(|| Alarm::new(&epoll)).transpose()?;
         let acceptor =
-            Acceptor::new(Arc::clone(&epoll), listeners, trusted, limits.connections, limits.guest);
+            Acceptor::new(Arc::clone(&epoll), listeners, trusted, proxies, limits.connections, limits.guest);
         Ok(Self {
             epoll,
             wake,

@@ -19,6 +19,7 @@ use super::file_wrapper::FileWrapper;
 use super::text::native;
 use crate::listener::ServerAddress;
 use crate::reactor::conn::Connection;
+use crate::reactor::preamble::Introduced;
 use crate::reactor::socket::Peer;
 use crate::trace::RequestTrace;
 
@@ -164,6 +165,9 @@ impl EnvironFactory {
         // Python may let another thread in while it is held: whoever waits for it must not keep the GIL.
         let mut texts = self.texts.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         set_peer(environ, &mut texts, connection.peer)?;
+        if let Some(introduced) = &connection.introduced {
+            set_proxy(environ, introduced)?;
+        }
         // The target may name another than the Host field does.
         let mut host = connection.head.host(&connection.raw);
         for (kind, name, value) in connection.head.fields(&connection.raw) {
@@ -282,6 +286,17 @@ fn set_peer(environ: &Bound<'_, PyDict>, texts: &mut Texts, peer: Peer) -> PyRes
         }
         Peer::Local => environ.set_item(intern!(py, "REMOTE_ADDR"), intern!(py, "")),
     }
+}
+
+/// What a proxy has said by the PROXY protocol, under Gunicorn's names.
+fn set_proxy(environ: &Bound<'_, PyDict>, introduced: &Introduced) -> PyResult<()> {
+    let py = environ.py();
+    environ.set_item(intern!(py, "PROXY_PROTOCOL"), introduced.protocol)?;
+    if let Some(address) = introduced.destination {
+        environ.set_item(intern!(py, "PROXY_ADDR"), address.ip().to_string())?;
+        environ.set_item(intern!(py, "PROXY_PORT"), address.port().to_string())?;
+    }
+    Ok(())
 }
 
 /// Behind a unix socket the request itself says which server it wants; neither variable may be empty (PEP 3333).

@@ -17,7 +17,10 @@ impl Errors {
     /// Looked up at each use: USR1 may have replaced the file, and the app may have set up logging of its own.
     fn streams<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let streams = PyList::empty(py);
-        if let Some(handlers) = self.error_log.bind(py).getattr_opt("handlers")? {
+        let error_log = self.error_log.bind(py);
+        // A logger of Gunicorn's kind has the one of `logging` inside.
+        let inner = error_log.getattr_opt("error_log")?;
+        if let Some(handlers) = inner.as_ref().unwrap_or(error_log).getattr_opt("handlers")? {
             for handler in handlers.try_iter()? {
                 let handler = handler?;
                 // A log of records has a stream that makes records of lines.

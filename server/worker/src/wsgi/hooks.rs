@@ -1,16 +1,20 @@
-//! The hooks `pre_request` and `post_request`, with the objects that Gunicorn gives them. Nothing here runs unless one
-//! of them is set.
+//! The hooks `pre_request` and `post_request`, and the logger's method `access`, with the objects that Gunicorn gives them.
+//! Nothing here runs unless one of them is set.
 
 use podicorn_http::Scheme;
 use podicorn_http::response::ResponseHead;
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDelta, PyDict, PyList, PyString};
 
 use super::response::Response;
 use super::text::native;
+use crate::clock::{Nanos, SECOND};
 use crate::options::Hooks;
 use crate::reactor::conn::Connection;
 use crate::reactor::socket::Peer;
+
+const DAY: Nanos = 86_400 * SECOND;
 
 /// The hooks of an engine.
 pub(crate) struct RequestHooks {
@@ -30,7 +34,8 @@ struct Facts {
     version: (u8, u8),
     headers: Vec<(String, Vec<u8>)>,
     scheme: &'static str,
-    peer: Peer,
+    /// Who has connected: a proxy, perhaps.
+    neighbour: Peer,
 }
 
 impl RequestHooks {
@@ -64,6 +69,32 @@ impl RequestHooks {
         Ok(())
     }
 
+    /// `logger.access(resp, req, environ, request_time)`, as Gunicorn's workers call it.
+    pub(crate) fn log_access<'py>(
+        &self,
+        py: Python<'py>,
+        view: &RequestView,
+        environ: &Bound<'py, PyDict>,
+        duration: Nanos,
+        answer: impl FnOnce() -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<()> {
+        let Some(logger) = &self.hooks.access_logger else { return Ok(()) };
+        let taken = PyDelta::new(
+            py,
+            i32::try_from(duration / DAY).unwrap_or(i32::MAX),
+            (duration % DAY / SECOND) as i32,
+            (duration % SECOND / 1000) as i32,
+            false,
+        )?;
+        logger.bind(py).call_method1(intern!(py, "access"), (answer()?, view.object(py)?, environ, taken))?;
+        Ok(())
+    }
+
+    /// Whether there is an `access_logger`.
+    pub(crate) fn logs_access(&self) -> bool {
+        self.hooks.access_logger.is_some()
+    }
+
     /// Whether `post_request` is set.
     pub(crate) fn has_after(&self) -> bool {
         self.hooks.post_request.is_some()
@@ -72,7 +103,8 @@ impl RequestHooks {
 
 impl RequestView {
     pub(crate) fn new(hooks: &RequestHooks, connection: &Connection) -> Self {
-        let wanted = hooks.hooks.pre_request.is_some() || hooks.hooks.post_request.is_some();
+        let Hooks { pre_request, post_request, access_logger, .. } = &hooks.hooks;
+        let wanted = pre_request.is_some() || post_request.is_some() || access_logger.is_some();
         Self { facts: wanted.then(|| Facts::of(connection)) }
     }
 
@@ -89,17 +121,8 @@ impl RequestView {
             attributes.set_item("scheme", facts.scheme)?;
             let headers = facts.headers.iter().map(|(name, value)| (name, native(py, value)));
             attributes.set_item("headers", PyList::new(py, headers.collect::<Vec<_>>())?)?;
-            match facts.peer {
-                Peer::Internet(address) => {
-                    let pair = (address.ip().to_string(), address.port());
-                    attributes.set_item("remote_addr", pair.clone())?;
-                    attributes.set_item("peer_addr", pair)?;
-                }
-                Peer::Local => {
-                    attributes.set_item("remote_addr", "")?;
-                    attributes.set_item("peer_addr", "")?;
-                }
-            }
+            attributes.set_item("remote_addr", address(py, facts.neighbour)?)?;
+            attributes.set_item("peer_addr", address(py, facts.neighbour)?)?;
         }
         namespace(py, &attributes)
     }
@@ -120,9 +143,17 @@ impl Facts {
             version: (head.version().major, head.version().minor),
             headers,
             scheme: if head.forwarded_scheme() == Some(Scheme::Https) { "https" } else { "http" },
-            peer: connection.peer,
+            neighbour: connection.neighbour(),
         }
     }
+}
+
+/// As Gunicorn's parser has it.
+fn address(py: Python<'_>, peer: Peer) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match peer {
+        Peer::Internet(address) => (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any(),
+        Peer::Local => PyString::new(py, "").into_any(),
+    })
 }
 
 /// What a hook may want to know of a response.

@@ -364,6 +364,15 @@ impl Service {
                 trace,
             });
         }
+        if self.hooks.logs_access()
+            && response.try_borrow()?.is_head_sent()
+            && environ.contains(intern!(py, "RAW_URI"))?
+        {
+            let answer = || Answer::of(&*response.try_borrow()?).object(py);
+            if let Err(error) = self.hooks.log_access(py, view, environ, duration, answer) {
+                self.log_exception(py, "Exception in the logger's access()", &error);
+            }
+        }
         let answer = || Answer::of(&*response.try_borrow()?).object(py);
         if let Err(error) = self.hooks.after(py, view, environ, answer) {
             self.log_exception(py, "Exception in post_request hook", &error);

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tracing::Event;
 use tracing::field::{Field, Visit};
 
+use super::relay::Record;
 use super::{Format, Level};
 
 /// Lines longer than this are cut: a traceback fits, a runaway message does not fill the queue.
@@ -50,9 +51,38 @@ impl Formatter {
         self.line(level, &parts.message, &parts.fields)
     }
 
+    /// The same for Python's logging.
+    pub(super) fn record(&self, level: Level, event: &Event<'_>) -> Record {
+        let mut parts = Parts::default();
+        event.record(&mut parts);
+        Record {
+            level: level.name().to_owned(),
+            message: said(&parts.message, &parts.fields),
+            pid: self.pid,
+            time: jiff::Timestamp::now().as_duration().as_secs_f64(),
+        }
+    }
+
+    /// A record that Python's logging did not get, as a line.
+    pub(super) fn relayed(&self, record: &Record) -> String {
+        let level = record.level.parse().unwrap_or(Level::Info);
+        let at = jiff::Timestamp::from_duration(jiff::SignedDuration::from_secs_f64(record.time));
+        self.line_at(at.unwrap_or_default(), level, &record.message, &[])
+    }
+
     /// One line, its end included.
     pub(super) fn line(&self, level: Level, message: &str, fields: &[(&'static str, Value)]) -> String {
-        let now = jiff::Timestamp::now().to_zoned(self.zone.clone());
+        self.line_at(jiff::Timestamp::now(), level, message, fields)
+    }
+
+    fn line_at(
+        &self,
+        at: jiff::Timestamp,
+        level: Level,
+        message: &str,
+        fields: &[(&'static str, Value)],
+    ) -> String {
+        let now = at.to_zoned(self.zone.clone());
         let mut line = if self.json.load(Ordering::Relaxed) {
             self.json(&now, level, message, fields)
         } else {
@@ -65,16 +95,7 @@ impl Formatter {
     fn text(&self, now: &Zoned, level: Level, message: &str, fields: &[(&'static str, Value)]) -> String {
         let mut line =
             format!("[{}] [{}] [{}] ", now.strftime("%Y-%m-%d %H:%M:%S %z"), self.pid, level.label());
-        escape_controls(&mut line, cut(message));
-        if let Some((_, error)) = fields.iter().find(|(name, _)| *name == "error") {
-            if !message.is_empty() {
-                line.push_str(": ");
-            }
-            match error {
-                Value::String(text) => escape_controls(&mut line, cut(text)),
-                other => escape_controls(&mut line, &other.to_string()),
-            }
-        }
+        escape_controls(&mut line, &said(message, fields));
         line
     }
 
@@ -101,6 +122,21 @@ impl Formatter {
         let written = write();
         written.ok().and_then(|()| String::from_utf8(bytes).ok()).unwrap_or_default()
     }
+}
+
+/// What text shows of an event.
+fn said(message: &str, fields: &[(&'static str, Value)]) -> String {
+    let mut text = cut(message).to_owned();
+    if let Some((_, error)) = fields.iter().find(|(name, _)| *name == "error") {
+        if !message.is_empty() {
+            text.push_str(": ");
+        }
+        match error {
+            Value::String(error) => text.push_str(cut(error)),
+            other => text.push_str(&other.to_string()),
+        }
+    }
+    text
 }
 
 #[derive(Default)]
