@@ -50,6 +50,8 @@ pub struct Options {
     /// For the file of a unix socket.
     pub umask: u32,
     pub owner: (u32, u32),
+    /// For the address that people read: TLS is spoken.
+    pub secure: bool,
 }
 
 /// One listening socket. Its file, if it is a unix socket, goes when the last holder drops it.
@@ -160,7 +162,7 @@ fn open(bind: &Bind, options: Options) -> Result<Listener, ListenError> {
     match bind {
         Bind::Tcp { host, port } => open_tcp(bind, host, *port, options),
         Bind::Unix { path } => open_unix(bind, path, options),
-        Bind::Fd(number) => adopt(bind, *number),
+        Bind::Fd(number) => adopt(bind, *number, options.secure),
     }
 }
 
@@ -200,7 +202,7 @@ fn open_tcp(bind: &Bind, host: &str, port: u16, options: Options) -> Result<List
     Ok(Listener {
         bind: bind.clone(),
         socket: Arc::new(socket.into()),
-        description: tcp_description(bound),
+        description: tcp_description(bound, options.secure),
         file: Mutex::default(),
     })
 }
@@ -239,7 +241,7 @@ fn start(socket: &Socket, backlog: u32) -> std::io::Result<()> {
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))
 }
 
-fn adopt(bind: &Bind, number: i32) -> Result<Listener, ListenError> {
+fn adopt(bind: &Bind, number: i32, secure: bool) -> Result<Listener, ListenError> {
     let problem = |problem| ListenError::Inherited { number, problem };
     let fd = kernel::duplicate_inherited(number).map_err(|_| problem("there is no such open descriptor"))?;
     match getsockopt(&fd, sockopt::AcceptConn) {
@@ -251,17 +253,18 @@ fn adopt(bind: &Bind, number: i32) -> Result<Listener, ListenError> {
     socket.set_nonblocking(true).map_err(failed(bind))?;
     let local = socket.local_addr().map_err(failed(bind))?;
     let description = match (local.as_socket(), local.as_pathname()) {
-        (Some(address), _) => tcp_description(address),
+        (Some(address), _) => tcp_description(address, secure),
         (None, Some(path)) => unix_description(path),
         (None, None) => unix_description(Path::new("")),
     };
     Ok(Listener { bind: bind.clone(), socket: Arc::new(socket.into()), description, file: Mutex::default() })
 }
 
-fn tcp_description(address: SocketAddr) -> ListenerDescription {
+fn tcp_description(address: SocketAddr, secure: bool) -> ListenerDescription {
+    let scheme = if secure { "https" } else { "http" };
     ListenerDescription {
         family: "tcp",
-        address: format!("http://{address}"),
+        address: format!("{scheme}://{address}"),
         host: Some(address.ip().to_string()),
         port: Some(address.port()),
         path: None,
@@ -290,7 +293,7 @@ impl AsRawFd for Listener {
 mod tests {
     use super::*;
 
-    const OPTIONS: Options = Options { backlog: 16, reuse_port: false, umask: 0o077, owner: (0, 0) };
+    const OPTIONS: Options = Options { backlog: 16, reuse_port: false, umask: 0o077, owner: (0, 0), secure: false };
 
     fn options() -> Options {
         Options { owner: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()), ..OPTIONS }

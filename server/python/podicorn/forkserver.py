@@ -159,6 +159,7 @@ class ForkServer:
         environment.add_python_path(cfg.pythonpath, os.getcwd())
         titles.set_title(f"fork server [{cfg.proc_name}]")
         kind = type_of(cfg)
+        kind.prepare_tls()
         kind.import_shared()
         signals.dump_stacks_to(self._stack_fd, kind.dump_more)
         log = kind.make_log()
@@ -211,6 +212,7 @@ class ForkServer:
         )
         worker = started.kind.make_worker(started.server, request["age"])
         process = started.kind.make_process(worker, started.server, self._hooks, claim)
+        process.tls = started.kind.tls
         started.log.reopen_moved_files()
         started.server.worker_age = request["age"]
         try:

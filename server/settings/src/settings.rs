@@ -182,6 +182,13 @@ impl Settings {
         }
     }
 
+    /// Whether the server speaks TLS (Gunicorn's `is_ssl`).
+    pub fn is_secure(&self) -> bool {
+        ["certfile", "keyfile"]
+            .iter()
+            .any(|name| self.values.get(*name).and_then(Value::as_str).is_some_and(|file| !file.is_empty()))
+    }
+
     /// Where the value of a setting comes from.
     pub fn source_of(&self, name: &str) -> &Source {
         self.sources.get(name).unwrap_or(&Source::Default)
