@@ -6,6 +6,7 @@ verdict never depends on a client library's repairs.
 
 import json as json_module
 import socket
+import ssl
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -20,6 +21,8 @@ class End(Enum):
     """How the server's side of the connection stands after an exchange."""
 
     FIN = "fin"
+    #: TLS without close_notify: the client cannot tell it from an attacker's FIN.
+    RAGGED = "ragged"
     RESET = "reset"
     OPEN = "open"
 
@@ -69,7 +72,14 @@ class Response:
 class Connection:
     """One client connection."""
 
-    def __init__(self, address: Address, silence: float = SILENCE) -> None:
+    def __init__(
+        self,
+        address: Address,
+        silence: float = SILENCE,
+        *,
+        context: ssl.SSLContext | None = None,
+        name: str = "localhost",
+    ) -> None:
         if isinstance(address, str):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(silence)
@@ -77,6 +87,8 @@ class Connection:
         else:
             self.socket = socket.create_connection(address, timeout=silence)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_hostname=name, suppress_ragged_eofs=False)
         self.buffer = b""
         self.end = End.OPEN
 
@@ -102,6 +114,9 @@ class Connection:
             piece = self.socket.recv(65536)
         except ConnectionResetError:
             self.end = End.RESET
+            return False
+        except ssl.SSLEOFError:
+            self.end = End.RAGGED
             return False
         if not piece:
             self.end = End.FIN
@@ -217,6 +232,7 @@ def request(
     body: bytes | None = None,
     silence: float = SILENCE,
     version: str = "1.1",
+    context: ssl.SSLContext | None = None,
 ) -> Response:
     """One request on a connection of its own, read to its end; ``Response.end`` says how the server ended it."""
     pairs = list(headers.items()) if isinstance(headers, dict) else list(headers or [])
@@ -224,7 +240,7 @@ def request(
         pairs.append(("Connection", "close"))
     if body is not None and not any(name.lower() in ("content-length", "transfer-encoding") for name, _ in pairs):
         pairs.append(("Content-Length", str(len(body))))
-    with Connection(address, silence) as connection:
+    with Connection(address, silence, context=context) as connection:
         connection.send(head(method, target, pairs, version) + (body or b""))
         response = connection.read_response(method)
         response.end = connection.finish()

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -268,9 +269,9 @@ class Server:
         """POST on a connection of its own."""
         return http.request(self.address, target, "POST", body=body, **options)  # type: ignore[arg-type]
 
-    def connect(self) -> http.Connection:
-        """An open connection."""
-        return http.Connection(self.address)
+    def connect(self, context: ssl.SSLContext | None = None) -> http.Connection:
+        """An open connection; with a context it speaks TLS."""
+        return http.Connection(self.address, context=context)
 
 
 def run(

@@ -109,6 +109,7 @@ pub async fn listen(
         reuse_port: settings.reuse_port,
         umask: settings.umask,
         owner: (settings.user, settings.group),
+        secure: settings.is_secure(),
     };
     Ok(open_all(&origin.binds(settings), options, existing, origin.handed_on()).await?)
 }

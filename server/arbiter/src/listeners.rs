@@ -52,6 +52,8 @@ pub struct Options {
     /// For the file of a unix socket.
     pub umask: u32,
     pub owner: (u32, u32),
+    /// For the address that people read: TLS is spoken.
+    pub secure: bool,
 }
 
 /// One listening socket. Its file, if it is a unix socket, goes when the last holder drops it.
@@ -149,7 +151,7 @@ pub async fn open_all(
         all.push(match kept {
             Some(listener) => Arc::clone(listener),
             None => Arc::new(match upgrade::take(&mut handed_on, bind) {
-                Some(socket) => take_over(bind, socket)?,
+                Some(socket) => take_over(bind, socket, options.secure)?,
                 None => open_patiently(bind, options).await?,
             }),
         });
@@ -177,7 +179,7 @@ fn open(bind: &Bind, options: Options) -> Result<Listener, ListenError> {
     match bind {
         Bind::Tcp { host, port } => open_tcp(bind, host, *port, options),
         Bind::Unix { path } => open_unix(bind, path, options),
-        Bind::Fd(number) => adopt(bind, *number),
+        Bind::Fd(number) => adopt(bind, *number, options.secure),
     }
 }
 
@@ -217,7 +219,7 @@ fn open_tcp(bind: &Bind, host: &str, port: u16, options: Options) -> Result<List
     Ok(Listener {
         bind: bind.clone(),
         socket: Arc::new(socket.into()),
-        description: tcp_description(bound),
+        description: tcp_description(bound, options.secure),
         file: Mutex::default(),
         lent: AtomicBool::default(),
     })
@@ -259,12 +261,13 @@ fn start(socket: &Socket, backlog: u32) -> std::io::Result<()> {
 }
 
 /// A socket of the server before this one.
-fn take_over(bind: &Bind, socket: Socket) -> Result<Listener, ListenError> {
+fn take_over(bind: &Bind, socket: Socket, secure: bool) -> Result<Listener, ListenError> {
     socket.set_nonblocking(true).map_err(failed(bind))?;
     let local = socket.local_addr().map_err(failed(bind))?;
-    let (description, file) = match bind {
-        Bind::Unix { path } => (unix_description(path), SocketFile::of(path)),
-        _ => (local.as_socket().map_or_else(|| unix_description(Path::new("")), tcp_description), None),
+    let (description, file) = match (bind, local.as_socket()) {
+        (Bind::Unix { path }, _) => (unix_description(path), SocketFile::of(path)),
+        (_, Some(address)) => (tcp_description(address, secure), None),
+        (_, None) => (unix_description(Path::new("")), None),
     };
     Ok(Listener {
         bind: bind.clone(),
@@ -275,7 +278,7 @@ fn take_over(bind: &Bind, socket: Socket) -> Result<Listener, ListenError> {
     })
 }
 
-fn adopt(bind: &Bind, number: i32) -> Result<Listener, ListenError> {
+fn adopt(bind: &Bind, number: i32, secure: bool) -> Result<Listener, ListenError> {
     let problem = |problem| ListenError::Inherited { number, problem };
     let fd = kernel::duplicate_inherited(number).map_err(|_| problem("there is no such open descriptor"))?;
     match getsockopt(&fd, sockopt::AcceptConn) {
@@ -287,7 +290,7 @@ fn adopt(bind: &Bind, number: i32) -> Result<Listener, ListenError> {
     socket.set_nonblocking(true).map_err(failed(bind))?;
     let local = socket.local_addr().map_err(failed(bind))?;
     let description = match (local.as_socket(), local.as_pathname()) {
-        (Some(address), _) => tcp_description(address),
+        (Some(address), _) => tcp_description(address, secure),
         (None, Some(path)) => unix_description(path),
         (None, None) => unix_description(Path::new("")),
     };
@@ -300,10 +303,11 @@ fn adopt(bind: &Bind, number: i32) -> Result<Listener, ListenError> {
     })
 }
 
-fn tcp_description(address: SocketAddr) -> ListenerDescription {
+fn tcp_description(address: SocketAddr, secure: bool) -> ListenerDescription {
+    let scheme = if secure { "https" } else { "http" };
     ListenerDescription {
         family: "tcp",
-        address: format!("http://{address}"),
+        address: format!("{scheme}://{address}"),
         host: Some(address.ip().to_string()),
         port: Some(address.port()),
         path: None,
@@ -332,7 +336,8 @@ impl AsRawFd for Listener {
 mod tests {
     use super::*;
 
-    const OPTIONS: Options = Options { backlog: 16, reuse_port: false, umask: 0o077, owner: (0, 0) };
+    const OPTIONS: Options =
+        Options { backlog: 16, reuse_port: false, umask: 0o077, owner: (0, 0), secure: false };
 
     fn options() -> Options {
         Options { owner: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()), ..OPTIONS }

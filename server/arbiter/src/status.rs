@@ -317,6 +317,8 @@ pub struct Totals {
     pub connections_accepted: u64,
     /// Responses that the server gave in the app's place: malformed requests, time-outs, overload.
     pub rejected: u64,
+    /// Clients that were to speak TLS and did not: handshakes that failed or were not finished, plain HTTP.
+    pub tls_failures: u64,
     /// Records of the error log, of workers and of the arbiter.
     pub logged: Logged,
     pub python: PythonTotals,

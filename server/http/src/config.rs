@@ -111,6 +111,8 @@ pub struct ParserConfig {
     pub forwarder_headers: Vec<String>,
     /// Fields by which a trusted proxy tells the scheme, and the exact value that means https. Names in any case.
     pub secure_scheme_headers: Vec<(String, String)>,
+    /// The connections speak TLS, so that anybody may ask for https resources.
+    pub secure: bool,
 }
 
 impl Default for ParserConfig {
@@ -126,6 +128,7 @@ impl Default for ParserConfig {
                 pair("X-FORWARDED-PROTO", "https"),
                 pair("X-FORWARDED-SSL", "on"),
             ],
+            secure: false,
         }
     }
 }

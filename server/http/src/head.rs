@@ -184,8 +184,8 @@ fn finish(head: &mut Head, buf: &[u8], cfg: &ParserConfig, trusted: bool) -> Res
         return Err(RejectReason::HostMissing.into());
     }
     if head.form == TargetForm::Absolute && is_https(head.target(buf)) {
-        // RFC 9110 §7.4: only a trusted gateway can have received it over TLS.
-        if !trusted {
+        // RFC 9110 §7.4: without TLS of our own only a trusted gateway can have received it over TLS.
+        if !trusted && !cfg.secure {
             return Err(RejectReason::Misdirected.into());
         }
         head.facts.scheme.get_or_insert(Scheme::Https);

@@ -471,6 +471,13 @@ fn scheme_told_by_a_proxy() {
 }
 
 #[test]
+fn https_is_for_everybody_where_connections_speak_tls() {
+    let cfg = ParserConfig { secure: true, ..ParserConfig::default() };
+    let head = parse_head(b"GET https://h/p HTTP/1.1\r\nHost: h\r\n\r\n", &cfg, false).unwrap().unwrap();
+    assert_eq!(head.forwarded_scheme(), Some(Scheme::Https));
+}
+
+#[test]
 fn https_is_for_trusted_proxies() {
     let buf = b"GET HTTPS://h/p HTTP/1.1\r\nHost: h\r\n\r\n";
     let (status, text) = refuse_with(buf, &ParserConfig::default(), false);

@@ -82,6 +82,21 @@ class Entry:
     def end(self, status: int) -> None:
         """It is over; 0: without a response. Only the first call counts."""
 
+class TlsContext:
+    def __init__(
+        self,
+        certfile: str,
+        *,
+        keyfile: str | None = None,
+        ca_certs: str | None = None,
+        authorities: list[bytes] | None = None,
+        verify: int = 0,
+        ciphers: list[str] | None = None,
+        older: bool = True,
+        newer: bool = True,
+        strict_ends: bool = False,
+    ) -> None: ...
+
 class Engine:
     """The reactor on the listeners, whose descriptors it takes over."""
 

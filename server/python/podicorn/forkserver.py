@@ -178,6 +178,7 @@ class ForkServer:
             # Before anything is patched.
             from podicorn.reloading import Changes
         kind = type_of(cfg)
+        kind.prepare_tls()
         kind.import_shared()
         signals.dump_stacks_to(self._stack_fd, kind.dump_more)
         log = kind.make_log()
@@ -236,6 +237,7 @@ class ForkServer:
         )
         worker = started.kind.make_worker(started.server, request["age"])
         process = started.kind.make_process(worker, started.server, self._hooks, claim)
+        process.tls = started.kind.tls
         _reopen_moved_files(started.log)
         started.server.worker_age = request["age"]
         try:

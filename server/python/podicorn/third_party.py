@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 
-from podicorn import _engine, environment, signals, titles, worker_class
+from podicorn import _engine, environment, signals, titles, tls, worker_class
 from podicorn.failure import BOOT_ERROR, Failure, first_line, traceback_text
 from podicorn.privileges import become
 from podicorn.worker import WorkerProcess
@@ -45,6 +45,10 @@ class ThirdParty(WorkerType):
         self._counter = RequestCounter(self._config)
         self._app: Any = None
         self._log: Any = None
+
+    def prepare_tls(self) -> None:
+        """The class makes its own context of the settings: here it is only seen whether that can be done."""
+        tls.python_context(self.cfg)
 
     def make_log(self) -> Any:
         """Gunicorn's logger and ours in one, or what the settings put in its place."""

@@ -16,7 +16,7 @@ import socket
 import sys
 import time
 
-from podicorn import _engine
+from podicorn import _engine, tls
 from podicorn.failure import Failure
 from podicorn.worker import MARGIN, WorkerProcess
 from podicorn.worker_types import WorkerType
@@ -36,6 +36,7 @@ except ImportError as error:
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Awaitable, Callable
     from typing import Any
 
@@ -70,6 +71,10 @@ class Tornado(WorkerType):
                 "install it with: pip install podicorn[tornado]"
             )
 
+    def prepare_tls(self) -> None:
+        """Tornado has Python's ssl."""
+        self.tls = tls.python_context(self.cfg)
+
     def make_process(self, worker: WorkerView, server: ArbiterView, hooks: Hooks, claim: Claim) -> WorkerProcess:
         """What runs in the process after the fork."""
         return TornadoProcess(worker, server, hooks, claim)
@@ -85,7 +90,7 @@ class TornadoProcess(WorkerProcess):
         return super()._load_app()
 
     def _make_engine(self) -> Any:
-        return TornadoServer(self._slot, self._loop, self._server.LISTENERS, self._worker, self._log)
+        return TornadoServer(self._slot, self._loop, self._server.LISTENERS, self._worker, self._log, context=self.tls)
 
 
 class TornadoServer:
@@ -98,6 +103,8 @@ class TornadoServer:
         listeners: list[Listener],
         worker: WorkerView,
         log: Logger,
+        *,
+        context: ssl.SSLContext | None = None,
     ) -> None:
         cfg = worker.cfg
         self._slot = slot
@@ -125,6 +132,7 @@ class TornadoServer:
             no_keep_alive=(cfg.keepalive or 0) <= 0,
             idle_connection_timeout=_patience(cfg),
             max_body_size=cfg.limit_request_body or None,
+            ssl_options=context,
         )
         self._server.owner = self
         self._sockets = [socket.socket(fileno=listener.fileno()) for listener in listeners]

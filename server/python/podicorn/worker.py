@@ -84,14 +84,14 @@ class WorkerProcess:
         #: The exit has begun: signals no longer raise.
         self._leaving = False
         self._killed_at: float | None = None
+        #: Of the worker type.
+        self.tls: Any = None
 
     def main(self) -> NoReturn:
         """Claims the slot, boots, serves, exits."""
         claim = self._claim
         try:
-            self._slot = _engine.Slot(
-                claim.memfd, claim.slot, claim.epoch, claim.doorbell, claim.nudge, claim.tracing
-            )
+            self._slot = _engine.Slot(claim.memfd, claim.slot, claim.epoch, claim.doorbell, claim.nudge, claim.tracing)
         except _engine.SlotLost:
             os._exit(0)
         except BaseException:
@@ -218,6 +218,7 @@ class WorkerProcess:
             options["accesslog"] = None
             if getattr(self._log, "access_log_enabled", True):
                 options["access_logger"] = self._log
+        options["tls"] = self.tls
         if self._asgi is not None:
             # What is cancelled then, and the lifespan's shutdown, come out of the same time.
             options["end_margin"] = ASGI_MARGIN

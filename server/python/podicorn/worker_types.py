@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from podicorn import shared_modules
+from podicorn import shared_modules, tls
 from podicorn.log import Logger
 from podicorn.worker_view import WorkerView
 
@@ -27,6 +27,12 @@ class WorkerType:
 
     def __init__(self, cfg: Settings) -> None:
         self.cfg = cfg
+        #: What connections speak; None: plain HTTP.
+        self.tls: Any = None
+
+    def prepare_tls(self) -> None:
+        """Reads certificates and keys. Raises Failure."""
+        self.tls = tls.engine_context(self.cfg)
 
     def import_shared(self) -> None:
         """Imports what workers are to share."""

@@ -5,7 +5,7 @@ use crate::histogram::BUCKETS;
 /// `PODICORN` in ASCII: the first word of the map.
 pub const MAGIC: u64 = u64::from_be_bytes(*b"PODICORN");
 /// Raised with every change of this file's numbers.
-pub const VERSION: u64 = 7;
+pub const VERSION: u64 = 8;
 
 /// How many workers the map has room for. Pages that no worker touches cost nothing.
 pub const MAX_SLOTS: u32 = 1024;
@@ -73,8 +73,10 @@ pub mod field {
     /// Records of the error log: critical, error, warning, and those with an exception.
     pub const LOGGED: usize = LAST_LAG + 1;
     pub const LOGGED_KINDS: usize = 4;
+    /// Clients that were to speak TLS and did not.
+    pub const TLS_FAILURES: usize = LOGGED + LOGGED_KINDS;
     pub const RING: usize = LAG + 3 * LINE;
-    const _: () = assert!(LOGGED + LOGGED_KINDS <= RING);
+    const _: () = assert!(TLS_FAILURES < RING);
 }
 
 /// Entries of a slot's request ring; a power of two. While traces are exported the arbiter has to come by for each half of

@@ -104,6 +104,7 @@ fn zip(a: &Counters, b: &Counters, f: impl Fn(u64, u64) -> Option<u64>) -> Optio
         lag: each::<BUCKETS>(a.lag, b.lag, &f)?,
         lag_nanos: f(a.lag_nanos, b.lag_nanos)?,
         logged: each::<{ field::LOGGED_KINDS }>(a.logged, b.logged, &f)?,
+        tls_failures: f(a.tls_failures, b.tls_failures)?,
     })
 }
 
@@ -125,7 +126,7 @@ fn believable(added: &Counters, elapsed: Duration) -> bool {
         .chain(added.gc_runs)
         .chain(added.lag)
         .chain(added.logged)
-        .chain([added.begun, added.rejected]);
+        .chain([added.begun, added.rejected, added.tls_failures]);
     let events: u64 = added.latency.iter().chain(&added.queue).fold(0, |all, one| all.saturating_add(*one));
     counts.into_iter().all(|count| count <= most)
         && added.busy_nanos <= LONGEST_NANOS

@@ -57,6 +57,8 @@ pub struct Counters {
     pub lag_nanos: u64,
     /// Records of the error log: critical, error, warning, and those with an exception.
     pub logged: [u64; field::LOGGED_KINDS],
+    /// Clients that were to speak TLS and did not.
+    pub tls_failures: u64,
 }
 
 /// A copy of what a slot says now. Nothing in it is to be trusted beyond its type.
@@ -160,6 +162,7 @@ impl<'m> SlotReader<'m> {
                 lag: std::array::from_fn(|b| get(field::LAG + b)),
                 lag_nanos: get(field::LAG + BUCKETS),
                 logged: std::array::from_fn(|kind| get(field::LOGGED + kind)),
+                tls_failures: get(field::TLS_FAILURES),
             },
         }
     }
@@ -342,6 +345,11 @@ impl SlotWriter {
         self.count_response(status);
     }
 
+    /// A client that was to speak TLS did not.
+    pub fn count_tls_failure(&self) {
+        self.add(field::TLS_FAILURES, 1);
+    }
+
     /// Python's garbage collector has run.
     pub fn add_collection(&self, generation: usize, nanos: u64, freed: u64) {
         self.add(field::GC_RUNS + generation.min(field::GC_GENERATIONS - 1), 1);
@@ -426,6 +434,7 @@ mod tests {
         writer.add_timed_out();
         writer.count_response(700);
         writer.count_rejection(400);
+        writer.count_tls_failure();
         writer.add_collection(2, 1_000_000, 7);
         writer.add_collection(9, 1, 0);
         writer.add_lag(20_000_000);
@@ -437,6 +446,7 @@ mod tests {
         assert_eq!((reading.beat, reading.in_flight, reading.recycle), (1, 1, false));
         assert_eq!(reading.counters.requests, [1, 0, 0, 0, 2, 0]);
         assert_eq!((reading.counters.rejected, reading.counters.gc_runs), (1, [0, 0, 2]));
+        assert_eq!(reading.counters.tls_failures, 1);
         assert_eq!(reading.counters.logged, [0, 0, 0, 1]);
         assert_eq!((reading.counters.gc_nanos, reading.counters.gc_freed), (1_000_001, 7));
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::table::{DefaultValue, Status, find, table};
+use crate::table::{DefaultValue, NEED_CERTIFICATE, Status, find, table};
 use crate::{Layer, LogLevel, SettingsError, Source, WorkerClass, value};
 
 /// Refuses what is not supported, and returns a notice for each setting that was set in vain.
@@ -19,6 +19,14 @@ pub(crate) fn check(merged: &Layer) -> Result<Vec<String>, SettingsError> {
                 notices.push(format!("{} ({}) has no effect: {why}", setting.name, entry.source));
             }
             Status::Unsupported(instead) => return Err(refusal(merged, setting.name, instead.to_owned())),
+        }
+    }
+    let secure =
+        ["certfile", "keyfile"].iter().any(|name| merged.text(name).is_some_and(|file| !file.is_empty()));
+    for name in NEED_CERTIFICATE.iter().filter(|_| !secure) {
+        let (Some(setting), Some(entry)) = (find(name), merged.entries.get(*name)) else { continue };
+        if differs(setting.default, &entry.value, &entry.source) {
+            notices.push(format!("{name} ({}) has no effect: it needs certfile", entry.source));
         }
     }
     let class = worker_type(merged)?;

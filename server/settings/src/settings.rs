@@ -196,6 +196,13 @@ impl Settings {
         own_class || ["syslog", "logconfig", "logconfig_json", "logconfig_dict"].into_iter().any(is_set)
     }
 
+    /// Whether the server speaks TLS (Gunicorn's `is_ssl`).
+    pub fn is_secure(&self) -> bool {
+        ["certfile", "keyfile"]
+            .iter()
+            .any(|name| self.values.get(*name).and_then(Value::as_str).is_some_and(|file| !file.is_empty()))
+    }
+
     /// Where the value of a setting comes from.
     pub fn source_of(&self, name: &str) -> &Source {
         self.sources.get(name).unwrap_or(&Source::Default)

@@ -18,6 +18,8 @@ mod workers;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+pub(crate) use self::tls::NEED_CERTIFICATE;
+
 /// One setting.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {

@@ -389,14 +389,26 @@ fn what_is_not_supported_is_refused_with_an_alternative() {
         (&["app", "--protocol", "uwsgi"], json!({}), "proxy_pass"),
         (&["app"], json!({"dirty_workers": 1}), "task queue"),
         (&["app"], json!({"dirty_apps": ["a:B"]}), "task queue"),
-        (&["app", "--certfile", "c"], json!({}), "terminate TLS"),
         (&["app", "--http-protocols", "h2,h1"], json!({}), "HTTP/2"),
     ] {
         let message = refused(&Given { args, file: Some(file), ..Given::default() });
         assert!(message.contains(says) && message.contains("not supported by Podicorn"), "{message}");
     }
-    let given = Given { args: &["app"], file: Some(json!({})), python: &["ssl_context"], ..Given::default() };
-    assert!(refused(&given).contains("ssl_context = a callable"));
+}
+
+#[test]
+fn settings_of_tls_have_no_effect_without_a_certificate() {
+    let of = |args: &'static [&'static str], python: &'static [&'static str]| {
+        Given { args, python, file: Some(json!({})), ..Given::default() }.merge().unwrap()
+    };
+    let plain = of(&["app", "--cert-reqs", "2", "--ciphers", "HIGH"], &["ssl_context"]);
+    assert!(!plain.is_secure());
+    let [reqs, ciphers, hook] = plain.notices() else { panic!("{:?}", plain.notices()) };
+    assert_eq!(reqs, "cert_reqs (command line --cert-reqs) has no effect: it needs certfile");
+    assert!(ciphers.starts_with("ciphers (") && hook.starts_with("ssl_context ("), "{ciphers} {hook}");
+    let secure = of(&["app", "--certfile", "c", "--cert-reqs", "2"], &["ssl_context"]);
+    assert!(secure.is_secure() && secure.notices().is_empty(), "{:?}", secure.notices());
+    assert!(of(&["app", "--keyfile", "k"], &[]).is_secure());
 }
 
 #[test]

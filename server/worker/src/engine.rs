@@ -29,6 +29,8 @@ use crate::reactor::wake::Wake;
 use crate::reactor::{EVENTS, Notice, Reactor, Ready};
 use crate::slot::{self, SharedSlot, Slot};
 use crate::stopping::{Progress, Stopping};
+use crate::tls::context::Tls;
+use crate::tls::session::Failure;
 use crate::wsgi::service::{Orders, Service, Shared};
 use crate::{gthread, sync};
 
@@ -251,6 +253,8 @@ pub(crate) struct Engine {
     threads: usize,
     /// A late heartbeat means that the loop, the hub or the GIL was not to be had.
     measures_lag: bool,
+    /// `None`: plain HTTP.
+    tls: Option<Arc<Tls>>,
     /// For a request that comes back in a child that the app has forked, where requests are greenlets.
     back_in_child: Option<Py<PyAny>>,
     /// When a guest lets its host go on; 0: no request of this turn has begun.
@@ -402,8 +406,24 @@ impl Engine {
         synchronise();
         self.service.publish_log_drops();
         self.core.with(Reactor::requeue_listeners);
+        self.follow_certificates(py);
         if getppid() != self.parent && !self.core.orders.stop.swap(true, Ordering::Relaxed) {
             self.service.log(py, "info", "Parent changed, shutting down: the arbiter has died");
+        }
+    }
+
+    /// Certificates are replaced while the server runs, by the kubelet for one.
+    fn follow_certificates(&self, py: Python<'_>) {
+        match self.tls.as_ref().and_then(|tls| tls.refresh()) {
+            None => {}
+            Some(Ok(())) => {
+                self.service.log(py, "info", "TLS: the certificate's files have changed and are in use")
+            }
+            Some(Err(error)) => {
+                let text =
+                    format!("TLS: the files have changed, and what was read before stays in use: {error}");
+                self.service.log(py, "error", &text);
+            }
         }
     }
 
@@ -427,6 +447,13 @@ impl Engine {
                 Notice::Refused { peer, reject } => self.service.tell_refused(py, peer, &reject),
                 Notice::WebSocketFailed { peer, violation } => {
                     self.service.tell_offence(py, "Invalid WebSocket data", peer, &violation);
+                }
+                Notice::TlsFailed { peer, failure: Failure::Plain } => {
+                    self.service.tell_offence(py, "Invalid request", peer, &Failure::Plain);
+                }
+                // Whoever looks for open ports makes many.
+                Notice::TlsFailed { peer, failure } => {
+                    self.service.tell_of(py, "debug", "No TLS session", peer, &failure);
                 }
                 Notice::AcceptFailed(errno) => {
                     let text = format!(
@@ -478,8 +505,15 @@ impl Engine {
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address.clone()).collect();
         let rules = Rules { parser: options.parser.clone(), body_buffer: options.limits.body_buffer };
         let peers = (options.trusted.clone(), options.proxies.clone());
-        let reactor =
-            Reactor::new(listeners, rules, &options.limits, peers, Arc::clone(&slot), Arc::clone(&wake))?;
+        let reactor = Reactor::new(
+            listeners,
+            rules,
+            &options.limits,
+            peers,
+            Arc::clone(&slot),
+            Arc::clone(&wake),
+            options.tls.clone(),
+        )?;
         let core = Arc::new(Core {
             reactor: Mutex::new(Some(reactor)),
             wake,
@@ -502,6 +536,7 @@ impl Engine {
         let threads = options.limits.threads;
         let measures_lag = options.limits.guest || threads > 1;
         let asgi_options = options.asgi.clone();
+        let tls = options.tls.clone();
         Ok(Self {
             service: {
                 let (slot, orders) = (Arc::clone(&core.slot), core.orders.clone());
@@ -518,6 +553,7 @@ impl Engine {
             stopping,
             threads,
             measures_lag,
+            tls,
             back_in_child,
             slice_until: AtomicU64::new(0),
             in_turn: AtomicBool::new(false),

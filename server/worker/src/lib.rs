@@ -33,6 +33,7 @@ mod slot;
 mod stack_chunks;
 mod stopping;
 mod sync;
+mod tls;
 mod trace;
 mod trust;
 mod wsgi;
@@ -80,6 +81,8 @@ mod _engine {
     use super::green::Request;
     #[pymodule_export]
     use super::slot::Slot;
+    #[pymodule_export]
+    use super::tls::context::TlsContext;
     #[pymodule_export]
     use super::wsgi::client_socket::ClientSocket;
     #[pymodule_export]

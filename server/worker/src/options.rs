@@ -3,6 +3,8 @@
 //! Values come from `podicorn-settings`, so they have been checked; what is absent gets that table's default, so that the
 //! engine also runs under a test driver that passes an empty dict.
 
+use std::sync::Arc;
+
 use podicorn_http::websocket::DeflatePolicy;
 use podicorn_http::{HeaderMap, Leniency, Limits as HttpLimits, ParserConfig, ProxyProtocol};
 use pyo3::prelude::*;
@@ -13,6 +15,7 @@ use crate::access_log::writer::Target;
 use crate::clock::{Nanos, SECOND, from_seconds};
 use crate::error::EngineError;
 use crate::reactor::preamble::Proxies;
+use crate::tls::context::{Tls, TlsContext};
 use crate::trust::TrustedPeers;
 
 /// How lines of the access log look.
@@ -119,6 +122,8 @@ pub(crate) struct Options {
     /// `client_socket(fd, residue)`: makes what an app finds in `gunicorn.socket`.
     pub(crate) client_socket: Py<PyAny>,
     pub(crate) asgi: Asgi,
+    /// `None`: plain HTTP.
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// A typed look into the dict.
@@ -221,8 +226,10 @@ impl Options {
             .map_err(|reason| EngineError::Setting { name: "forwarded_allow_ips", reason })?;
         let proxies = proxies(&reader)?;
         let timeout = reader.seconds("timeout", 30.0)?;
+        let tls = reader.get("tls")?.map(|tls| tls.cast_into::<TlsContext>()).transpose()?;
+        let tls = tls.map(|tls| Arc::clone(&tls.get().0));
         Ok(Self {
-            parser: parser_config(&reader)?,
+            parser: ParserConfig { secure: tls.is_some(), ..parser_config(&reader)? },
             limits,
             trusted,
             proxies,
@@ -259,6 +266,7 @@ impl Options {
                     .is_none_or(|value| value.is_truthy().unwrap_or(true))
                     .then(DeflatePolicy::default),
             },
+            tls,
         })
     }
 }
@@ -308,6 +316,7 @@ fn parser_config(reader: &Reader<'_, '_>) -> PyResult<ParserConfig> {
         secure_scheme_headers: reader
             .pairs("secure_scheme_headers")?
             .unwrap_or_else(|| ParserConfig::default().secure_scheme_headers),
+        secure: false,
     })
 }
 

@@ -187,6 +187,11 @@ impl SharedSlot {
         self.with((), |writer| writer.count_rejection(status));
     }
 
+    /// A client that was to speak TLS did not.
+    pub(crate) fn count_tls_failure(&self) {
+        self.with((), |writer| writer.count_tls_failure());
+    }
+
     /// Python's garbage collector has run.
     pub(crate) fn collected(&self, generation: usize, nanos: Nanos, freed: u64) {
         self.with((), |writer| writer.add_collection(generation, nanos, freed));

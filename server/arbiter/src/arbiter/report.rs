@@ -242,6 +242,7 @@ impl Arbiter {
             arrivals: counters.begun,
             connections_accepted: counters.accepted,
             rejected: counters.rejected,
+            tls_failures: counters.tls_failures,
             logged: self.logged(),
             python: PythonTotals {
                 gc_runs: counters.gc_runs,

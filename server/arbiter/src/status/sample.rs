@@ -214,6 +214,7 @@ pub(crate) fn status() -> Status {
             arrivals: 121,
             connections_accepted: 30,
             rejected: 2,
+            tls_failures: 1,
             logged: Logged { critical: 1, error: 2, warning: 3, exception: 4 },
             python: python(),
         },

@@ -260,6 +260,11 @@ fn requests(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         "Responses that the server gave in the app's place: malformed requests, time-outs, overload",
         totals.rejected,
     )?;
+    families.counter(
+        "tls_failures",
+        "Clients that were to speak TLS and did not: handshakes that failed or were not finished, plain HTTP",
+        totals.tls_failures,
+    )?;
     let sum =
         |count: fn(&WorkerStatus) -> u32| status.workers.iter().map(|worker| u64::from(count(worker))).sum();
     families.gauge("requests_in_flight", "Requests that run", sum(|worker| worker.in_flight))?;

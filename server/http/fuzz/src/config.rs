@@ -64,6 +64,7 @@ pub fn take_rules(input: &[u8]) -> (Rules, &[u8]) {
             _ => vec!["x_y".to_owned()],
         },
         secure_scheme_headers: default.secure_scheme_headers,
+        secure: false,
     };
     (Rules { cfg, trusted: bit(headers, 2) }, rest)
 }

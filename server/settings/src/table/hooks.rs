@@ -27,8 +27,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "(server, new, old): in the fork server, when the number of workers has changed.",
     ),
     hook("on_exit", "(server): in the fork server, as the server exits."),
-    hook("ssl_context", "(config, default_factory): makes the TLS context.")
-        .unsupported("terminate TLS in front of the pod (ingress, load balancer or mesh)"),
+    hook("ssl_context", "(config, default_factory): in the fork server; changes and returns the default TLS context.")
+        .details(
+            "The engine carries over versions, ciphers, files, authorities and whether clients need a certificate; \
+             what it cannot (sni_callback, a passphrase, a context not made by default_factory) ends the start. \
+             Tornado and third-party classes use the context itself.",
+        ),
     hook("on_dirty_starting", "(arbiter): of dirty arbiters.").no_effect(NO_DIRTY),
     hook("dirty_post_fork", "(arbiter, worker): of dirty arbiters.").no_effect(NO_DIRTY),
     hook("dirty_worker_init", "(worker): of dirty arbiters.").no_effect(NO_DIRTY),

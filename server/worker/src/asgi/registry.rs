@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 
 use super::awaitable::Purpose;
 use super::exchange::{Exchange, Polled};
+use super::scope::Ends;
 use super::websocket::Session;
 use crate::reactor::live::Event;
 use crate::reactor::table::Token;
@@ -77,8 +78,7 @@ struct Running {
 /// What is known of a connection.
 struct Place {
     token: Token,
-    /// `client` and `server` of its scopes.
-    addresses: (Py<PyAny>, Py<PyAny>),
+    ends: Ends,
     /// The call that its present request has, until the response is complete.
     call: Option<CallNumber>,
 }
@@ -103,19 +103,18 @@ impl Registry {
     }
 
     /// What was last noted of this connection.
-    pub(super) fn addresses(&mut self, py: Python<'_>, token: Token) -> Option<(Py<PyAny>, Py<PyAny>)> {
-        let (client, server) = &self.place(token)?.addresses;
-        Some((client.clone_ref(py), server.clone_ref(py)))
+    pub(super) fn ends(&mut self, py: Python<'_>, token: Token) -> Option<Ends> {
+        Some(self.place(token)?.ends.clone_ref(py))
     }
 
     /// A connection that is new here. What was known of an earlier one with its number comes back, to be dropped.
     #[must_use]
-    pub(super) fn note(&mut self, token: Token, addresses: (Py<PyAny>, Py<PyAny>)) -> impl Sized + use<> {
+    pub(super) fn note(&mut self, token: Token, ends: Ends) -> impl Sized + use<> {
         let index = token.index() as usize;
         if self.places.len() <= index {
             self.places.resize_with(index + 1, || None);
         }
-        self.places[index].replace(Place { token, addresses, call: None })
+        self.places[index].replace(Place { token, ends, call: None })
     }
 
     /// A call begins.

@@ -19,6 +19,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use crate::listener::ServerAddress;
 use crate::reactor::conn::Connection;
 use crate::reactor::socket::Peer;
+use crate::tls::describe::{Facts, pem, subject};
 use crate::trace::RequestTrace;
 use crate::wsgi::service::{is_traceparent, is_tracestate};
 use crate::wsgi::text::native;
@@ -44,6 +45,24 @@ pub(super) struct ScopeFactory {
     root_path: String,
     /// Names in lower case, by names as sent.
     names: Mutex<Names>,
+}
+
+/// What is the same for all requests of a connection.
+pub(super) struct Ends {
+    client: Py<PyAny>,
+    server: Py<PyAny>,
+    /// The extension `tls`, where that is spoken.
+    tls: Option<Py<PyDict>>,
+}
+
+impl Ends {
+    pub(super) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self {
+            client: self.client.clone_ref(py),
+            server: self.server.clone_ref(py),
+            tls: self.tls.as_ref().map(|tls| tls.clone_ref(py)),
+        }
+    }
 }
 
 /// The value of `server`.
@@ -118,12 +137,8 @@ impl ScopeFactory {
         })
     }
 
-    /// The values of `client` and `server` for all requests of a connection.
-    pub(super) fn addresses(
-        &self,
-        py: Python<'_>,
-        connection: &Connection,
-    ) -> PyResult<(Py<PyAny>, Py<PyAny>)> {
+    /// What all scopes of a connection have in common.
+    pub(super) fn ends(&self, py: Python<'_>, connection: &Connection) -> PyResult<Ends> {
         let pair = |peer: Peer| -> PyResult<Py<PyAny>> {
             Ok(match peer {
                 Peer::Internet(address) => {
@@ -136,7 +151,8 @@ impl ScopeFactory {
             Server::Known(server) => server.clone_ref(py),
             Server::Asked => pair(connection.socket.own_address())?,
         };
-        Ok((pair(connection.peer)?, server))
+        let tls = connection.socket.tls_facts().map(|facts| tls_extension(py, &facts)).transpose()?;
+        Ok(Ends { client: pair(connection.peer)?, server, tls })
     }
 
     /// The scope of a request.
@@ -144,7 +160,7 @@ impl ScopeFactory {
         &self,
         py: Python<'py>,
         connection: &Connection,
-        (client, server): (Py<PyAny>, Py<PyAny>),
+        ends: Ends,
         trace: &RequestTrace,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (head, raw) = (&connection.head, connection.raw.as_slice());
@@ -158,7 +174,7 @@ impl ScopeFactory {
             }
         }
         scope.set_item(intern!(py, "method"), method(py, head.method(raw)))?;
-        if head.forwarded_scheme() == Some(Scheme::Https) {
+        if connection.scheme() == Scheme::Https {
             scope.set_item(intern!(py, "scheme"), intern!(py, "https"))?;
         }
         let path = self.full_path(head.path(raw));
@@ -170,12 +186,15 @@ impl ScopeFactory {
             scope.set_item(intern!(py, "query_string"), PyBytes::new(py, query))?;
         }
         scope.set_item(intern!(py, "headers"), self.headers(py, connection, trace)?)?;
-        scope.set_item(intern!(py, "client"), client)?;
-        scope.set_item(intern!(py, "server"), server)?;
+        scope.set_item(intern!(py, "client"), ends.client)?;
+        scope.set_item(intern!(py, "server"), ends.server)?;
         scope.set_item(intern!(py, "state"), self.state.bind(py).copy()?)?;
         let extensions = self.extensions.bind(py).copy()?;
         if takes_trailers(connection) {
             extensions.set_item(intern!(py, "http.response.trailers"), PyDict::new(py))?;
+        }
+        if let Some(tls) = ends.tls {
+            extensions.set_item(intern!(py, "tls"), tls.bind(py).copy()?)?;
         }
         scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(scope)
@@ -186,19 +205,23 @@ impl ScopeFactory {
         &self,
         py: Python<'py>,
         connection: &Connection,
-        addresses: (Py<PyAny>, Py<PyAny>),
+        ends: Ends,
         trace: &RequestTrace,
     ) -> PyResult<Bound<'py, PyDict>> {
         let (head, raw) = (&connection.head, connection.raw.as_slice());
-        let scope = self.make(py, connection, addresses, trace)?;
+        let tls = ends.tls.as_ref().map(|tls| tls.bind(py).copy()).transpose()?;
+        let scope = self.make(py, connection, ends, trace)?;
         scope.del_item(intern!(py, "method"))?;
         scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
-        let secure = head.forwarded_scheme() == Some(Scheme::Https);
+        let secure = connection.scheme() == Scheme::Https;
         scope.set_item(intern!(py, "scheme"), if secure { intern!(py, "wss") } else { intern!(py, "ws") })?;
         let offered = subprotocols(head, raw).map(|name| native(py, name));
         scope.set_item(intern!(py, "subprotocols"), PyList::new(py, offered.collect::<Vec<_>>())?)?;
         let extensions = PyDict::new(py);
         extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
+        if let Some(tls) = tls {
+            extensions.set_item(intern!(py, "tls"), tls)?;
+        }
         scope.set_item(intern!(py, "extensions"), extensions)?;
         Ok(scope)
     }
@@ -235,6 +258,20 @@ impl ScopeFactory {
         drop(names);
         PyList::new(py, pairs?)
     }
+}
+
+/// The extension `tls` (ASGI, "TLS Extension").
+fn tls_extension(py: Python<'_>, facts: &Facts) -> PyResult<Py<PyDict>> {
+    let chain = PyList::new(py, facts.client.iter().map(|der| pem(der)))?;
+    let extension = PyDict::new(py);
+    extension.set_item("server_cert", pem(&facts.server))?;
+    extension.set_item("client_cert_chain", chain)?;
+    extension.set_item("client_cert_name", facts.client.first().and_then(|der| subject(der)))?;
+    // A client whose certificate is not accepted has no session.
+    extension.set_item("client_cert_error", py.None())?;
+    extension.set_item("tls_version", facts.version)?;
+    extension.set_item("cipher_suite", facts.suite)?;
+    Ok(extension.unbind())
 }
 
 /// A name in lower case.

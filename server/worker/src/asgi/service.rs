@@ -242,21 +242,19 @@ impl Asgi {
         let handshake = is_upgrade(&connection.head, &connection.raw)
             .then(|| Handshake::read(&connection.head, &connection.raw, this.deflate));
         let prepared = (|| {
-            let known = this.registry(py).addresses(py, token);
-            let addresses = if let Some(addresses) = known {
-                addresses
+            let known = this.registry(py).ends(py, token);
+            let ends = if let Some(ends) = known {
+                ends
             } else {
-                let addresses = this.scopes.addresses(py, &connection)?;
-                let (client, server) = &addresses;
-                let noted = (client.clone_ref(py), server.clone_ref(py));
-                drop(this.registry(py).note(token, noted));
-                addresses
+                let ends = this.scopes.ends(py, &connection)?;
+                drop(this.registry(py).note(token, ends.clone_ref(py)));
+                ends
             };
             let view = RequestView::new(this.service.hooks(), &connection);
             let scope = if handshake.is_some() {
-                this.scopes.make_websocket(py, &connection, addresses, &account.trace)?
+                this.scopes.make_websocket(py, &connection, ends, &account.trace)?
             } else {
-                this.scopes.make(py, &connection, addresses, &account.trace)?
+                this.scopes.make(py, &connection, ends, &account.trace)?
             };
             let body = PyBytes::new(py, &connection.body).unbind();
             Ok::<_, PyErr>((scope, body, view))

@@ -344,6 +344,13 @@ impl Reactor {
                     if self.table.len() >= self.acceptor.most {
                         self.evict(now);
                     }
+                    if let Some(tls) = &self.tls {
+                        match tls.session() {
+                            Ok(session) => socket.secure(session),
+                            // The configuration was tried before: there is no memory, or no random numbers.
+                            Err(_) => return true,
+                        }
+                    }
                     let trusted = self.acceptor.trusted.trusts(&peer);
                     let mut connection = Box::new(Connection::new(socket, peer, number, trusted));
                     connection.expected = self.acceptor.proxies.expect_from(&peer);
@@ -434,7 +441,7 @@ impl Reactor {
         if matches!(connection.phase, Phase::Head | Phase::Body) && !connection.is_silent() {
             let mut answer = Vec::new();
             write_error(&mut answer, 408, "", SERVER, self.date.at(unix() / SECOND), false);
-            let _ = connection.socket.send(&answer);
+            connection.socket.send_in_passing(&answer);
             self.slot.count_rejection(408);
         }
         self.close(token);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::epoll::{EpollEvent, EpollFlags};
 
-use super::Reactor;
-use super::conn::Phase;
+use super::conn::{Connection, Phase};
 use super::table::Token;
 use super::timers::Deadline;
+use super::{Notice, Reactor};
 use crate::clock::{Nanos, SECOND};
 
 /// How long a client that goes on sending after the response is listened to.
@@ -75,6 +75,9 @@ impl Reactor {
             watchdog.leave(&watch);
         }
         self.budget.settle(&mut connection, 0);
+        if connection.socket.is_secure() {
+            self.close_session(&connection);
+        }
         // Closing the descriptor does the rest, if it is the only one.
         let copied = connection.given_away || crate::engine::has_forked();
         if copied || Arc::strong_count(&connection.socket) > 1 {
@@ -85,6 +88,15 @@ impl Reactor {
             Phase::Live => self.lost(token, connection),
             Phase::WebSocket => self.lost_websocket(token, &mut connection),
             _ => {}
+        }
+    }
+
+    /// Tells the client, and people, of the end of a TLS session.
+    fn close_session(&mut self, connection: &Connection) {
+        connection.socket.say_goodbye();
+        if let Some(failure) = connection.socket.tls_failure() {
+            self.slot.count_tls_failure();
+            self.notices.push(Notice::TlsFailed { peer: connection.peer, failure });
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use podicorn_http::{BodyDecoder, BodyKind, Head, ParserConfig, Reject, parse_head_into};
+use podicorn_http::{BodyDecoder, BodyKind, Head, ParserConfig, Reject, Scheme, parse_head_into};
 
 use super::live::Live;
 use super::outbound::Outbound;
@@ -181,6 +181,12 @@ impl Connection {
         self.outbound.sent().wrapping_sub(self.socket.undelivered())
     }
 
+    /// The scheme of the present request: a trusted proxy's word before what the connection itself speaks.
+    pub(crate) fn scheme(&self) -> Scheme {
+        let own = if self.socket.is_secure() { Scheme::Https } else { Scheme::Http };
+        self.head.forwarded_scheme().unwrap_or(own)
+    }
+
     /// Forgets the body; memory worth mentioning is given back.
     pub(crate) fn release_body(&mut self) {
         self.body.clear();
@@ -257,7 +263,7 @@ impl Connection {
                 }
                 Ok(received) => {
                     fresh = 0..received;
-                    self.drained = received < scratch.len();
+                    self.drained = self.socket.is_drained_by(received, scratch.len());
                     if self.phase == Phase::Body {
                         self.moved += received as u64;
                     }
@@ -318,7 +324,7 @@ impl Connection {
     /// going to send a body either and meets the stall deadline.
     pub(super) fn send_continue(&mut self) {
         if std::mem::take(&mut self.continue_due) {
-            let _ = self.socket.send(CONTINUE);
+            self.socket.send_in_passing(CONTINUE);
         }
     }
 

@@ -196,7 +196,7 @@ impl Connection {
                 Ok(0) => return Ok(Drawn::Gone),
                 Ok(received) => {
                     fresh = 0..received;
-                    self.drained = received < scratch.len();
+                    self.drained = self.socket.is_drained_by(received, scratch.len());
                     self.moved += received as u64;
                 }
                 Err(Errno::EAGAIN) => {

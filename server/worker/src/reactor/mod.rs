@@ -52,6 +52,8 @@ use crate::error::EngineError;
 use crate::listener::Listener;
 use crate::options::Limits;
 use crate::slot::SharedSlot;
+use crate::tls::context::Tls;
+use crate::tls::session::Failure;
 use crate::trust::TrustedPeers;
 
 /// How long the client's half of an ended connection is kept open without a byte from it.
@@ -77,6 +79,8 @@ pub(crate) enum Notice {
     Refused { peer: Peer, reject: Reject },
     /// A client has broken the WebSocket protocol.
     WebSocketFailed { peer: Peer, violation: Violation },
+    /// There was to be a TLS session, and there is none.
+    TlsFailed { peer: Peer, failure: Failure },
     /// Accepting has to pause: no descriptors, no memory.
     AcceptFailed(Errno),
 }
@@ -122,6 +126,8 @@ pub(crate) struct Reactor {
     notices: Vec<Notice>,
     date: DateCache,
     slot: Arc<SharedSlot>,
+    /// All listeners speak TLS.
+    tls: Option<Arc<Tls>>,
 }
 
 impl Reactor {
@@ -132,6 +138,7 @@ impl Reactor {
         (trusted, proxies): (TrustedPeers, Proxies),
         slot: Arc<SharedSlot>,
         wake: Arc<Wake>,
+        tls: Option<Arc<Tls>>,
     ) -> Result<Self, EngineError> {
         let epoll =
             Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(EngineError::system("epoll_create"))?;
@@ -186,6 +193,7 @@ impl Reactor {
             notices: Vec::new(),
             date: DateCache::new(),
             slot,
+            tls,
         })
     }
 
@@ -323,6 +331,9 @@ impl Reactor {
     fn client_event(&mut self, token: Token, flags: EpollFlags, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return self.table.miss(token, flags) };
         connection.note(flags);
+        if flags.contains(EpollFlags::EPOLLOUT) {
+            connection.socket.note_room();
+        }
         match connection.phase {
             // Room to send is no news to one that reads.
             Phase::Head | Phase::Body if connection.drained => {}
@@ -373,6 +384,9 @@ impl Reactor {
             }
             // Most have left altogether, which is nothing to read about; one that listens is told (RFC 9112 §8).
             Advance::Incomplete(reject) => self.refuse(token, reject.status, &reject.to_string(), now),
+            Advance::Gone if matches!(connection.socket.tls_failure(), Some(Failure::Plain)) => {
+                self.refuse(token, 400, "This port speaks HTTPS: ask it by an https:// address.", now);
+            }
             Advance::Gone => self.close(token),
         }
     }

@@ -6,10 +6,14 @@ use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
+
+use crate::tls::describe::Facts;
+use crate::tls::session::{Failure, Session};
 
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +32,12 @@ pub(crate) enum Readiness {
 
 /// A connected stream socket, non-blocking and close-on-exec. Dropping it closes only this process's descriptor; whoever
 /// ends a connection calls [`Socket::shut_down`] first, because a child that the app forked may hold a copy.
-#[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
     /// Who answers the present request: one of the constants below.
     answer: AtomicU8,
+    /// What is read and sent goes through it; set before the first byte is read, or never.
+    tls: OnceLock<Box<Mutex<Session>>>,
 }
 
 /// Nobody has begun.
@@ -83,7 +88,39 @@ impl Socket {
         Errno::result(fd)?;
         // SAFETY: accept4 has just given us this descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok((Self { fd, answer: AtomicU8::new(OPEN) }, peer(&address)))
+        Ok((Self { fd, answer: AtomicU8::new(OPEN), tls: OnceLock::new() }, peer(&address)))
+    }
+
+    /// Speaks TLS from here on.
+    pub(crate) fn secure(&self, session: Session) {
+        let _ = self.tls.set(Box::new(Mutex::new(session)));
+    }
+
+    /// Whether it speaks TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.tls.get().is_some()
+    }
+
+    /// The lock is held for calls that do not wait; the watchdog's thread is the only one that may be in the way.
+    fn tls(&self) -> Option<MutexGuard<'_, Session>> {
+        self.tls.get().map(|session| session.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What there is to say of the TLS session; `None`: there is none.
+    pub(crate) fn tls_facts(&self) -> Option<Facts> {
+        self.tls().map(|session| session.facts())
+    }
+
+    /// Why there is no TLS session where there should be one.
+    pub(crate) fn tls_failure(&self) -> Option<Failure> {
+        self.tls().and_then(|session| session.failure())
+    }
+
+    /// epoll has said that there is room: TLS may have something of its own to send.
+    pub(crate) fn note_room(&self) {
+        if let Some(mut session) = self.tls() {
+            session.go_on_sending(self.fd.as_fd());
+        }
     }
 
     /// The address that the client has connected to.
@@ -98,6 +135,9 @@ impl Socket {
 
     /// Reads what has arrived. 0: the peer has finished sending. `EAGAIN`: nothing there.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
+        if let Some(mut session) = self.tls() {
+            return session.read(self.fd.as_fd(), buffer);
+        }
         // SAFETY: pointer and length are of one live, exclusively borrowed slice.
         check(unsafe {
             libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
@@ -106,6 +146,13 @@ impl Socket {
 
     /// Appends what has arrived, at most `most` bytes. 0: the peer has finished sending. `EAGAIN`: nothing there.
     pub(crate) fn receive(&self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, Errno> {
+        if let Some(mut session) = self.tls() {
+            let before = buffer.len();
+            buffer.resize(before + most, 0);
+            let received = session.read(self.fd.as_fd(), &mut buffer[before..]);
+            buffer.truncate(before + received.unwrap_or(0));
+            return received;
+        }
         buffer.reserve(most);
         let spare = buffer.spare_capacity_mut();
         // SAFETY: the kernel writes at most `most` bytes into spare capacity that is at least that long.
@@ -117,15 +164,36 @@ impl Socket {
         Ok(received)
     }
 
-    /// Sends what the socket takes now. `EAGAIN`: nothing.
+    /// Whether a read that has brought `received` of the `asked` bytes has emptied the socket, as far as can be told.
+    pub(crate) fn is_drained_by(&self, received: usize, asked: usize) -> bool {
+        // Behind a client's last byte TLS has said that it was that, and no event will tell.
+        received < asked && self.tls().is_none_or(|session| !session.has_ended())
+    }
+
+    /// Sends what the socket takes now. `EAGAIN`: nothing; what is sent next has to begin with the same bytes.
     pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        if let Some(mut session) = self.tls() {
+            return session.send(self.fd.as_fd(), &[IoSlice::new(bytes)]);
+        }
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: pointer and length are of one live slice.
         check(unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
     }
 
+    /// Sends a few bytes that a socket with nothing in it takes at once; nobody tries again.
+    pub(crate) fn send_in_passing(&self, bytes: &[u8]) {
+        if let Some(mut session) = self.tls() {
+            let _ = session.interject(self.fd.as_fd(), bytes);
+        } else {
+            let _ = self.send(bytes);
+        }
+    }
+
     /// As [`Self::send`], for several pieces at once.
     pub(crate) fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
+        if let Some(mut session) = self.tls() {
+            return session.send(self.fd.as_fd(), pieces);
+        }
         // SAFETY: all-zero bytes are a valid, empty msghdr.
         let mut message: libc::msghdr = unsafe { mem::zeroed() };
         message.msg_iov = pieces.as_ptr().cast_mut().cast();
@@ -135,13 +203,17 @@ impl Socket {
         check(unsafe { libc::sendmsg(self.fd.as_raw_fd(), &raw const message, flags) })
     }
 
-    /// As [`Self::send`], from a file; `offset` moves with it. 0: the file has ended.
+    /// As [`Self::send`], from a file; `offset` moves with it. 0: the file has ended. `EINVAL`: its bytes have to be read,
+    /// and sent like others.
     pub(crate) fn send_file(
         &self,
         file: BorrowedFd<'_>,
         offset: &mut i64,
         length: usize,
     ) -> Result<usize, Errno> {
+        if self.is_secure() {
+            return Err(Errno::EINVAL);
+        }
         // SAFETY: both descriptors are open, and the offset is a live local of the kernel's type (64 bits on Linux).
         check(unsafe { libc::sendfile64(self.fd.as_raw_fd(), file.as_raw_fd(), offset, length) })
     }
@@ -200,13 +272,22 @@ impl Socket {
         poll(&mut [PollFd::new(self.fd.as_fd(), flags)], PollTimeout::from(milliseconds)) == Ok(1)
     }
 
+    /// Tells a client that speaks TLS that nothing more comes.
+    pub(crate) fn say_goodbye(&self) {
+        if let Some(mut session) = self.tls() {
+            session.say_goodbye(self.fd.as_fd());
+        }
+    }
+
     /// Sends FIN.
     pub(crate) fn finish_sending(&self) {
+        self.say_goodbye();
         let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Write);
     }
 
     /// Ends both directions, for every process that holds a copy.
     pub(crate) fn shut_down(&self) {
+        self.say_goodbye();
         let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Both);
     }
 }

@@ -179,7 +179,7 @@ impl Shared {
                 let mut answer = Vec::new();
                 write_error(&mut answer, 504, "", SERVER, date.at(unix() / SECOND), watched.head_only);
                 // Nothing else was sent for this request, so a few hundred bytes fit.
-                let _ = watched.socket.send(&answer);
+                watched.socket.send_in_passing(&answer);
                 watched.socket.finish_sending();
                 self.slot.count_rejection(504);
             }

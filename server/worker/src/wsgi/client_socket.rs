@@ -15,6 +15,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use super::response::Response;
 use crate::descriptor::duplicate;
+use crate::tls::describe::Facts;
 
 /// What is the same for all sockets that are given away.
 pub(crate) struct Giving {
@@ -62,6 +63,9 @@ impl ClientSocket {
     }
 
     fn make<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(facts) = self.response.try_borrow(py)?.tls_facts() {
+            return describe(py, facts);
+        }
         let given = self.response.try_borrow_mut(py)?.give_away();
         let given = given
             .ok_or_else(|| PyRuntimeError::new_err("gunicorn.socket is used after the end of the request"))?;
@@ -73,6 +77,13 @@ impl ClientSocket {
         let copy = duplicate(given.socket.as_fd().as_raw_fd())?;
         giving.factory.bind(py).call1((copy.into_raw_fd(), PyBytes::new(py, &given.residue)))
     }
+}
+
+/// Over TLS the engine keeps the connection, and the app may ask about the session.
+fn describe(py: Python<'_>, facts: Facts) -> PyResult<Bound<'_, PyAny>> {
+    let chain = facts.client.iter().map(|der| PyBytes::new(py, der)).collect::<Vec<_>>();
+    let view = py.import(intern!(py, "podicorn.client_socket"))?.getattr("SecureSocket")?;
+    view.call1((facts.version, facts.cipher, facts.protocol, chain))
 }
 
 #[pymethods]

@@ -136,7 +136,8 @@ impl EnvironFactory {
         environ.set_item(intern!(py, "RAW_URI"), native(py, head.target(raw)))?;
         environ.set_item(intern!(py, "QUERY_STRING"), native(py, head.query(raw)))?;
         environ.set_item(intern!(py, "SERVER_PROTOCOL"), protocol(py, head.version()))?;
-        if head.forwarded_scheme() == Some(Scheme::Https) {
+        let scheme = connection.scheme();
+        if scheme == Scheme::Https {
             environ.set_item(intern!(py, "wsgi.url_scheme"), intern!(py, "https"))?;
         }
         let script_name = self.set_headers(&environ, connection)?;
@@ -147,7 +148,7 @@ impl EnvironFactory {
             }
         }
         if !environ.contains(intern!(py, "SERVER_NAME"))? {
-            set_server(&environ, head.host(raw), head.forwarded_scheme())?;
+            set_server(&environ, head.host(raw), scheme)?;
         }
         self.set_path(&environ, head.path(raw), script_name)?;
         Ok(environ)
@@ -300,13 +301,13 @@ fn set_proxy(environ: &Bound<'_, PyDict>, introduced: &Introduced) -> PyResult<(
 }
 
 /// Behind a unix socket the request itself says which server it wants; neither variable may be empty (PEP 3333).
-fn set_server(environ: &Bound<'_, PyDict>, host: Option<&[u8]>, scheme: Option<Scheme>) -> PyResult<()> {
+fn set_server(environ: &Bound<'_, PyDict>, host: Option<&[u8]>, scheme: Scheme) -> PyResult<()> {
     let py = environ.py();
     let host = host.unwrap_or_default();
     // The last colon that is not inside the brackets of an IPv6 address.
     let colon = memchr::memrchr(b':', host).filter(|colon| !host[*colon..].contains(&b']'));
     let (name, port) = colon.map_or((host, &b""[..]), |colon| (&host[..colon], &host[colon + 1..]));
-    let usual_port: &[u8] = if scheme == Some(Scheme::Https) { b"443" } else { b"80" };
+    let usual_port: &[u8] = if scheme == Scheme::Https { b"443" } else { b"80" };
     environ.set_item(
         intern!(py, "SERVER_NAME"),
         native(py, if name.is_empty() { b"localhost" } else { name }),

@@ -142,7 +142,7 @@ impl Facts {
             query: head.query(raw).to_vec(),
             version: (head.version().major, head.version().minor),
             headers,
-            scheme: if head.forwarded_scheme() == Some(Scheme::Https) { "https" } else { "http" },
+            scheme: if connection.scheme() == Scheme::Https { "https" } else { "http" },
             neighbour: connection.neighbour(),
         }
     }

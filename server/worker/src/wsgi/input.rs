@@ -251,7 +251,7 @@ impl Source {
             return Err(Failure::Gone);
         }
         if self.on_its_way.continue_due.swap(false, Ordering::Relaxed) {
-            let _ = self.socket.send(CONTINUE);
+            self.socket.send_in_passing(CONTINUE);
         }
         loop {
             let progress = self.decoder.decode(&self.raw, out, usize::MAX).map_err(Failure::Refused)?;

@@ -27,6 +27,7 @@ use crate::reactor::conn::CONTINUE;
 use crate::reactor::outbound::{FilePart, Outbound, Piece, Sent};
 use crate::reactor::socket::{Readiness, Socket};
 use crate::slot::SharedSlot;
+use crate::tls::describe::Facts;
 
 /// Pieces up to this many bytes are copied behind the head; longer ones are sent by reference.
 const FLATTEN: usize = 4096;
@@ -275,6 +276,11 @@ impl Response {
         }
         self.given_away = true;
         Some(Given { socket, residue: self.take_residue(), common: Arc::clone(&self.common) })
+    }
+
+    /// What there is to say of the TLS session; `None`: there is none, or the request is over.
+    pub(super) fn tls_facts(&self) -> Option<Facts> {
+        self.socket.as_ref()?.tls_facts()
     }
 
     /// Whether the request is over.

@@ -402,11 +402,16 @@ impl Service {
 
     /// A client has broken a protocol.
     pub(crate) fn tell_offence(&self, py: Python<'_>, what: &str, peer: Peer, reason: &dyn Display) {
+        self.tell_of(py, "warning", what, peer, reason);
+    }
+
+    /// Something that a client has done.
+    pub(crate) fn tell_of(&self, py: Python<'_>, level: &str, what: &str, peer: Peer, reason: &dyn Display) {
         let ip = match peer {
             Peer::Internet(address) => address.ip().to_string(),
             Peer::Local => String::new(),
         };
-        self.log(py, "warning", &format!("{what} from ip={ip}: {reason}"));
+        self.log(py, level, &format!("{what} from ip={ip}: {reason}"));
     }
 
     /// A line for the error log.
@@ -470,7 +475,7 @@ fn describe<'a>(connection: &'a Connection, begun: Nanos, trace: &RequestTrace) 
         path: head.path(raw),
         start_unix_nanos: unix_at(begun),
         queued_nanos: Some(begun.saturating_sub(connection.arrived)),
-        is_https: head.forwarded_scheme() == Some(Scheme::Https),
+        is_https: connection.scheme() == Scheme::Https,
         trace_id: trace.trace_id,
         span_id: trace.span_id,
         parent_id: trace.parent_id,

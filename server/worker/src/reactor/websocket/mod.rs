@@ -240,7 +240,9 @@ impl Reactor {
             reads += 1;
             match connection.socket.receive(&mut buf, READ_BYTES) {
                 Ok(0) => break Some(Ending::Gone),
-                Ok(received) => connection.drained = received < READ_BYTES,
+                Ok(received) => {
+                    connection.drained = connection.socket.is_drained_by(received, READ_BYTES);
+                }
                 Err(Errno::EAGAIN) => {
                     connection.drained = true;
                     break None;
