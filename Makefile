@@ -85,6 +85,11 @@ images: venv-tests ## Build deploy/*.Dockerfile from debootstrapped bases and ru
 	@dev/prepare.sh images
 	cd tests && UPDATE=$(UPDATE) $(PYTEST) --quiet images $(ARGS)
 
+.PHONY: node
+node: venv-tests ## One real node: kubelet, containerd, the operator, Django under load (root; builds 15 minutes, then 6). ARGS='-k rolling'.
+	@dev/prepare.sh node
+	@dev/node-test.sh '$(VENV)' $(ARGS)
+
 .PHONY: leak
 leak: venv-tests ## A leaking app in a container of 256 MiB, for three minutes on each of three worker types.
 	cd tests && PODTEST_LEAK_SECONDS=$(or $(LEAK_SECONDS),180) $(PYTEST) --quiet -k leaking_app blackbox/test_memory.py $(ARGS)

@@ -27,13 +27,7 @@ def possible():
 
 @pytest.fixture(scope="session")
 def base():
-    return containers.build(
-        "deploy/Dockerfile",
-        "localhost/podicorn:test",
-        PYTHON_IMAGE=containers.python_image(),
-        BUILD_IMAGE=containers.build_image(),
-        RUST_IMAGE=containers.rust_image(),
-    )
+    return containers.app_base()
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +38,7 @@ def shop(base):
 
 @pytest.fixture(scope="session")
 def operator():
-    return containers.build(
-        "deploy/operator.Dockerfile", "localhost/podicorn-operator:test", RUST_IMAGE=containers.rust_image()
-    )
+    return containers.operator()
 
 
 def _wait_ready(running):
