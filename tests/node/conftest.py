@@ -1,6 +1,7 @@
 """One node for the whole suite, with the operator on it, and a namespace that enforces the standard `restricted`."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,24 @@ from node.machine import machine
 from node.operator import installed
 
 
+def keep(directory):
+    """PODICORN_NODE_LOGS names a directory for the logs of all programs."""
+    kept = os.environ.get("PODICORN_NODE_LOGS")
+    if kept:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        for log in directory.glob("*.log"):
+            shutil.copy(log, kept)
+
+
 @pytest.fixture(scope="session")
 def node(tmp_path_factory):
-    """The node; the ends of its logs where something failed."""
+    """The node."""
     directory = tmp_path_factory.mktemp("n")
-    with machine(directory) as running:
-        yield running
+    try:
+        with machine(directory) as running:
+            yield running
+    finally:
+        keep(directory)
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +40,3 @@ def operator(node, tmp_path_factory):
 def namespace(node):
     """Where the apps are."""
     return node.cluster.namespace()
-
-
-@pytest.fixture(autouse=True)
-def kept_logs(request, node):
-    """PODICORN_NODE_LOGS names a directory for the logs of all programs."""
-    yield
-    directory = os.environ.get("PODICORN_NODE_LOGS")
-    if directory:
-        Path(directory).mkdir(parents=True, exist_ok=True)
-        for log in node.directory.glob("*.log"):
-            (Path(directory) / log.name).write_bytes(log.read_bytes())
