@@ -25,7 +25,7 @@ def _pause() -> str:
 
 
 def _release(site: str, image: str) -> str:
-    """The same site, that says another number. (A build argument would not do: buildah 1.28 takes one cache for both.)"""
+    """The same site, that says another number. For buildah 1.28 a build argument would not make it another image."""
     container = containers.buildah("from", site).stdout.strip()
     containers.buildah("config", f"--env=RELEASE={image.rpartition(':')[2]}", container)
     containers.buildah("commit", "--quiet", container, image)
