@@ -20,6 +20,8 @@ echo "Building the images (the first time takes some ten minutes)"
 PODICORN_NODE_IMAGES=$("$venv/bin/python" -B -m node.archives)
 PODICORN_NODE_CGROUP=podicorn-node-$$
 export KUBEBUILDER_ASSETS PODICORN_NODE_ASSETS PODICORN_NODE_IMAGES PODICORN_NODE_CGROUP
+# A whole cluster on two cores takes its time where others want them, too.
+export PODTEST_DEADLINE=${PODTEST_DEADLINE:-240}
 
 # Only if the temporary directory is of the disk can containerd stack layers in it.
 directory=$(mktemp -d "${PODICORN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}}/podicorn-node.XXXXXX")
@@ -27,7 +29,7 @@ clean() {
     local group
     # The kernel needs a moment to let go of what it has just ended.
     for _ in $(seq 50); do
-        find /sys/fs/cgroup -depth -type d -path "*/$PODICORN_NODE_CGROUP*" -exec rmdir {} + 2>/dev/null || true
+        find /sys/fs/cgroup -depth -type d \( -name "$PODICORN_NODE_CGROUP" -o -path "*/$PODICORN_NODE_CGROUP/*" \) -exec rmdir {} + 2>/dev/null || true
         group=$(find /sys/fs/cgroup -type d -name "$PODICORN_NODE_CGROUP" -print -quit 2>/dev/null)
         [ -n "$group" ] || break
         sleep 0.2

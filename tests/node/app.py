@@ -80,9 +80,7 @@ class App:
 
     def wait_ready(self, count: int) -> list[dict]:
         """Waits until so many are."""
-        return wait_until(
-            lambda: (ready := self.ready()) and len(ready) == count and ready, self.state, deadline=180, every=0.3
-        )
+        return wait_until(lambda: (ready := self.ready()) and len(ready) == count and ready, self.state, every=0.3)
 
     def get(self, pod: dict, path: str, port: int = 8000) -> tuple[int, str]:
         """One request to a pod."""

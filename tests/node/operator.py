@@ -61,7 +61,7 @@ def installed(node: Machine, directory: Path) -> Operator:
         environment=environment,
     )
     operator = Operator(node)
-    wait_until(operator.ready, lambda: _state(node), deadline=180, every=0.5)
+    wait_until(operator.ready, lambda: _state(node), every=0.5)
     return operator
 
 

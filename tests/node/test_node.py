@@ -12,7 +12,7 @@ from podtest.waiting import wait_until
 from node import app as django
 from node.archives import RELEASES
 from node.traffic import Endpoints, Traffic
-from node.watching import Pods
+from node.watching import Log, Pods
 
 #: The control plane, the operator and the pods start within this; builds were made before.
 pytestmark = pytest.mark.timeout(900)
@@ -91,10 +91,11 @@ def test_orphans_are_reaped_by_pid_1(app):
     assert not app.python(pod, exist).split()
 
 
-def test_rolling_update_loses_nothing(app, endpoints, capsys):
+def test_rolling_update_loses_nothing(app, endpoints, capsys, tmp_path):
     before = {pod["metadata"]["name"] for pod in app.ready()}
     watching = Pods(app.cluster, app.namespace)
     watching.start()
+    logs = {name: Log(app.cluster, app.namespace, name, tmp_path / name) for name in before}
     with Traffic(endpoints, "/release/?ms=50") as traffic:
         wait_until(lambda: traffic.counts()[200] >= 100, lambda: f"traffic: {traffic.counts()}")
         began = time.time()
@@ -102,7 +103,6 @@ def test_rolling_update_loses_nothing(app, endpoints, capsys):
         wait_until(
             lambda: before <= {event.pod for event in watching.events if event.what.startswith("ended")},
             app.state,
-            deadline=240,
         )
         app.wait_ready(2)
         wait_until(
@@ -112,8 +112,10 @@ def test_rolling_update_loses_nothing(app, endpoints, capsys):
         at_end = len(traffic.answers)
         wait_until(lambda: len(traffic.answers) >= at_end + 100, "some more traffic")
     watching.end()
+    for log in logs.values():
+        log.end()
     with capsys.disabled():
-        print("\n" + _report(began, watching, endpoints, traffic, before))
+        print("\n" + _report(began, watching, endpoints, traffic, logs))
     assert traffic.failed() == []
     assert {answer.body["release"] for answer in traffic.answers} == {"1", "2"}
     for name in before:
@@ -127,13 +129,14 @@ def test_rolling_update_loses_nothing(app, endpoints, capsys):
         assert left < ended
 
 
-def _report(began, watching, endpoints, traffic, before):
+def _report(began, watching, endpoints, traffic, logs):
     """The log of a rolling update, by seconds from the change of the image."""
     lines = [(event.at, f"{event.pod}: {event.what}") for event in watching.events if event.at >= began]
     lines += [
         (at, f"the Service leads to {', '.join(ready) or 'nothing'}") for at, ready in endpoints.history if at >= began
     ]
-    for name in before:
+    for name, log in logs.items():
+        lines += [(at, f"{name} says: {said.partition('] ')[2]}") for at, said in log.lines() if at >= began]
         sent = [answer.began for answer in traffic.answers if answer.address == watching.addresses[name]]
         if sent:
             lines.append((max(sent), f"{name}: the last request is sent to it"))
@@ -151,7 +154,6 @@ def test_workers_follow_the_load(app, endpoints, capsys):
         wait_until(
             lambda: app.status()["workers"]["ready"] >= 6,
             lambda: f"six of eight workers: {json.dumps(app.status())}\n{app.state()}",
-            deadline=180,
             every=0.5,
         )
         with capsys.disabled():
@@ -198,7 +200,6 @@ def test_killed_operator_changes_nothing_for_the_pods(app, operator, endpoints):
                 and all(pod["status"]["containerStatuses"][0]["restartCount"] for pod in operator.pods())
             ),
             "the operator's return",
-            deadline=120,
             every=0.5,
         )
         so_far = len(traffic.answers)

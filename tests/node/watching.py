@@ -5,6 +5,8 @@ import subprocess
 import threading
 import time
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 from charts.cluster import Cluster
 
@@ -80,3 +82,32 @@ class Pods(threading.Thread):
     def of(self, pod: str) -> list[str]:
         """What happened to one pod, in its order."""
         return [event.what for event in list(self.events) if event.pod == pod]
+
+
+class Log:
+    """What a pod says, from now until it is gone: `kubectl logs --follow`."""
+
+    def __init__(self, cluster: Cluster, namespace: str, pod: str, path: Path) -> None:
+        self.path = path
+        with path.open("w") as output:
+            self._process = subprocess.Popen(
+                [
+                    *(cluster.programs / "kubectl", "--kubeconfig", cluster.kubeconfig()),
+                    *("logs", pod, "--namespace", namespace, "--follow", "--timestamps", "--tail=0"),
+                ],
+                stdout=output,
+            )
+
+    def lines(self) -> list[tuple[float, str]]:
+        """So far, each with its time."""
+        found = []
+        for line in self.path.read_text().splitlines():
+            at, _, said = line.partition(" ")
+            # Nanoseconds are more than Python 3.10 reads.
+            found.append((datetime.fromisoformat(at[:26] + "+00:00").timestamp(), said))
+        return found
+
+    def end(self) -> None:
+        """Ends kubectl."""
+        self._process.kill()
+        self._process.wait()
