@@ -42,7 +42,7 @@ run: venv ## Build, serve the demo app and print what to try. PORT, ADMIN_PORT a
 	  --workers $(WORKERS) --access-logfile - demo
 
 .PHONY: test
-test: lint unit fuzz-short blackbox cluster-test ## Everything that CI runs.
+test: lint unit charts-short fuzz-short blackbox cluster-test ## Everything that CI runs.
 
 .PHONY: lint
 lint: venv-tests ## Formatting, clippy, documentation, licences, Python lint.
@@ -80,10 +80,21 @@ charts: venv-tests ## The charts and deploy/: Helm 3 and 4, golden files, a real
 	@dev/prepare.sh charts
 	cd tests && UPDATE=$(UPDATE) $(PYTEST) --quiet --numprocesses 2 --dist loadfile charts $(ARGS)
 
+.PHONY: charts-short
+charts-short: venv-tests ## What of that needs no cluster: lint --strict, golden files, the map of settings, schemas. Part of `make test`.
+	@dev/prepare.sh charts
+	cd tests && $(PYTEST) --quiet --numprocesses 2 --dist loadfile charts/test_lint.py charts/test_golden.py \
+	  charts/test_settings.py charts/test_schema.py charts/test_pods.py charts/test_readme.py $(ARGS)
+
 .PHONY: images
 images: venv-tests ## Build deploy/*.Dockerfile from debootstrapped bases and run them (root, 10 minutes). UPDATE=1 writes sizes to the docs.
 	@dev/prepare.sh images
 	cd tests && UPDATE=$(UPDATE) $(PYTEST) --quiet images $(ARGS)
+
+.PHONY: node
+node: venv-tests ## One real node: kubelet, containerd, the operator, Django under load (root; builds 15 minutes, then 6). ARGS='-k rolling'.
+	@dev/prepare.sh node
+	@dev/node-test.sh '$(VENV)' $(ARGS)
 
 .PHONY: leak
 leak: venv-tests ## A leaking app in a container of 256 MiB, for three minutes on each of three worker types.

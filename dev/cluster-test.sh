@@ -11,7 +11,8 @@ suite=${2:-}
 shift $(($# > 1 ? 2 : 1))
 cd "$(dirname "$0")/.."
 KUBEBUILDER_ASSETS=$(dev/cluster-assets.sh)
-export KUBEBUILDER_ASSETS
+PODICORN_HELM=$(dev/helm.sh)
+export KUBEBUILDER_ASSETS PODICORN_HELM
 cargo build --quiet --locked --package podicorn-operator --bins
 test=(cargo test --quiet --locked --package podicorn-testbed --features cluster)
 "${test[@]}" --no-run
@@ -25,7 +26,7 @@ said=$(mktemp)
 beside=$!
 trap 'kill "$beside" 2>/dev/null || true; rm -f "$said"' EXIT
 "${test[@]}" --lib --bins || failed+=(lib)
-for suite in bed crd rbac leader faults scaling scale; do
+for suite in install bed crd rbac leader faults scaling scale; do
     echo "--- $suite"
     "${test[@]}" --test "$suite" -- "$@" || failed+=("$suite")
 done

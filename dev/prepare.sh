@@ -2,7 +2,8 @@
 # Makes sure that what the build needs is there. As root on a Debian-like system it installs what is missing;
 # elsewhere it says what to install. Prints nothing when all is well. "prepare.sh tests" asks for the clients and tools of
 # the black-box suites, too, "prepare.sh bench" for the benchmark's, "prepare.sh c++" for what the fuzz targets need,
-# "prepare.sh cgroup-v2" for an emulated machine, "prepare.sh charts" and "prepare.sh images" for what these check.
+# "prepare.sh cgroup-v2" for an emulated machine, "prepare.sh charts", "prepare.sh images" and
+# "prepare.sh node" for what these check.
 set -eu
 
 missing=""
@@ -30,7 +31,14 @@ if [ "${1:-}" = charts ]; then
     # For promtool, which checks the alerts.
     command -v promtool >/dev/null 2>&1 || need prometheus
 fi
-if [ "${1:-}" = images ]; then
+if [ "${1:-}" = node ]; then
+    command -v containerd >/dev/null 2>&1 || need containerd
+    [ -x /usr/lib/cni/bridge ] || [ -x /opt/cni/bin/bridge ] || need containernetworking-plugins
+    command -v ip >/dev/null 2>&1 || need iproute2
+    command -v go >/dev/null 2>&1 || need golang-go
+    command -v openssl >/dev/null 2>&1 || need openssl
+fi
+if [ "${1:-}" = images ] || [ "${1:-}" = node ]; then
     for tool in buildah podman runc mmdebstrap; do
         command -v "$tool" >/dev/null 2>&1 || need "$tool"
     done

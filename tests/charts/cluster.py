@@ -41,6 +41,24 @@ def programs() -> Path:
     return Path(built.stdout.strip())
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What differs between a control plane without nodes, and one that has some (tests/node)."""
+
+    #: Where the apiserver listens, and where it is asked. Port 0: a free one.
+    bind: str = "127.0.0.1"
+    address: str = "127.0.0.1"
+    advertise: str = "127.0.0.1"
+    port: int = 0
+    #: Users beside `admin` and `developer`, with their groups.
+    users: dict[str, str] = field(default_factory=dict)
+    authorization: str = "RBAC"
+    admission: str = ""
+    controllers: str = CONTROLLERS
+    #: Whether something says that the pods run.
+    stand_in: bool = True
+
+
 @dataclass
 class Cluster:
     """What a test needs to talk to the apiserver."""
@@ -52,7 +70,7 @@ class Cluster:
 
     def kubeconfig(self, user: str = "admin", namespace: str = "default") -> Path:
         """A kubeconfig of that user."""
-        path = self.directory / f"{user}-{namespace}.kubeconfig"
+        path = self.directory / f"{user.replace(':', '-')}-{namespace}.kubeconfig"
         path.write_text(
             yaml.safe_dump(
                 {
@@ -165,20 +183,35 @@ class Pods(threading.Thread):
 
 
 @contextlib.contextmanager
-def control_plane(directory: Path) -> Iterator[tuple[Cluster, Pods]]:
+def control_plane(directory: Path, shape: Shape = Shape()) -> Iterator[tuple[Cluster, Pods]]:
     """Starts everything and ends it."""
     found = programs()
-    etcd, peer, port = free_port(), free_port(), free_port()
-    key = directory / "accounts.key"
-    subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
-    cluster = Cluster(found, directory, f"https://127.0.0.1:{port}")
-    cluster.tokens = {user: secrets.token_hex(16) for user in ("admin", "developer")}
-    lines = [
-        f'{cluster.tokens["admin"]},admin,admin,"system:masters"',
-        f"{cluster.tokens['developer']},developer,developer",
-    ]
+    port = shape.port or free_port()
+    cluster = Cluster(found, directory, f"https://{shape.address}:{port}")
+    users = {"admin": "system:masters", "developer": ""} | shape.users
+    cluster.tokens = {user: secrets.token_hex(16) for user in users}
+    lines = [f'{cluster.tokens[user]},{user},{user},"{groups}"' for user, groups in users.items()]
     (directory / "tokens.csv").write_text("\n".join(lines) + "\n")
-    commands = {
+    subprocess.run(["openssl", "genrsa", "-out", directory / "accounts.key", "2048"], check=True, capture_output=True)
+    with contextlib.ExitStack() as stack:
+        for program, arguments in _commands(directory, shape, cluster, port).items():
+            log = stack.enter_context((directory / f"{program}.log").open("w"))
+            process = subprocess.Popen([found / program, *arguments], stdout=log, stderr=log)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            if program == "kube-apiserver":
+                wait_until(lambda: _ready(cluster), lambda: f"the apiserver:\n{_tail(directory)}", every=0.2)
+        pods = Pods(cluster)
+        if shape.stand_in:
+            pods.start()
+            stack.callback(pods.ending.set)
+        yield cluster, pods
+
+
+def _commands(directory: Path, shape: Shape, cluster: Cluster, port: int) -> dict[str, list[str]]:
+    etcd, peer = free_port(), free_port()
+    key, certificates = directory / "accounts.key", directory / "certificates"
+    return {
         "etcd": [
             f"--listen-client-urls=http://127.0.0.1:{etcd}",
             f"--advertise-client-urls=http://127.0.0.1:{etcd}",
@@ -191,16 +224,18 @@ def control_plane(directory: Path) -> Iterator[tuple[Cluster, Pods]]:
         "kube-apiserver": [
             f"--etcd-servers=http://127.0.0.1:{etcd}",
             f"--secure-port={port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            f"--cert-dir={directory / 'certificates'}",
+            f"--bind-address={shape.bind}",
+            f"--advertise-address={shape.advertise}",
+            f"--cert-dir={certificates}",
             f"--token-auth-file={directory / 'tokens.csv'}",
             f"--service-account-issuer=https://127.0.0.1:{port}/",
             f"--service-account-key-file={key}",
             f"--service-account-signing-key-file={key}",
             "--service-cluster-ip-range=10.0.0.0/16",
-            "--authorization-mode=RBAC",
+            f"--authorization-mode={shape.authorization}",
+            *([f"--enable-admission-plugins={shape.admission}"] if shape.admission else []),
             "--endpoint-reconciler-type=none",
+            "--kubelet-preferred-address-types=InternalIP",
         ],
         "kube-controller-manager": [
             f"--kubeconfig={cluster.kubeconfig()}",
@@ -208,26 +243,16 @@ def control_plane(directory: Path) -> Iterator[tuple[Cluster, Pods]]:
             "--bind-address=127.0.0.1",
             f"--secure-port={free_port()}",
             f"--cert-dir={directory / 'controllers'}",
-            f"--controllers={CONTROLLERS}",
+            f"--controllers={shape.controllers}",
             f"--service-account-private-key-file={key}",
+            # What the apiserver made for itself holds its authority, too; pods get it to know the apiserver by.
+            f"--root-ca-file={certificates / 'apiserver.crt'}",
             "--use-service-account-credentials=false",
             "--leader-elect=false",
             "--kube-api-qps=1000",
             "--kube-api-burst=2000",
         ],
     }
-    with contextlib.ExitStack() as stack:
-        for program, arguments in commands.items():
-            log = stack.enter_context((directory / f"{program}.log").open("w"))
-            process = subprocess.Popen([found / program, *arguments], stdout=log, stderr=log)
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            if program == "kube-apiserver":
-                wait_until(lambda: _ready(cluster), lambda: f"the apiserver:\n{_tail(directory)}", every=0.2)
-        pods = Pods(cluster)
-        pods.start()
-        stack.callback(pods.ending.set)
-        yield cluster, pods
 
 
 def _ready(cluster: Cluster) -> bool:

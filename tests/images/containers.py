@@ -51,7 +51,9 @@ def limits() -> list[str]:
     return [f"--ulimit={name}={value}:{value}" for name, value in hard.items()]
 
 
-def run(*command: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str | Path, ok: bool = True, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs a program with the store's configuration."""
     STORE.mkdir(parents=True, exist_ok=True)
     configuration = STORE / "containers.conf"
@@ -59,7 +61,7 @@ def run(*command: str | Path, ok: bool = True) -> subprocess.CompletedProcess[st
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=os.environ | {"CONTAINERS_CONF": str(configuration)},
+        env=os.environ | {"CONTAINERS_CONF": str(configuration)} | (environment or {}),
         capture_output=True,
         text=True,
         check=False,
@@ -74,7 +76,10 @@ def _store() -> list[str]:
 
 def buildah(*arguments: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs buildah."""
-    return run("buildah", *_store(), *arguments, ok=ok)
+    # What `RUN --mount=type=cache` keeps lies in TMPDIR: beside the store, a build of an hour later finds it again.
+    kept = STORE / "kept"
+    kept.mkdir(parents=True, exist_ok=True)
+    return run("buildah", *_store(), *arguments, ok=ok, environment={"TMPDIR": str(kept)})
 
 
 def podman(*arguments: str | Path, ok: bool = True) -> subprocess.CompletedProcess[str]:
@@ -158,6 +163,24 @@ def build(file: str, image: str, directory: Path = ROOT, **arguments: str) -> st
         directory,
     )
     return image
+
+
+@functools.cache
+def app_base() -> str:
+    """deploy/Dockerfile, built."""
+    return build(
+        "deploy/Dockerfile",
+        "localhost/podicorn:test",
+        PYTHON_IMAGE=python_image(),
+        BUILD_IMAGE=build_image(),
+        RUST_IMAGE=rust_image(),
+    )
+
+
+@functools.cache
+def operator() -> str:
+    """deploy/operator.Dockerfile, built."""
+    return build("deploy/operator.Dockerfile", "localhost/podicorn-operator:test", RUST_IMAGE=rust_image())
 
 
 def size(image: str) -> int:

@@ -12,8 +12,8 @@ from podtest.waiting import wait_until
 from charts import helm
 from images import containers, pod
 
-#: Building takes minutes on a machine with two cores.
-pytestmark = pytest.mark.timeout(3600)
+#: Building takes some ten minutes on a machine with two cores, and an hour where others want them, too.
+pytestmark = pytest.mark.timeout(3 * 3600)
 DOCS = containers.ROOT / "docs" / "deploying.md"
 MARKS = ("<!-- images:begin -->\n", "<!-- images:end -->")
 measured: dict[str, str] = {}
@@ -27,13 +27,7 @@ def possible():
 
 @pytest.fixture(scope="session")
 def base():
-    return containers.build(
-        "deploy/Dockerfile",
-        "localhost/podicorn:test",
-        PYTHON_IMAGE=containers.python_image(),
-        BUILD_IMAGE=containers.build_image(),
-        RUST_IMAGE=containers.rust_image(),
-    )
+    return containers.app_base()
 
 
 @pytest.fixture(scope="session")
@@ -44,9 +38,14 @@ def shop(base):
 
 @pytest.fixture(scope="session")
 def operator():
-    return containers.build(
-        "deploy/operator.Dockerfile", "localhost/podicorn-operator:test", RUST_IMAGE=containers.rust_image()
-    )
+    return containers.operator()
+
+
+@pytest.fixture(scope="session")
+def example(base):
+    """An app with requirements, by a Dockerfile that docs/deploying.md has as the pattern."""
+    directory = containers.ROOT / "examples" / "flask"
+    return containers.build(str(directory / "Dockerfile"), "localhost/example-flask:test", directory, BASE=base)
 
 
 def _wait_ready(running):
@@ -72,6 +71,21 @@ def test_app_serves_with_the_least_of_rights(shop):
         assert re.search(r"podicorn_cgroup_cpu_quota_cores 1\.0", metrics), "the quota is seen"
         assert running.get(9099, "/livez")[0] == running.get(9099, "/startupz")[0] == 200
     measured["app"] = f"{seconds:.1f} s"
+
+
+def test_app_with_requirements_serves_with_the_least_of_rights(example):
+    options = [*containers.RESTRICTED, "--env=KUBERNETES_SERVICE_HOST=10.0.0.1", "--env=PODICORN_BIND=0.0.0.0:8000"]
+    with containers.container(example, options=options) as running:
+        _wait_ready(running)
+        assert running.get(8000, "/")[0] == 200
+        assert running.ids()["Uid"].split() == ["1000710000"] * 4
+
+
+def test_dockerfile_of_the_docs_is_that_of_the_example():
+    steps = re.search(r"^```dockerfile\n(.*?)^```", DOCS.read_text(), re.MULTILINE | re.DOTALL)[1].splitlines()
+    example = (containers.ROOT / "examples" / "django" / "Dockerfile").read_text().splitlines()
+    kinds = ("COPY", "USER", "RUN")
+    assert [line for line in steps if line.startswith(kinds)] == [line for line in example if line.startswith(kinds)]
 
 
 def test_term_finishes_what_runs(shop):

@@ -53,6 +53,14 @@ pub fn operator() -> Result<PathBuf, BedError> {
     existing(directory.join("podicorn-operator"))
 }
 
+/// The newest major of Helm: `PODICORN_HELM` is the directory that dev/helm.sh prints.
+pub fn helm() -> Result<PathBuf, BedError> {
+    let directory = env::var_os("PODICORN_HELM")
+        .map(PathBuf::from)
+        .ok_or_else(|| BedError::Assets("PODICORN_HELM is not set; use `make cluster-test`".to_owned()))?;
+    existing(directory.join("helm4"))
+}
+
 /// A file of the checkout.
 pub fn checkout(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)

@@ -37,7 +37,23 @@ pub async fn cluster() -> Result<Bed, BedError> {
     Ok(Bed { operator: None, kubelet: Some(kubelet), plane })
 }
 
-/// The same with an operator for all namespaces.
+/// A control plane with controllers and a kubelet, on which the operator is yet to be installed. Its image is the
+/// program that Cargo has built; it is to the apiserver who it would be by its pod's token.
+pub async fn bare(image: &str, account: &str) -> Result<Bed, BedError> {
+    let plane = ControlPlane::start(Options { controllers: true }).await?;
+    let kubeconfig =
+        plane.kubeconfig(&format!("system:serviceaccount:{account}"), Some("system:serviceaccounts"))?;
+    let operator = Image::Program {
+        path: assets::operator()?,
+        environment: vec![("KUBECONFIG".to_owned(), kubeconfig.display().to_string())],
+    };
+    let mut images = images();
+    images.insert(image.to_owned(), operator);
+    let kubelet = Kubelet::start(&plane, Some(assets::podicorn()?), images).await?;
+    Ok(Bed { operator: None, kubelet: Some(kubelet), plane })
+}
+
+/// What [`cluster`] is, with an operator for all namespaces.
 pub async fn operated(settings: Settings) -> Result<Bed, BedError> {
     let mut bed = cluster().await?;
     bed.operator = Some(Operator::start(&bed.plane, &settings).await?);

@@ -65,11 +65,24 @@ pub(super) fn start(
 ) -> Result<Start, BedError> {
     let namespace = pod.namespace().unwrap_or_default();
     let image = container.image.as_deref().unwrap_or_default();
-    let directory = match shared.images.get(image) {
-        Some(Image::Directory(directory)) => directory.clone(),
-        Some(Image::Light(_)) => shared.directory().to_owned(),
+    let (directory, entry_point) = match shared.images.get(image) {
+        Some(Image::Directory(directory)) => (directory.clone(), None),
+        Some(Image::Light(_)) => (shared.directory().to_owned(), None),
+        Some(Image::Program { path, environment }) => {
+            (shared.directory().to_owned(), Some((path, environment)))
+        }
         None => return Err(BedError::Unexpected(format!("no image {image}"))),
     };
+    let log = shared.log_path(&namespace, &pod.name_any());
+    if let (Some((path, more)), None) = (entry_point, &container.command) {
+        let words = container.args.iter().flatten().map(|word| localise(word, address, mounts));
+        let mut start = Start::new(&pod.name_any(), path, log).arguments(words);
+        let mut all = environment(pod, container, address, Path::new("/usr/bin"));
+        all.extend(more.iter().map(|(name, value)| (name.into(), value.into())));
+        start.directory = Some(directory);
+        start.environment = Some(all);
+        return Ok(start);
+    }
     let podicorn = shared.podicorn.as_ref();
     let programs = podicorn.and_then(|program| program.parent()).unwrap_or(Path::new("/usr/bin"));
     let mut words = container.command.iter().flatten().chain(container.args.iter().flatten());
@@ -84,7 +97,6 @@ pub(super) fn start(
             if own.exists() { own } else { PathBuf::from(word) }
         }
     };
-    let log = shared.log_path(&namespace, &pod.name_any());
     let mut start = Start::new(&pod.name_any(), &program, log)
         .arguments(words.map(|word| localise(word, address, mounts)));
     start.directory = Some(directory);

@@ -45,6 +45,8 @@ pub enum Image {
     Directory(PathBuf),
     /// An admin server within this process.
     Light(Behaviour),
+    /// A program that is not podicorn, with what its environment has beside the pod's.
+    Program { path: PathBuf, environment: Vec<(String, String)> },
 }
 
 pub type Images = BTreeMap<String, Image>;
