@@ -138,7 +138,10 @@ pub(super) fn open_admin(
         listener.tcp_address().map_or(Access::Trusted, |address| Access::for_tcp(address, token.as_ref()));
     tracing::info!("Admin API at {}: {}", listener.address()?, access.note());
     tokio::spawn(async move {
-        if let Err(error) = admin::serve(listener, AdminState { commands, access, app_metrics }).await {
+        if let Err(error) =
+            admin::serve(listener, AdminState { commands, access, app_metrics, watchers: Arc::default() })
+                .await
+        {
             crate::critical!("The admin API has stopped: {error}");
         }
     });
