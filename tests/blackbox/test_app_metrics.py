@@ -57,7 +57,6 @@ def order(server, kind: str, times: int, size: int = 1) -> None:
 
 @every_kind
 def test_the_values_of_all_workers_add_up(serve, line, request):
-    known_defect(request, "preload", "the fork server's own values appear with its pid")
     server = serve(*line, "--workers", "3")
     server.admin.wait_workers(3)
     order(server, "pen", 5, 3)

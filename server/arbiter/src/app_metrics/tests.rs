@@ -67,6 +67,19 @@ fn gauges_follow_their_mode() {
 }
 
 #[test]
+fn a_gauge_of_each_process_is_told_of_workers_only() {
+    let Some(metrics) = metrics() else { return };
+    let alive = std::process::id();
+    put(&metrics, &format!("gauge_all_{alive}.db"), &[(key("level", "level", ""), 7.0, 0.0)]);
+    assert_eq!(metrics.render(), "");
+    put(&metrics, "gauge_all_slot2.db", &[(key("level", "level", ""), 1.0, 0.0)]);
+    put(&metrics, &format!("gauge_max_{alive}.db"), &[(key("highest", "highest", ""), 9.0, 0.0)]);
+    let text = metrics.render();
+    assert!(text.contains("level{slot=\"2\"} 1.0\n") && text.contains("highest 9.0\n"), "{text}");
+    assert!(!text.contains("pid"), "{text}");
+}
+
+#[test]
 fn what_a_dead_worker_said_of_the_moment_goes_and_its_counts_stay() {
     let Some(metrics) = metrics() else { return };
     put(&metrics, "counter_slot3.db", &[(key("c", "c_total", ""), 4.0, 0.0)]);
