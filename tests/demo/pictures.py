@@ -4,9 +4,11 @@ import math
 import os
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from podtest.browser import browser_page, settle
+from podtest.cgroups import MemoryGroup, why_not
 from podtest.server import TESTS, Server, program_path
 
 from demo.shop import a_page
@@ -28,7 +30,17 @@ def main() -> int:
     arguments = (
         "shop:application", "-k", "sync", "--workers", "2..16", "--preload", "--app-metrics", "--log-level", "warning",
     )  # fmt: skip
-    with Server(*arguments, cwd=TESTS / "demo", environment={"PYTHONPATH": str(TESTS / "demo")}) as server:
+    with ExitStack() as stack:
+        executable = None
+        # Where this machine allows it, in a container's limit.
+        if why_not() is None:
+            group = MemoryGroup(512)
+            stack.callback(group.close)
+            executable = group.entering(program_path())
+        environment = {"PYTHONPATH": str(TESTS / "demo")}
+        server = stack.enter_context(
+            Server(*arguments, cwd=TESTS / "demo", environment=environment, executable=executable)
+        )
         server.wait_ready()
         with Traffic(server.address, rate, a_page), browser_page() as page:
             host, port = server.admin.address

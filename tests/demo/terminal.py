@@ -17,6 +17,8 @@ COLOURS = {
     "blue": "#61a8f0", "magenta": "#c678dd", "cyan": "#56b6c2", "white": "#d7dae0", "brightblack": "#7d8590",
 }  # fmt: skip
 GROUND = "#16181f"
+#: How much of their cell they fill, in eighths.
+BLOCKS = {letter: 8 - number for number, letter in enumerate("█▉▊▋▌▍▎▏")}
 CELL, LINE, EDGE = 8.4, 18, 14
 
 
@@ -100,7 +102,11 @@ class Terminal:
         if ground != GROUND:
             width = len(text) * CELL
             parts.append(f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="{LINE}" fill="{ground}"/>')
-        if text.strip():
+        if set(text.strip()) <= BLOCKS.keys() and text.strip():
+            # A bar, whose letters would leave gaps between them in most fonts.
+            width = sum(BLOCKS[letter] for letter in text.strip()) / 8 * CELL
+            parts.append(f'<rect x="{x:.1f}" y="{y + 3}" width="{width:.1f}" height="{LINE - 6}" fill="{colour}"/>')
+        elif text.strip():
             weight = ' font-weight="bold"' if bold else ""
             kept = text.rstrip()
             parts.append(

@@ -147,7 +147,7 @@ pub async fn start(
         "hooks_run": matches!(occasion, Occasion::Restart | Occasion::Check),
         "listeners": descriptions,
         "tracing": shared.tracing,
-        "app_metrics": shared.app_metrics.as_ref().map(|directory| directory.path()),
+        "app_metrics": shared.app_metrics.as_ref().and_then(|directory| directory.share()),
     });
     let body: Map<String, Value> = match body {
         Value::Object(map) => map,

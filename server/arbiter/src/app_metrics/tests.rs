@@ -179,3 +179,28 @@ fn file_names() {
     let parsed = FileName::parse("gauge_max_slot2.db").unwrap();
     assert_eq!((parsed.kind, parsed.owner), (Kind::Gauge, Owner::Slot(2)));
 }
+
+#[test]
+fn a_directory_of_the_users_is_read_and_left_alone() {
+    let Some(users) = metrics() else { return };
+    put(&users, "counter_999999999.db", &[(key("c", "c_total", ""), 4.0, 0.0)]);
+    put(&users, "gauge_livesum_slot3.db", &[(key("g", "g", ""), 1.0, 0.0)]);
+    let reader = AppMetrics::of_user(users.path().to_owned());
+    assert!(reader.share().is_none());
+    reader.vacate(3);
+    assert!(reader.render().contains("c_total 4.0\n"));
+    reader.remove();
+    let mut names: Vec<String> = users.file_names().iter().map(ToString::to_string).collect();
+    names.sort();
+    assert_eq!(names, ["counter_999999999.db", "gauge_livesum_slot3.db"]);
+}
+
+#[test]
+fn the_users_directory_is_the_librarys_variable() {
+    let said =
+        |known: &'static str| users_directory(move |name| (name == known).then(|| "/run/counts".to_owned()));
+    assert_eq!(said("PROMETHEUS_MULTIPROC_DIR"), Some("/run/counts".into()));
+    assert_eq!(said("prometheus_multiproc_dir"), Some("/run/counts".into()));
+    assert_eq!(users_directory(|_| None), None);
+    assert_eq!(users_directory(|_| Some(String::new())), None);
+}

@@ -1,5 +1,6 @@
 //! What the settings say, put to work: log, limits, admin API.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use tokio::sync::mpsc;
 use super::run::RunError;
 use super::{Input, Python};
 use crate::admin::{self, Access, AdminListener, AdminState, BindAddress, Command};
-use crate::app_metrics::AppMetrics;
+use crate::app_metrics::{self, AppMetrics};
 use crate::cgroup;
 use crate::launch;
 use crate::memory;
@@ -108,6 +109,14 @@ pub(super) fn statsd(settings: &Settings, now: Instant) -> Option<Statsd> {
 pub(super) fn app_metrics(settings: &Settings) -> Option<Arc<AppMetrics>> {
     if settings.admin_bind.is_none() || !settings.app_metrics {
         return None;
+    }
+    let given = settings.raw_env.iter().filter_map(|pair| pair.split_once('='));
+    let given: HashMap<&str, &str> = given.collect();
+    let variable =
+        |name: &str| given.get(name).map(|value| (*value).to_owned()).or_else(|| std::env::var(name).ok());
+    if let Some(path) = app_metrics::users_directory(variable) {
+        tracing::info!("Metrics of the app are read in its own directory {}", path.display());
+        return Some(Arc::new(AppMetrics::of_user(settings.chdir.join(path))));
     }
     match AppMetrics::create((settings.user, settings.group)) {
         Ok(Some(metrics)) => Some(Arc::new(metrics)),
