@@ -191,7 +191,7 @@ def test_the_token_is_asked_for_kept_and_sent(serve, page, tmp_path):
     assert not page.visible("#login")
     assert server.admin.metrics().value("podicorn_watch_streams") == 1
     # The tab knows it from now on.
-    page.call("Page.reload")
+    page.reload()
     page.wait_text("#link", "live")
     # No address carries it.
     assert not [asked for asked in page.requested if TOKEN in asked]

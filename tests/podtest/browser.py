@@ -88,6 +88,12 @@ class Page:
             raise BrowserError(f"{url}: {answer['errorText']}")
         wait_until(lambda: self.run("document.readyState") in ("interactive", "complete"), f"the document of {url}")
 
+    def reload(self) -> None:
+        """The same address anew. Returns when the new document has been read."""
+        self.run("window.before = true")
+        self.call("Page.reload")
+        wait_until(lambda: self.run("!window.before && document.readyState === 'complete'"), "the document, anew")
+
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; a promise is waited for."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)

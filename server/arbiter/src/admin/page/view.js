@@ -104,9 +104,12 @@ function tiles(status, now) {
 
 function scaling(status, now) {
   const scale = status.scale, decision = scale.decision;
-  const most = Math.max(scale.max, scale.target, now.ready, 1);
+  /* Of a fixed number the policy says that no other can be had; the bounds are those of orders. */
+  const fixed = scale.min === scale.max || (decision && ["configuration", "step"].includes(scale.reason) &&
+    decision.cap.workers === scale.target && scale.max > scale.target);
+  const most = fixed ? Math.max(scale.target, now.ready, 1) : Math.max(scale.max, scale.target, now.ready, 1);
   const at = (count) => Math.max(0, Math.min(1, count / most)) * 100 + "%";
-  const bar = $("scale"), cap = decision && decision.cap.workers < scale.max ? decision.cap.workers : null;
+  const bar = $("scale"), cap = !fixed && decision && decision.cap.workers < scale.max ? decision.cap.workers : null;
   bar.querySelector(".ready").style.width = at(now.ready);
   bar.querySelector(".want").style.left = at(scale.target);
   bar.querySelector(".cap").style.left = cap == null ? "" : at(cap);
@@ -114,8 +117,8 @@ function scaling(status, now) {
   bar.setAttribute("aria-label", now.ready + " ready, " + scale.target + " wanted, at most " + most);
   const sources = { configuration: "as configured", step: "by a step (TTIN, TTOU)", policy: "by the load", lease: "by a lease", expiry: "since a lease ended" };
   text($("scale-by"), scale.target + (scale.target === 1 ? " worker" : " workers") + " wanted " + (sources[scale.reason] || scale.reason) + ", " + now.ready + " ready");
-  text($("scale-min"), scale.min === scale.max ? "a fixed number" : "from " + scale.min);
-  text($("scale-max"), scale.min === scale.max ? "" : "to " + scale.max + (cap == null ? "" : ", for now at most " + cap));
+  text($("scale-min"), fixed ? "a fixed number" : "from " + scale.min);
+  text($("scale-max"), fixed ? "" : "to " + scale.max + (cap == null ? "" : ", for now at most " + cap));
   text($("scale-why"), decision ? decision.message : "");
   const inputs = decision && decision.inputs;
   const lines = decision ? decision.vetoes.map((veto) => ["No more", veto.message]) : [];
