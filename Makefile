@@ -152,6 +152,14 @@ simulate: venv ## Scaling policies compared in virtual time; writes the result t
 scale-demo: venv-tests ## Five times the load at once on a real server: when has it been absorbed? SEED=2 for other traffic.
 	@cd tests && exec $(VENV)/bin/python -B -m demo.scaling
 
+.PHONY: demo
+demo: venv-tests ## A shop under load, a collector of traces and a Prometheus beside it; prints where to look. SECONDS=60 ends it.
+	@cd tests && exec $(VENV)/bin/python -B -m demo.tour
+
+.PHONY: pictures
+pictures: venv-tests ## The dashboard and `podicorn ctl top` under load: docs/dashboard.png, docs/ctl-top.svg. Two minutes.
+	@cd tests && exec $(VENV)/bin/python -B -m demo.pictures
+
 .PHONY: cluster
 cluster: venv-tests ## A control plane, the operator and real pods on this machine: walks the tour. ARGS=--stay keeps it up.
 	@dev/cluster-tour.sh '$(VENV)/bin/podicorn' $(ARGS)

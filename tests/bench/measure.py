@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from bench import proc
+from bench import proc, seeing
 from bench.check import check, request
 from bench.running import Failed, Running, close_all
 from bench.scenarios import Scenario
@@ -41,6 +41,9 @@ class Sample:
     errors: int
     #: Lines of access log per request; less than 1: some were dropped.
     log_lines: float
+    #: Spans per request: that the collector took, and that were dropped.
+    spans: float = 0.0
+    spans_dropped: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,14 +91,17 @@ def measured(server: Running, scenario: Scenario, number: int, plan: Plan, gener
     generator.warm_up(scenario, server.port, plan.warm_up)
     if server.contender.logs:
         server.take_log()
+    spans = seeing.spans(server.admin_port) if server.contender.traced else seeing.Spans()
     pids = server.tree()
     before = proc.snapshot(pids)
-    load = generator.run(scenario, server.port, plan.seconds)
+    with seeing.scraping(server.admin_port if server.contender.scraped else None):
+        load = generator.run(scenario, server.port, plan.seconds)
     after = proc.snapshot(server.tree())
     cpu = proc.used(before, after)
     if load.requests == 0:
         raise Failed(f"{server.name} answered nothing in {scenario.name}:\n{server.said()}")
     per_request = 1e6 / load.requests
+    seen = seeing.spans(server.admin_port) if server.contender.traced else spans
     memory = {pid: proc.pss_kib(pid) for pid in after}
     return Sample(
         scenario=scenario.name,
@@ -114,6 +120,8 @@ def measured(server: Running, scenario: Scenario, number: int, plan: Plan, gener
         wrk_busy=load.busy,
         errors=load.errors,
         log_lines=server.take_log() / load.requests if server.contender.logs else 0.0,
+        spans=(seen.exported - spans.exported) / load.requests,
+        spans_dropped=(seen.dropped - spans.dropped) / load.requests,
     )
 
 
@@ -136,11 +144,18 @@ def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> lis
     cores = plan.all_cores if first.spread else plan.server_cores
     samples: list[Sample] = []
     servers: dict[str, Running] = {}
+    sink = seeing.Sink()
     try:
         for name in names:
             contender = CONTENDERS[name]
             servers[name] = Running(
-                contender, first.app, plan.directory, plan.programs, cores=cores, workers=first.workers
+                contender,
+                first.app,
+                plan.directory,
+                plan.programs,
+                cores=cores,
+                workers=first.workers,
+                environment=sink.environment() if contender.traced else None,
             )
         for server in servers.values():
             server.wait_ready(request(first))
@@ -162,4 +177,5 @@ def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> lis
                     samples.append(sample)
     finally:
         close_all(servers.values())
+        sink.close()
     return samples

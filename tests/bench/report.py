@@ -7,6 +7,7 @@ from bench import targets
 from bench.measure import Sample
 from bench.memory import Memory, Start
 from bench.scenarios import Scenario
+from bench.scrapes import Scrape
 from bench.targets import Spread, Verdict
 
 Label = Callable[[str], str]
@@ -80,6 +81,54 @@ def scenario_table(scenario: Scenario, samples: Sequence[Sample], label: Label) 
     if logged:
         header += ("logged",)
     return f"### {scenario.title}\n\n" + table(header, rows)
+
+
+def seeing_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], label: Label) -> str:
+    """What each way to see costs, against the same server without it."""
+    rows = []
+    for scenario in scenarios:
+        mine = [sample for sample in samples if sample.scenario == scenario.name]
+        for name in (name for name in scenario.contenders if any(sample.server == name for sample in mine)):
+
+            def over(figure: str, name: str = name, scenario: Scenario = scenario) -> str:
+                ratio = targets.paired(
+                    targets.rounds(samples, scenario.name, name, figure),
+                    targets.rounds(samples, scenario.name, scenario.ours, figure),
+                )
+                return spread(ratio, lambda value: f"{value:.3f}") if ratio and name != scenario.ours else ""
+
+            rows.append(
+                (
+                    scenario.title.partition(":")[0],
+                    label(name),
+                    spread(of(mine, name, "rate"), lambda value: f"{value:.0f}"),
+                    over("rate"),
+                    spread(of(mine, name, "cpu_us"), three),
+                    over("cpu_us"),
+                    f"{of(mine, name, 'spans_dropped').median:.1%}" if name.endswith("-traces") else "",
+                )
+            )
+    header = ("", "", "req/s", "÷ without", "CPU-µs per request, all processes", "÷ without", "spans dropped")
+    return "### What it costs to see\n\n" + table(header, rows, right=2)
+
+
+def scrape_table(scrapes: Sequence[Scrape]) -> str:
+    """What one look at the metrics costs."""
+    rows = []
+    for workers in dict.fromkeys(scrape.workers for scrape in scrapes):
+        mine = [scrape for scrape in scrapes if scrape.workers == workers]
+        rows.append(
+            (
+                f"{workers} worker{'s' * (workers > 1)}",
+                *(
+                    spread(Spread.of([getattr(scrape, figure) for scrape in mine]), three)
+                    for figure in ("cpu_ms", "p50_ms", "p99_ms")
+                ),
+                f"{mine[0].kib:.0f}",
+            )
+        )
+    header = ("one scrape of", "CPU ms", "answered within ms, p50", "p99", "KiB")
+    return table(header, rows)
 
 
 def scaling_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], label: Label) -> str:

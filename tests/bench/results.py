@@ -10,9 +10,10 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-from bench import measure, memory, plots, report, scenarios, targets
+from bench import measure, memory, plots, report, scenarios, scrapes, targets
 from bench.measure import Plan, Sample
 from bench.memory import Found, Idle, Memory, Start
+from bench.scrapes import Scrape
 from bench.servers import CONTENDERS, FAMILIES
 
 HERE = Path(__file__).parent
@@ -66,6 +67,7 @@ class Result:
     memory: list[Memory]
     starts: list[Start]
     idle: list[Idle]
+    scrapes: list[Scrape]
 
 
 def label(name: str) -> str:
@@ -93,7 +95,8 @@ def collect(plan: Plan, *, with_memory: bool) -> Result:
     """The run itself."""
     samples = measure.run(plan)
     found = memory.run(plan) if with_memory else Found([], [], [])
-    return Result(machine(), plan.rounds, plan.seconds, samples, found.memory, found.starts, found.idle)
+    scraped = scrapes.run(plan) if any(scenario in scenarios.SEEING for scenario in plan.scenarios) else []
+    return Result(machine(), plan.rounds, plan.seconds, samples, found.memory, found.starts, found.idle, scraped)
 
 
 def about(result: Result) -> str:
@@ -126,6 +129,8 @@ def markdown(result: Result) -> str:
         for scenario in scenarios.SCENARIOS
         if scenario.name in measured
     ]
+    if any(scenario.name in measured for scenario in scenarios.SEEING):
+        parts.append(seeing(result))
     if any(scenario.name in measured for scenario in scenarios.SCALING):
         parts.append(report.scaling_table(scenarios.SCALING, result.samples, label))
     if result.memory:
@@ -159,6 +164,14 @@ def front_page(result: Result) -> str:
     )
 
 
+def seeing(result: Result) -> str:
+    """What it costs to see, for the page on telemetry too."""
+    parts = [report.seeing_table(scenarios.SEEING, result.samples, label)]
+    if result.scrapes:
+        parts.append(report.scrape_table(result.scrapes))
+    return "\n\n".join(parts)
+
+
 def types(result: Result) -> str:
     """The table for the guide to the worker types."""
     facts = result.machine
@@ -169,7 +182,7 @@ def types(result: Result) -> str:
 def raw(result: Result) -> str:
     """JSON, with a measurement on each line."""
 
-    def lines(rows: Sequence[Sample | Memory | Start | Idle]) -> str:
+    def lines(rows: Sequence[Sample | Memory | Start | Idle | Scrape]) -> str:
         return (
             "[" + ",".join(f"\n  {json.dumps({k: rounded(v) for k, v in vars(row).items()})}" for row in rows) + "\n ]"
         )
@@ -182,6 +195,7 @@ def raw(result: Result) -> str:
         "memory": lines(result.memory),
         "starts": lines(result.starts),
         "idle": lines(result.idle),
+        "scrapes": lines(result.scrapes),
     }
     return "{" + ",".join(f'\n "{name}": {text}' for name, text in parts.items()) + "\n}\n"
 
@@ -206,6 +220,9 @@ def write(result: Result, output: Path, *, into_checkout: bool) -> None:
             (HERE / "README.md", "result", f"{text}\n{shown}"),
             (CHECKOUT / "README.md", "bench", front_page(result)),
             (CHECKOUT / "docs" / "workers.md", "types", types(result)),
+            (CHECKOUT / "docs" / "telemetry.md", "seeing", f"{about(result)}\n\n{seeing(result)}"),
         ):
+            if name == "seeing" and not any(s.scenario.startswith("see-") for s in result.samples):
+                continue
             page.write_text(report.between(page.read_text(), name, content))
     print(f"\n{text}\nresult.md, result.json and the plots are in {output}")

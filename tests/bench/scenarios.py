@@ -175,6 +175,30 @@ SCENARIOS = (
     ),
 )
 
+#: What it costs to see: metrics, traces, access log, each against the same server without.
+SEEING = (
+    *(
+        Scenario(
+            f"see-{name}",
+            f"{title}: what it costs to see",
+            *app,
+            contenders=("podicorn", "podicorn-metrics", "podicorn-traces", "podicorn-log"),
+        )
+        for name, title, app in (
+            ("hello", "Hello", ("plain:hello", b"Hello, World!", "text/plain")),
+            ("flask", "Flask hello", ("flask_hello:app", b"Hello, World!", "text/html; charset=utf-8")),
+        )
+    ),
+    Scenario(
+        "see-fastapi",
+        "FastAPI hello: what it costs to see",
+        "fastapi_hello:app",
+        b'{"hello":"world"}',
+        "application/json",
+        contenders=("podicorn-asgi", "podicorn-asgi-metrics", "podicorn-asgi-traces", "podicorn-asgi-log"),
+    ),
+)
+
 #: How the throughput grows with the workers. Waitress has one process only.
 WORKERS = (1, 2, 4, 8)
 SCALING = tuple(
@@ -190,7 +214,7 @@ SCALING = tuple(
     )
     for workers in WORKERS
 )
-ALL = SCENARIOS + SCALING
+ALL = SCENARIOS + SEEING + SCALING
 
 
 def by_name() -> dict[str, Scenario]:

@@ -34,13 +34,16 @@ class Launch:
 @dataclass(frozen=True)
 class Contender:
     """A server in one configuration. ``family`` is the package; ``logs`` says that it writes ``Launch.access_log``;
-    ``library`` is a directory of the environment whose packages go before its own."""
+    ``library`` is a directory of the environment whose packages go before its own; ``traced``: every request's span
+    goes to a collector; ``scraped``: its metrics are read each second."""
 
     name: str
     label: str
     arguments: Callable[[Launch], list[str]]
     logs: bool = False
     library: str | None = None
+    traced: bool = False
+    scraped: bool = False
 
     @property
     def family(self) -> str:
@@ -224,6 +227,11 @@ CONTENDERS = {
         Contender("podicorn-eager", "Podicorn asgi, eager", podicorn(*ASGI, "--asgi-eager")),
         Contender("podicorn-preload", "Podicorn, preloaded", podicorn(*GTHREAD, "--preload")),
         Contender("podicorn-log", "Podicorn, access log", podicorn(*GTHREAD, *ACCESS_LOG), logs=True),
+        Contender("podicorn-metrics", "Podicorn, metrics read each second", podicorn(*GTHREAD), scraped=True),
+        Contender("podicorn-traces", "Podicorn, every request traced", podicorn(*GTHREAD), traced=True),
+        Contender("podicorn-asgi-metrics", "Podicorn asgi, metrics read each second", podicorn(*ASGI), scraped=True),
+        Contender("podicorn-asgi-traces", "Podicorn asgi, every request traced", podicorn(*ASGI), traced=True),
+        Contender("podicorn-asgi-log", "Podicorn asgi, access log", podicorn(*ASGI, *ACCESS_LOG), logs=True),
         Contender("gunicorn", "Gunicorn gthread", gunicorn(*GTHREAD)),
         Contender("gunicorn-sync", "Gunicorn sync", gunicorn("--worker-class", "sync")),
         Contender("gunicorn-threads", "Gunicorn gthread, 4 threads", gunicorn(*GTHREAD_4)),

@@ -106,6 +106,13 @@ RATIOS = (
     Ratio("fastapi", "uvicorn", 1.29, 1.2),
     Ratio("fastapi", "granian-asgi", 1.26, 1.15),
 )
+#: CPU per request with traces, and with metrics, ÷ without: the most that it may be.
+SEEING = (
+    ("see-flask", "traces", 1.03),
+    ("see-fastapi", "traces", 1.03),
+    ("see-flask", "metrics", 1.01),
+    ("see-fastapi", "metrics", 1.01),
+)
 #: Messages per second on WebSockets: Podicorn ÷ peer.
 MESSAGES = (("uvicorn", 1.5), ("granian-websocket", 1.0))
 #: Scenarios with 32 keep-alive connections and one thread.
@@ -147,6 +154,7 @@ def judge(samples: Sequence[Measured], label: Callable[[str], str]) -> list[Verd
     found += [_threads(samples, figure) for figure in ("cpu_us", "p99_us")]
     found += [_p99(samples, scenario, label) for scenario in THIRTY_TWO]
     found.append(_log(samples))
+    found += [_seeing(samples, *limit) for limit in SEEING]
     found += [
         _messages(samples, scenario, *limit, label) for scenario in ("websocket", "websocket-1k") for limit in MESSAGES
     ]
@@ -213,6 +221,12 @@ def _log(samples: Sequence[Measured]) -> Verdict | None:
     with_log = rounds(samples, "log", "podicorn-log", "cpu_us")
     value = paired(with_log, rounds(samples, "log", "podicorn", "cpu_us"))
     return value and Verdict("log: CPU with access log ÷ without", value, 1.15, False)
+
+
+def _seeing(samples: Sequence[Measured], scenario: str, what: str, limit: float) -> Verdict | None:
+    ours = by_name()[scenario].ours
+    value = paired(rounds(samples, scenario, f"{ours}-{what}", "cpu_us"), rounds(samples, scenario, ours, "cpu_us"))
+    return value and Verdict(f"{scenario}: CPU with {what} ÷ without", value, limit, False)
 
 
 def _scaling(samples: Sequence[Measured], scenario: str, label: Callable[[str], str]) -> Verdict | None:

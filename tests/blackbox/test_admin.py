@@ -12,8 +12,9 @@ from podtest.server import settle
 from podtest.waiting import wait_until
 
 GUARDED = [
-    ("GET", "/workers"), ("GET", "/workers/0/stack"), ("GET", "/scale"), ("PUT", "/scale"), ("POST", "/scale/ttin"),
-    ("POST", "/scale/ttou"), ("POST", "/reload"), ("POST", "/drain"), ("GET", "/config"), ("GET", "/openapi.json"),
+    ("GET", "/workers"), ("GET", "/workers/0/stack"), ("GET", "/watch"), ("GET", "/scale"), ("PUT", "/scale"),
+    ("POST", "/scale/ttin"), ("POST", "/scale/ttou"), ("POST", "/reload"), ("POST", "/drain"), ("GET", "/config"),
+    ("GET", "/openapi.json"),
 ]  # fmt: skip
 OPEN = ["/livez", "/readyz", "/startupz", "/metrics"]
 

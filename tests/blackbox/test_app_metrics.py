@@ -57,7 +57,6 @@ def order(server, kind: str, times: int, size: int = 1) -> None:
 
 @every_kind
 def test_the_values_of_all_workers_add_up(serve, line, request):
-    known_defect(request, "preload", "the fork server's own values appear with its pid")
     server = serve(*line, "--workers", "3")
     server.admin.wait_workers(3)
     order(server, "pen", 5, 3)
@@ -171,13 +170,23 @@ def test_what_a_killed_server_leaves_the_next_one_removes(serve):
     assert other.admin.metrics().value("shop_orders_total", kind="book") == 2
 
 
-def test_a_directory_of_the_users_own_is_left_to_the_user(serve, tmp_path):
-    server = serve("counting:application", environment={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
+@pytest.mark.parametrize("by", ["environment", "raw_env"])
+def test_a_directory_of_the_users_own_is_read_and_left_to_the_user(serve, tmp_path, by):
+    variable = "PROMETHEUS_MULTIPROC_DIR"
+    line = ("--env", f"{variable}={tmp_path}") if by == "raw_env" else ()
+    server = serve("counting:application", *line, environment={} if line else {variable: str(tmp_path)})
     order(server, "book", 2)
-    assert list(tmp_path.glob("counter_*.db"))
-    assert "shop_orders" not in server.admin.metrics().text
+    files = sorted(tmp_path.glob("*.db"))
+    assert files
+    metrics = server.admin.metrics()
+    assert metrics.value("shop_orders_total", kind="book") == 2
+    assert "pid=" not in metrics.text
+    os.kill(server.worker_pids()[0], signal.SIGKILL)
+    server.admin.wait_workers(1)
+    wait_until(lambda: server.get("/order/book").status == 200, "the next worker")
+    assert server.admin.metrics().value("shop_orders_total", kind="book") == 3
     assert server.stop() == 0
-    assert list(tmp_path.glob("counter_*.db"))
+    assert set(files) <= set(tmp_path.glob("*.db"))
 
 
 def test_it_has_to_be_switched_on(serve):

@@ -254,6 +254,8 @@ def v2(tmp_path):
         "cgroup.controllers": "cpu memory pids\n",
         "cpu.stat": "usage_usec 5\nnr_periods 10\nnr_throttled 4\nthrottled_usec 900\n",
         "cpu.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\n",
+        "io.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=750000\n"
+        "full avg10=0.00 avg60=0.00 avg300=0.00 total=250000\n",
         "memory.max": f"{256 * MIB}\n",
         "memory.current": f"{100 * MIB}\n",
         "memory.stat": f"anon {60 * MIB}\ninactive_file {20 * MIB}\nactive_file {10 * MIB}\n",
@@ -280,4 +282,6 @@ def test_v2_is_read_and_a_group_that_dies_together_is_told(serve, v2):
     assert metrics.value("podicorn_psi_memory_seconds_total", kind="some") == 2.5
     assert metrics.value("podicorn_psi_memory_seconds_total", kind="full") == 0.5
     assert metrics.value("podicorn_psi_cpu_seconds_total", kind="some") == 1.5
+    assert metrics.value("podicorn_psi_io_seconds_total", kind="some") == 0.75
+    assert metrics.value("podicorn_psi_io_seconds_total", kind="full") == 0.25
     assert metrics.value("podicorn_cgroup_oom_group") == 1

@@ -1,7 +1,9 @@
 """Traces: spans of requests and of the arbiter's own doings, as a collector gets them."""
 
 import json
+import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -322,6 +324,9 @@ def test_a_recycled_worker_is_told(traced, collector):
 
 # ---- the collector ----
 
+#: Seconds that it is away for; `PODTEST_AWAY=60` for a long run.
+AWAY = float(os.environ.get("PODTEST_AWAY", "0"))
+
 
 @pytest.mark.parametrize("grpc", [False, True], ids=["http", "grpc"])
 def test_spans_wait_for_a_collector_that_is_away(serve, grpc):
@@ -333,6 +338,7 @@ def test_spans_wait_for_a_collector_that_is_away(serve, grpc):
         for number in range(50):
             ask(server, f"/away/{number}")
         server.err.wait_for("Traces cannot be exported")
+        time.sleep(AWAY)
         assert server.admin.metrics().value("podicorn_trace_export_failures_total") >= 1
         assert server.admin.metrics().value("podicorn_trace_spans_waiting") > 0
         collector.start()

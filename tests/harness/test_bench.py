@@ -2,13 +2,14 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
-from bench import memory, proc, report, scenarios, targets, websocket, wrk
+from bench import memory, proc, report, scenarios, seeing, targets, websocket, wrk
 from bench.measure import Sample, rotated
 from bench.servers import CONTENDERS, Launch
 from bench.targets import Spread
+from podtest.http import Connection, head
 
 WRK = """Running 2s test @ http://127.0.0.1:8000/
   1 threads and 32 connections
@@ -273,6 +274,34 @@ def test_the_table_of_a_scenario():
     )
     assert lines[5].startswith("| BJOERN (3 errors!) |") and "| 13.0 (12.0–14.0) |" in lines[5]
     assert "| 1.30 |" in lines[5]
+
+
+def test_the_table_of_what_it_costs_to_see():
+    def seen(server: str, number: int, cpu: float, dropped: float = 0.0) -> Sample:
+        made = sample(server, number, cpu)
+        return replace(made, scenario="see-flask", spans=1 - dropped, spans_dropped=dropped)
+
+    samples = [seen("podicorn", 0, 100.0), seen("podicorn", 1, 200.0)]
+    samples += [seen("podicorn-traces", 0, 102.0, 0.25), seen("podicorn-traces", 1, 206.0, 0.25)]
+    lines = report.seeing_table(scenarios.SEEING, samples, label).splitlines()
+    assert lines[0] == "### What it costs to see"
+    assert lines[4].startswith("| Flask hello | PODICORN |") and lines[4].endswith("|  |  |")
+    # The ratios of the rounds are 1.02 and 1.03: their median is between.
+    assert "| 1.025 (1.020–1.030) | 25.0% |" in lines[5]
+    verdicts = {verdict.what: verdict for verdict in targets.judge(samples, label)}
+    assert verdicts["see-flask: CPU with traces ÷ without"].passed
+    assert "see-flask: CPU with metrics ÷ without" not in verdicts
+
+
+def test_the_sink_takes_bodies_of_every_size_on_one_connection():
+    sink = seeing.Sink()
+    try:
+        with Connection(("127.0.0.1", sink.port)) as client:
+            for size in (0, 1, 70_000, 3 << 20):
+                client.send(head("POST", "/v1/traces", {"Content-Length": str(size)}) + b"x" * size)
+                assert client.read_response().status == 200
+    finally:
+        sink.close()
 
 
 def test_the_short_table_takes_the_plain_configuration():

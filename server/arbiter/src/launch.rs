@@ -152,7 +152,7 @@ pub async fn start(
         "listeners": descriptions,
         "records": records.is_some(),
         "tracing": shared.tracing,
-        "app_metrics": shared.app_metrics.as_ref().map(|directory| directory.path()),
+        "app_metrics": shared.app_metrics.as_ref().and_then(|directory| directory.share()),
     });
     let body: Map<String, Value> = match body {
         Value::Object(map) => map,

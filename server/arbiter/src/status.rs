@@ -78,6 +78,21 @@ pub struct Scaling {
     pub decisions: Vec<DecisionCount>,
     /// Absent where the container has no CPU quota.
     pub cpu: Option<CpuStatus>,
+    /// The latest changes of the number of workers wanted, whoever wanted them; the newest first.
+    pub changes: Vec<TargetChange>,
+}
+
+/// The target went from one number to another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetChange {
+    #[serde(serialize_with = "rfc3339")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: SystemTime,
+    pub from: u32,
+    pub to: u32,
+    /// As the log has it.
+    pub why: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]

@@ -167,7 +167,10 @@ class ThirdPartyProcess(WorkerProcess):
             if not self._server.cfg.timeout:
                 # Nobody asks such a worker for a heartbeat.
                 self._tell_ready()
-            return run()
+            try:
+                return run()
+            finally:
+                self._leave_if_done()
 
         worker.run = run_watched
         try:
@@ -196,10 +199,14 @@ class ThirdPartyProcess(WorkerProcess):
         if not self._ready:
             if self._runs or self._worker.booted:
                 self._tell_ready()
-        elif not self._worker.alive and self._killed_at is None:
+        else:
+            self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        """It may be its own wish, after max_requests; the arbiter knows whether it was one of its own."""
+        if self._ready and not self._worker.alive and self._killed_at is None:
             self._killed_at = self._end()
             self._slot.set_state(_engine.DRAINING)
-            # It may be its own wish, after max_requests; the arbiter knows whether it was one of its own.
             self._slot.ask_for_replacement()
 
     def _tell_ready(self) -> None:

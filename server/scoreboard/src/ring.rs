@@ -313,8 +313,19 @@ fn pack(bytes: &[u8]) -> u64 {
 
 /// Paths are the client's bytes: anything that is not printable text is replaced.
 fn text(words: &[u64], length: usize) -> String {
-    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).take(length).collect();
-    String::from_utf8_lossy(&bytes).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let mut bytes = [0; PATH_BYTES];
+    for (place, word) in bytes.chunks_exact_mut(8).zip(&words[..length.div_ceil(8)]) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+    let bytes = &bytes[..length];
+    match std::str::from_utf8(bytes) {
+        // Nearly all are.
+        Ok(text) if bytes.iter().all(|byte| matches!(byte, b' '..=b'~')) => text.to_owned(),
+        _ => {
+            let text = String::from_utf8_lossy(bytes);
+            text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+        }
+    }
 }
 
 #[cfg(test)]

@@ -122,9 +122,9 @@ impl RequestTrace {
             Told::Replaced { span_id, flags } | Told::Begun { span_id, flags } => (span_id, flags),
         };
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(self.trace_id, &mut text[3..35]);
-        write_hex(span_id.into(), &mut text[36..52]);
-        write_hex(flags.into(), &mut text[53..55]);
+        write_hex(&self.trace_id.to_be_bytes(), &mut text[3..35]);
+        write_hex(&span_id.to_be_bytes(), &mut text[36..52]);
+        write_hex(&[flags], &mut text[53..55]);
         Some(text)
     }
 
@@ -145,11 +145,12 @@ impl RequestTrace {
     }
 }
 
-fn write_hex(mut number: u128, place: &mut [u8]) {
+/// Two digits a byte.
+fn write_hex(bytes: &[u8], place: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for digit in place.iter_mut().rev() {
-        *digit = DIGITS[(number & 15) as usize];
-        number >>= 4;
+    for (digits, byte) in place.chunks_exact_mut(2).zip(bytes) {
+        digits[0] = DIGITS[usize::from(byte >> 4)];
+        digits[1] = DIGITS[usize::from(byte & 15)];
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let status = status(&state, Detail::Summary).await?;
-    let mut text = render(&status).map_err(|error| failed(&error.to_string()))?;
+    let mut text = render(&status, state.watchers.watched()).map_err(|error| failed(&error.to_string()))?;
     if let Some(metrics) = state.app_metrics {
         let app = tokio::task::spawn_blocking(move || metrics.render()).await;
         let app = app.map_err(|error| failed(&error.to_string()))?;

@@ -8,6 +8,7 @@
 //! | `GET /metrics` | OpenMetrics text | yes |
 //! | `GET /` | a page that shows the pool; holds no data itself | with a token file |
 //! | `GET /workers`, `GET /workers/{slot}/stack` | the pool; the stacks of one worker | no |
+//! | `GET /watch` | the pool once a second, as a stream | no |
 //! | `GET /scale`, `PUT /scale`, `POST /scale/ttin`, `POST /scale/ttou` | targets and lease | no |
 //! | `POST /reload`, `POST /drain` | begins a reload; begins to end the server | no |
 //! | `GET /config`, `GET /openapi.json` | merged settings; description of these routes | no |
@@ -35,6 +36,7 @@ mod page;
 mod reload;
 mod routes;
 mod scale;
+mod watch;
 mod workers;
 
 pub use access::{Access, TokenGate};
@@ -42,6 +44,7 @@ pub use bind::{AdminListener, BindAddress, BindError};
 pub use command::{Command, Detail, DrainView, Refusal, ReloadView, StackError, Step};
 pub use routes::router;
 pub use server::serve;
+pub use watch::{Watched, Watchers};
 
 use std::sync::Arc;
 
@@ -58,6 +61,7 @@ pub struct AdminState {
     pub access: Access,
     /// What the app counts.
     pub app_metrics: Option<Arc<AppMetrics>>,
+    pub watchers: Arc<Watchers>,
 }
 
 #[cfg(test)]

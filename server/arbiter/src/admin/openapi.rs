@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::routes::{ENDPOINTS, Endpoint, Openness};
+use super::watch::NDJSON;
 use super::{DrainView, ReloadView};
 use crate::problem::{PROBLEM_JSON, ProblemBody};
 use crate::scale::{ScaleRequest, ScaleView, StepView};
@@ -182,6 +183,16 @@ pub(super) fn metrics() -> Operation {
 
 pub(super) fn workers() -> Operation {
     Operation::new("workers", "The pool and every worker.", (200, "A snapshot.", JSON, of::<Status>))
+}
+
+pub(super) fn watch() -> Operation {
+    let mut operation = Operation::new(
+        "watch",
+        "The pool once a second, until the server has ended; after a quarter of an hour ask again.",
+        (200, "A line for each snapshot; of each worker's recent requests the newest.", NDJSON, of::<Status>),
+    );
+    operation.errors = vec![(503, "All streams are taken, or the server has ended.")];
+    operation
 }
 
 pub(super) fn stack() -> Operation {

@@ -9,7 +9,7 @@ use axum::routing::{MethodRouter, get, post, put};
 
 use super::access::guard;
 use super::openapi::Operation;
-use super::{AdminState, config, drain, health, metrics, openapi, page, reload, scale, workers};
+use super::{AdminState, config, drain, health, metrics, openapi, page, reload, scale, watch, workers};
 use crate::problem::Problem;
 
 /// Who may use a route.
@@ -80,6 +80,7 @@ pub(super) const ENDPOINTS: &[Endpoint] = &[
     endpoint!(Get "/metrics", Open, get(metrics::metrics), metrics),
     endpoint!(Get "/workers", Guarded, get(workers::workers), workers),
     endpoint!(Get "/workers/{slot}/stack", Guarded, get(workers::stack), stack),
+    endpoint!(Get "/watch", Guarded, get(watch::watch), watch),
     endpoint!(Get "/scale", Guarded, get(scale::get), scale_get),
     endpoint!(Put "/scale", Guarded, put(scale::put), scale_put),
     endpoint!(Post "/scale/ttin", Guarded, post(scale::ttin), ttin),

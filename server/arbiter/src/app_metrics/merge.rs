@@ -1,5 +1,5 @@
 //! Many processes' values as one exposition, by the library's own rules (`multiprocess.py`), except that a gauge of each
-//! worker has a label `slot` in place of `pid`.
+//! worker has a label `slot` in place of `pid`, and those of processes that are no workers are left out.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
@@ -73,6 +73,15 @@ impl Merge {
         if !fits(file.kind, name, sample) {
             return;
         }
+        let mode = file.mode.as_deref().unwrap_or_default();
+        let mode = mode.strip_prefix("live").unwrap_or(mode);
+        let each = file.kind == Kind::Gauge && !matches!(mode, "min" | "max" | "sum" | "mostrecent");
+        let slot = match file.owner {
+            Owner::Slot(slot) => Some(slot),
+            // A fork server, and children of the app, could only be told by their pid, and pids are without number.
+            _ if each => return,
+            _ => None,
+        };
         let family = self.families.entry(name.clone()).or_insert_with(|| Family {
             kind: file.kind,
             help: help.clone(),
@@ -91,12 +100,8 @@ impl Merge {
             *family.series.entry(labels).or_default().buckets.entry(Bound(bound)).or_default() += value;
             return;
         }
-        let mode = file.mode.as_deref().unwrap_or_default();
-        let mode = mode.strip_prefix("live").unwrap_or(mode);
-        let each = file.kind == Kind::Gauge && !matches!(mode, "min" | "max" | "sum" | "mostrecent");
-        if each {
-            let (label, id) = owner_label(&file.owner, &labels);
-            labels.insert(label, id);
+        if let Some(slot) = slot.filter(|_| each) {
+            labels.insert(slot_label(&labels), slot.to_string());
         }
         let samples = &mut family.series.entry(labels).or_default().samples;
         let new = Sample { value, at };
@@ -191,14 +196,8 @@ fn is_name(text: &str, colons: bool) -> bool {
         && !text.is_empty()
 }
 
-fn owner_label(owner: &Owner, labels: &Labels) -> (String, String) {
-    let (label, id) = match owner {
-        Owner::Slot(slot) => ("slot", slot.to_string()),
-        Owner::Process(pid) => ("pid", pid.to_string()),
-        Owner::Dead => ("pid", super::values::DEAD.to_owned()),
-    };
-    let label = if labels.contains_key(label) { format!("{OURS}{label}") } else { label.to_owned() };
-    (label, id)
+fn slot_label(labels: &Labels) -> String {
+    if labels.contains_key("slot") { format!("{OURS}slot") } else { "slot".to_owned() }
 }
 
 fn label_set(labels: &Labels, bound: Option<&str>) -> String {

@@ -5,6 +5,9 @@
 //! for a worker, whose successor goes on in the same files, and a pid for other processes of the app. Nothing of the
 //! app's is asked for it: a scrape reads files, so it is answered while all workers are busy.
 //!
+//! Where the user has set the library's own variable, the directory is theirs: it is read, and nothing in it is touched.
+//! Its files carry pids, and whoever made it tidies it.
+//!
 //! The files are written by user code, so whatever is in them is checked and bounded ([`values`]); [`merge`] adds up as
 //! the library itself would. Both read files: not for the run loop.
 
@@ -13,7 +16,7 @@ mod merge;
 mod values;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -29,27 +32,64 @@ const MOST_FILES: usize = 16 * 1024;
 /// The most values of all files together that one scrape takes in.
 const MOST_VALUES: usize = 1 << 20;
 
+/// By which the library is told of a directory.
+const VARIABLES: [&str; 2] = ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"];
+
 /// The directory, from the server's start to its end.
 #[derive(Debug)]
 pub struct AppMetrics {
-    directory: Directory,
+    place: Place,
     /// One reader at a time: it also tidies up.
     reading: Mutex<()>,
 }
 
+#[derive(Debug)]
+enum Place {
+    Ours(Directory),
+    Users(PathBuf),
+}
+
+/// The directory that the app is going to use by the user's word, relative to where it runs.
+pub fn users_directory(variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    VARIABLES.into_iter().find_map(variable).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 impl AppMetrics {
+    /// Reads what others write there.
+    pub fn of_user(path: PathBuf) -> Self {
+        Self { place: Place::Users(path), reading: Mutex::new(()) }
+    }
+
     /// Makes the directory, for processes that run as `owner`. `None`: nothing here is in memory that could be written to.
     pub fn create(owner: (u32, u32)) -> io::Result<Option<Self>> {
         let directory = Directory::create(owner)?;
-        Ok(directory.map(|directory| Self { directory, reading: Mutex::new(()) }))
+        Ok(directory.map(|directory| Self { place: Place::Ours(directory), reading: Mutex::new(()) }))
     }
 
-    pub fn path(&self) -> &Path {
-        self.directory.path()
+    /// For workers; `None`: they know theirs.
+    pub fn share(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Ours(directory) => Some(directory.path()),
+            Place::Users(_) => None,
+        }
+    }
+
+    fn path(&self) -> &Path {
+        match &self.place {
+            Place::Ours(directory) => directory.path(),
+            Place::Users(path) => path,
+        }
+    }
+
+    fn is_ours(&self) -> bool {
+        matches!(self.place, Place::Ours(_))
     }
 
     /// The worker of a slot has ended: what it said of the moment is no longer so. What it has counted stays.
     pub fn vacate(&self, slot: u32) {
+        if !self.is_ours() {
+            return;
+        }
         for mode in values::MOMENTARY_GAUGES {
             // Most do not exist.
             let _ = std::fs::remove_file(self.path().join(format!("gauge_{mode}_slot{slot}.db")));
@@ -61,8 +101,9 @@ impl AppMetrics {
     /// All of it as `OpenMetrics` text, without the end mark; empty where the app counts nothing.
     pub fn render(&self) -> String {
         let _alone = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let names = self.file_names();
-        self.bury(&names);
+        if self.is_ours() {
+            self.bury(&self.file_names());
+        }
         let mut merge = Merge::default();
         let mut room = MOST_VALUES;
         for name in self.file_names() {
@@ -107,7 +148,9 @@ impl AppMetrics {
 
     /// The server ends.
     pub fn remove(&self) {
-        self.directory.remove();
+        if let Place::Ours(directory) = &self.place {
+            directory.remove();
+        }
     }
 }
 

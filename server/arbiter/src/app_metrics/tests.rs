@@ -67,6 +67,19 @@ fn gauges_follow_their_mode() {
 }
 
 #[test]
+fn a_gauge_of_each_process_is_told_of_workers_only() {
+    let Some(metrics) = metrics() else { return };
+    let alive = std::process::id();
+    put(&metrics, &format!("gauge_all_{alive}.db"), &[(key("level", "level", ""), 7.0, 0.0)]);
+    assert_eq!(metrics.render(), "");
+    put(&metrics, "gauge_all_slot2.db", &[(key("level", "level", ""), 1.0, 0.0)]);
+    put(&metrics, &format!("gauge_max_{alive}.db"), &[(key("highest", "highest", ""), 9.0, 0.0)]);
+    let text = metrics.render();
+    assert!(text.contains("level{slot=\"2\"} 1.0\n") && text.contains("highest 9.0\n"), "{text}");
+    assert!(!text.contains("pid"), "{text}");
+}
+
+#[test]
 fn what_a_dead_worker_said_of_the_moment_goes_and_its_counts_stay() {
     let Some(metrics) = metrics() else { return };
     put(&metrics, "counter_slot3.db", &[(key("c", "c_total", ""), 4.0, 0.0)]);
@@ -165,4 +178,29 @@ fn file_names() {
     }
     let parsed = FileName::parse("gauge_max_slot2.db").unwrap();
     assert_eq!((parsed.kind, parsed.owner), (Kind::Gauge, Owner::Slot(2)));
+}
+
+#[test]
+fn a_directory_of_the_users_is_read_and_left_alone() {
+    let Some(users) = metrics() else { return };
+    put(&users, "counter_999999999.db", &[(key("c", "c_total", ""), 4.0, 0.0)]);
+    put(&users, "gauge_livesum_slot3.db", &[(key("g", "g", ""), 1.0, 0.0)]);
+    let reader = AppMetrics::of_user(users.path().to_owned());
+    assert!(reader.share().is_none());
+    reader.vacate(3);
+    assert!(reader.render().contains("c_total 4.0\n"));
+    reader.remove();
+    let mut names: Vec<String> = users.file_names().iter().map(ToString::to_string).collect();
+    names.sort();
+    assert_eq!(names, ["counter_999999999.db", "gauge_livesum_slot3.db"]);
+}
+
+#[test]
+fn the_users_directory_is_the_librarys_variable() {
+    let said =
+        |known: &'static str| users_directory(move |name| (name == known).then(|| "/run/counts".to_owned()));
+    assert_eq!(said("PROMETHEUS_MULTIPROC_DIR"), Some("/run/counts".into()));
+    assert_eq!(said("prometheus_multiproc_dir"), Some("/run/counts".into()));
+    assert_eq!(users_directory(|_| None), None);
+    assert_eq!(users_directory(|_| Some(String::new())), None);
 }

@@ -64,6 +64,10 @@ impl Arbiter {
             (_, Some(RetireReason::MaxRequests)) => self.tally.restarts.max_requests += 1,
             (_, Some(RetireReason::MaxMemory)) => self.tally.restarts.max_memory += 1,
             (_, Some(RetireReason::MemoryPressure)) => self.tally.restarts.memory_pressure += 1,
+            // It asked to be replaced and did not wait for it, as Gunicorn's own classes do.
+            (Phase::Ready { .. }, None) if exit == Exit::Code(0) && self.has_asked_to_go(slot) => {
+                self.tally.restarts.max_requests += 1;
+            }
             (Phase::Spawning { .. } | Phase::Booting { .. } | Phase::Ready { .. }, None) => {
                 self.tally.restarts.crash += 1;
             }
@@ -71,6 +75,11 @@ impl Arbiter {
         }
         self.run_hook(generation, Hook::ChildExit { pid, age });
         self.tell_pool(Event::Exited { slot, exit });
+    }
+
+    /// Its slot says so still.
+    fn has_asked_to_go(&self, slot: u32) -> bool {
+        self.map.reader(slot).is_ok_and(|reader| reader.read().recycle)
     }
 
     /// What is to be thought of a SIGKILL that is not ours; `None` for any other end.

@@ -104,6 +104,7 @@ impl Arbiter {
         // Whom to retire depends on who is busy now.
         self.read_scoreboard();
         let old = u32::try_from(old).ok();
+        self.record_change(old.unwrap_or(u32::MAX), new, why);
         self.run_hook(self.pool.generation(), Hook::WorkersChanged { new, old });
         self.tell_pool(Event::Target(new as usize));
     }

@@ -41,7 +41,7 @@ use crate::pidfile::Pidfile;
 use crate::pool::{Exit, Pool, RetireReason};
 use crate::scale::Scale;
 use crate::stacks::StackReader;
-use crate::status::{Death, LastError, Restarts};
+use crate::status::{Death, LastError, Restarts, TargetChange};
 use crate::systemd::Notifier;
 use crate::telemetry::log::{LogHandle, Relay};
 use crate::telemetry::statsd::Statsd;
@@ -166,6 +166,7 @@ struct Tally {
     last_boot_error: Option<LastError>,
     /// The latest first.
     deaths: VecDeque<Death>,
+    changes: VecDeque<TargetChange>,
 }
 
 /// Where the arbiter is on its way out.

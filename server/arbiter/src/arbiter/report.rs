@@ -11,7 +11,7 @@ use crate::pool::{self, Worker};
 use crate::status::{
     Boot, CgroupMemory, CpuStatus, CurrentRequest, Death, DecisionCount, ForkServer, ForkServerState,
     Histogram, Logged, MemoryStatus, Phase, ProcessMemory, PythonTotals, RecentRequest, Reloads,
-    RequestsByClass, Scaling, Stalls, Status, Totals, WorkerState, WorkerStatus,
+    RequestsByClass, Scaling, Stalls, Status, TargetChange, Totals, WorkerState, WorkerStatus,
 };
 use crate::telemetry::log_counts;
 use crate::telemetry::traces::Traces;
@@ -22,6 +22,8 @@ const RECENT: usize = 10;
 const LOOK_BACK: usize = 64;
 /// How many dead workers it shows.
 const DEATHS: usize = 10;
+/// How many changes of the target.
+const CHANGES: usize = 10;
 
 impl Arbiter {
     pub(super) fn status(&mut self, detail: Detail) -> Status {
@@ -162,6 +164,12 @@ impl Arbiter {
         self.tally.deaths.truncate(DEATHS);
     }
 
+    pub(super) fn record_change(&mut self, from: u32, to: u32, why: &str) {
+        let change = TargetChange { at: SystemTime::now(), from, to, why: why.to_owned() };
+        self.tally.changes.push_front(change);
+        self.tally.changes.truncate(CHANGES);
+    }
+
     fn held_by(&self, pid: i32) -> Option<ProcessMemory> {
         let rollup = self.memory.look.as_ref()?.processes.get(&pid)?;
         Some(ProcessMemory { rss_bytes: rollup.rss, pss_bytes: rollup.pss, uss_bytes: rollup.uss })
@@ -184,6 +192,7 @@ impl Arbiter {
                 periods: cpu.periods,
                 throttled_periods: cpu.throttled_periods,
             }),
+            changes: self.tally.changes.iter().cloned().collect(),
         }
     }
 
@@ -210,6 +219,7 @@ impl Arbiter {
         MemoryStatus {
             cgroup,
             cpu_pressure: look.and_then(|look| look.cpu_pressure).map(stalls),
+            io_pressure: look.and_then(|look| look.io_pressure).map(stalls),
             fresh_worker_bytes: self.memory.fresh(),
             oom_kills: self.memory.kills,
             last_oom_kill: self.memory.last_kill.clone(),

@@ -342,6 +342,8 @@ impl Arbiter {
                 () = tokio::time::sleep_until(deadline.into()) => self.on_deadline(),
             }
         }
+        // Nobody answers any more: those who ask and those who watch are to know.
+        drop(commands);
         self.finish(&mut inbox).await;
         Ok(self.exit_code)
     }

@@ -1,5 +1,6 @@
 //! What the settings say, put to work: log, limits, admin API.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use super::run::RunError;
 use super::{Input, Python};
 use crate::admin::{self, Access, AdminListener, AdminState, BindAddress, Command};
-use crate::app_metrics::AppMetrics;
+use crate::app_metrics::{self, AppMetrics};
 use crate::cgroup;
 use crate::launch;
 use crate::memory;
@@ -111,6 +112,14 @@ pub(super) fn app_metrics(settings: &Settings) -> Option<Arc<AppMetrics>> {
     if settings.admin_bind.is_none() || !settings.app_metrics {
         return None;
     }
+    let given = settings.raw_env.iter().filter_map(|pair| pair.split_once('='));
+    let given: HashMap<&str, &str> = given.collect();
+    let variable =
+        |name: &str| given.get(name).map(|value| (*value).to_owned()).or_else(|| std::env::var(name).ok());
+    if let Some(path) = app_metrics::users_directory(variable) {
+        tracing::info!("Metrics of the app are read in its own directory {}", path.display());
+        return Some(Arc::new(AppMetrics::of_user(settings.chdir.join(path))));
+    }
     match AppMetrics::create((settings.user, settings.group)) {
         Ok(Some(metrics)) => Some(Arc::new(metrics)),
         Ok(None) => {
@@ -150,7 +159,10 @@ pub(super) fn open_admin(
         listener.tcp_address().map_or(Access::Trusted, |address| Access::for_tcp(address, token.as_ref()));
     tracing::info!("Admin API at {}: {}", listener.address()?, access.note());
     tokio::spawn(async move {
-        if let Err(error) = admin::serve(listener, AdminState { commands, access, app_metrics }).await {
+        if let Err(error) =
+            admin::serve(listener, AdminState { commands, access, app_metrics, watchers: Arc::default() })
+                .await
+        {
             crate::critical!("The admin API has stopped: {error}");
         }
     });

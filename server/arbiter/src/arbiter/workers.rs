@@ -295,15 +295,15 @@ impl Arbiter {
 
     /// Says which request ran into `request_timeout`, and has the worker say where it is in the app.
     fn tell_request_timeouts(&mut self, slot: u32, timed_out: u64) {
-        let request = self.running_request(slot);
-        let trace_id = request.as_ref().and_then(trace_text);
-        let serving = request.map(|entry| request_text(&entry));
         let pid = self.pool.worker(slot).and_then(|worker| worker.pid);
         let Some(attendant) = self.attendants.get_mut(&slot) else { return };
         let more = timed_out > std::mem::replace(&mut attendant.timed_out, timed_out);
         let quiet = attendant.timeout_told.is_none_or(|told| told.elapsed() >= TIMEOUT_QUIET);
         let (true, true, Some(pid)) = (more, quiet, pid) else { return };
         attendant.timeout_told = Some(Instant::now());
+        let request = self.running_request(slot);
+        let trace_id = request.as_ref().and_then(trace_text);
+        let serving = request.map(|entry| request_text(&entry));
         let serving = serving.unwrap_or_else(|| "a request that has ended meanwhile".to_owned());
         tracing::error!(slot, trace_id, "Request timeout in worker (pid:{pid}): {serving}");
         let _ = signals::send(pid, signals::stack_signal());

@@ -89,8 +89,17 @@ pub fn of_this_process(controller: &str, file: &str) -> Option<Lineage> {
 
 /// Time lost to waiting for the CPU; v1 does not measure it.
 pub fn cpu_pressure(cpu: &Lineage) -> Option<Pressure> {
-    let group = cpu.groups.first().filter(|_| cpu.version == Version::V2)?;
-    pressure::read(&group.join("cpu.pressure"))
+    pressure_of(cpu, "cpu.pressure")
+}
+
+/// Time lost to waiting for disks, likewise: the controllers of v2 share their groups.
+pub fn io_pressure(cpu: &Lineage) -> Option<Pressure> {
+    pressure_of(cpu, "io.pressure")
+}
+
+fn pressure_of(lineage: &Lineage, file: &str) -> Option<Pressure> {
+    let group = lineage.groups.first().filter(|_| lineage.version == Version::V2)?;
+    pressure::read(&group.join(file))
 }
 
 /// The memory limit of this process; `None` where there is none or it cannot be read.

@@ -19,7 +19,7 @@ pub struct Stall {
     pub total_seconds: f64,
 }
 
-/// A file `memory.pressure` or `cpu.pressure`. None where the kernel has it turned off: reading then fails.
+/// A file such as `memory.pressure`. None where the kernel has it turned off: reading then fails.
 pub(super) fn read(file: &Path) -> Option<Pressure> {
     parse(&std::fs::read_to_string(file).ok()?)
 }

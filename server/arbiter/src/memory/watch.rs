@@ -18,6 +18,7 @@ pub struct Look {
     pub oom: OomEvents,
     pub memory_pressure: Option<Pressure>,
     pub cpu_pressure: Option<Pressure>,
+    pub io_pressure: Option<Pressure>,
     pub kills_together: bool,
     /// By pid.
     pub processes: HashMap<i32, Rollup>,
@@ -53,6 +54,7 @@ impl Watch {
             oom: group.map(MemoryGroup::oom_events).unwrap_or_default(),
             memory_pressure: group.and_then(MemoryGroup::pressure),
             cpu_pressure: self.cpu.as_ref().and_then(cgroup::cpu_pressure),
+            io_pressure: self.cpu.as_ref().and_then(cgroup::io_pressure),
             kills_together: group.is_some_and(MemoryGroup::kills_together),
             processes,
         }

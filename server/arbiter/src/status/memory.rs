@@ -14,6 +14,7 @@ pub struct MemoryStatus {
     /// Absent where there is no cgroup to read.
     pub cgroup: Option<CgroupMemory>,
     pub cpu_pressure: Option<Stalls>,
+    pub io_pressure: Option<Stalls>,
     /// What a worker of its own holds when it has just become ready.
     pub fresh_worker_bytes: Option<u64>,
     /// Workers, fork servers and orphans that the kernel has killed for want of memory.

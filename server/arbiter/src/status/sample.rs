@@ -1,14 +1,14 @@
 //! A snapshot with something in every field, for tests.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use podicorn_policy::{Config, Decision, Direction, Memory, Observation, Reason, Situation, WorkersPolicy};
 
 use super::{
     AcceptQueue, Boot, CgroupMemory, CpuStatus, CurrentRequest, DecisionCount, ForkServer, ForkServerState,
     Histogram, LastError, ListenerStatus, Logged, MemoryStatus, OomKill, Phase, ProcessMemory, PythonTotals,
-    RecentRequest, Reloads, RequestsByClass, Restarts, Scaling, Stalls, Status, Totals, Victim, WorkerState,
-    WorkerStatus,
+    RecentRequest, Reloads, RequestsByClass, Restarts, Scaling, Stalls, Status, TargetChange, Totals, Victim,
+    WorkerState, WorkerStatus,
 };
 use crate::scale::{Scale, ScaleRequest, ScaleView, Workers};
 use crate::telemetry::traces::Exported;
@@ -64,6 +64,7 @@ fn memory() -> MemoryStatus {
             pressure: Some(Stalls { some_seconds: 2.5, full_seconds: 0.5 }),
         }),
         cpu_pressure: Some(Stalls { some_seconds: 7.5, full_seconds: 0.0 }),
+        io_pressure: Some(Stalls { some_seconds: 3.25, full_seconds: 0.25 }),
         fresh_worker_bytes: Some(18 << 20),
         oom_kills: 1,
         last_oom_kill: Some(OomKill {
@@ -113,6 +114,12 @@ fn scaling() -> Scaling {
             DecisionCount { direction: Direction::Hold, reason: Reason::Leased, count: 31 },
         ],
         cpu: Some(CpuStatus { quota_cores: 1.5, used_seconds: 12.5, periods: 400, throttled_periods: 10 }),
+        changes: vec![TargetChange {
+            at: UNIX_EPOCH,
+            from: 2,
+            to: 3,
+            why: "there is work for three".to_owned(),
+        }],
     }
 }
 

@@ -14,22 +14,23 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::admin::Watched;
 use crate::status::{
     ForkServerState, Histogram, Phase, ProcessMemory, Stalls, Status, WorkerState, WorkerStatus,
 };
 use crate::telemetry::traces::Exported;
 
 /// The whole exposition, its end mark included.
-pub fn render(status: &Status) -> Result<String, fmt::Error> {
+pub fn render(status: &Status, watched: Watched) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("podicorn");
-    registry.register_collector(Box::new(Snapshot(status.clone())));
+    registry.register_collector(Box::new(Snapshot(status.clone(), watched)));
     let mut text = String::with_capacity(16 * 1024);
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
 }
 
 #[derive(Debug)]
-struct Snapshot(Status);
+struct Snapshot(Status, Watched);
 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
@@ -47,6 +48,7 @@ impl Collector for Snapshot {
         python(&mut families, &self.0)?;
         workers(&mut families, &self.0.workers)?;
         accept_queues(&mut families, &self.0)?;
+        watchers(&mut families, self.1)?;
         self.0.traces.map_or(Ok(()), |exported| traces(&mut families, exported))
     }
 }
@@ -79,6 +81,16 @@ fn arbiter(families: &mut Families<'_>, status: &Status) -> fmt::Result {
             ([("log", "error")], status.log_lines_dropped),
             ([("log", "access")], status.totals.access_log_lines_dropped),
         ],
+    )
+}
+
+fn watchers(families: &mut Families<'_>, watched: Watched) -> fmt::Result {
+    families.gauge("watch_streams", "Streams of GET /watch that are open", watched.open)?;
+    families.counter("watch_streams_opened", "Streams of GET /watch so far", watched.opened)?;
+    families.counter(
+        "watch_streams_refused",
+        "Streams of GET /watch refused because all places were taken",
+        watched.refused,
     )
 }
 
@@ -230,6 +242,7 @@ fn memory(families: &mut Families<'_>, status: &Status) -> fmt::Result {
         families.stalls("psi_memory", "Time in which work waited for memory", group.pressure)?;
     }
     families.stalls("psi_cpu", "Time in which work waited for the CPU", memory.cpu_pressure)?;
+    families.stalls("psi_io", "Time in which work waited for disks", memory.io_pressure)?;
     families.counter(
         "oom_kills",
         "Workers, fork servers and orphans that the kernel killed for memory",

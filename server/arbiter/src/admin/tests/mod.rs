@@ -6,6 +6,7 @@ mod pool;
 mod routes;
 mod scale;
 mod server;
+mod watch;
 
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -94,7 +95,7 @@ fn answer(pool: &mut Pool, command: Command) {
 /// A router with a fake loop behind it.
 fn api(access: Access) -> (SharedPool, Router) {
     let (pool, commands) = fake_loop();
-    (pool, router(AdminState { commands, access, app_metrics: None }))
+    (pool, router(AdminState { commands, access, app_metrics: None, watchers: Arc::default() }))
 }
 
 /// A whole answer.

@@ -32,7 +32,10 @@ async fn unknown_paths_and_methods_are_problems() {
 #[tokio::test]
 async fn head_is_get_without_the_body() {
     let (_pool, router) = api(Access::Trusted);
-    for endpoint in ENDPOINTS.iter().filter(|endpoint| endpoint.verb.key() == "get") {
+    // The stream has no end to wait for: `watch.rs` has its tests.
+    for endpoint in
+        ENDPOINTS.iter().filter(|endpoint| endpoint.verb.key() == "get" && endpoint.path != "/watch")
+    {
         let path = endpoint.path.replace("{slot}", "0");
         let (head, get) = (send(&router, request("HEAD", &path)).await, get(&router, &path).await);
         assert_eq!((head.status.as_u16(), get.status.as_u16()), (200, 200), "{path}");

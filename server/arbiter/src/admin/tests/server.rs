@@ -17,7 +17,10 @@ fn serve_tcp() -> SocketAddr {
     let (_pool, commands) = fake_loop();
     let listener = AdminListener::bind(&BindAddress::parse("127.0.0.1:0").unwrap()).unwrap();
     let address = listener.tcp_address().unwrap();
-    tokio::spawn(serve(listener, AdminState { commands, access: Access::HealthOnly, app_metrics: None }));
+    tokio::spawn(serve(
+        listener,
+        AdminState { commands, access: Access::HealthOnly, app_metrics: None, watchers: Arc::default() },
+    ));
     address
 }
 
@@ -47,8 +50,10 @@ async fn serves_a_unix_socket() {
     let path = std::env::temp_dir().join(format!("podicorn-serve-{}.sock", std::process::id()));
     let (_pool, commands) = fake_loop();
     let listener = AdminListener::bind(&BindAddress::Unix(path.clone())).unwrap();
-    let server =
-        tokio::spawn(serve(listener, AdminState { commands, access: Access::Trusted, app_metrics: None }));
+    let server = tokio::spawn(serve(
+        listener,
+        AdminState { commands, access: Access::Trusted, app_metrics: None, watchers: Arc::default() },
+    ));
     let mut stream = UnixStream::connect(&path).await.unwrap();
     stream.write_all(b"GET /scale HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();

@@ -75,7 +75,7 @@ fn check_histogram(text: &str, family: &str) {
 
 #[test]
 fn every_field_is_there_with_its_value() {
-    let reading = read(&render(&sample::status()).unwrap());
+    let reading = read(&render(&sample::status(), Watched::default()).unwrap());
     for (sample, value) in [
         ("podicorn_build_info{version=\"0.1.0\"}", "1"),
         ("podicorn_start_time_seconds", "1795388320.0"),
@@ -163,7 +163,7 @@ fn an_empty_pool_renders() {
     status.workers.clear();
     status.listeners.clear();
     status.totals = crate::status::Totals::default();
-    let reading = read(&render(&status).unwrap());
+    let reading = read(&render(&status, Watched::default()).unwrap());
     assert_eq!(reading.samples["podicorn_request_duration_seconds_bucket{le=\"+Inf\"}"], "0");
 }
 
@@ -180,7 +180,7 @@ fn what_a_worker_scribbled_stays_readable() {
         worker.in_flight = u32::MAX;
         worker.uptime_seconds = f64::INFINITY;
     }
-    let reading = read(&render(&status).unwrap());
+    let reading = read(&render(&status, Watched::default()).unwrap());
     assert_eq!(reading.samples["podicorn_request_duration_seconds_count"], u64::MAX.to_string());
     assert_eq!(reading.samples["podicorn_request_duration_seconds_sum"], "0.0");
 }
@@ -192,6 +192,6 @@ fn label_values_are_escaped() {
         address: "unix:/a\"b\\c".into(),
         accept_queue: Some(AcceptQueue { length: 1, limit: 2 }),
     }];
-    let reading = read(&render(&status).unwrap());
+    let reading = read(&render(&status, Watched::default()).unwrap());
     assert_eq!(reading.samples[r#"podicorn_accept_queue_length{listener="unix:/a\"b\\c"}"#], "1");
 }

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::body::Bytes;
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
 use prost::Message;
 
 use super::delivery::{Delivery, Outcome};
-use super::queue::{Queue, Waiting};
+use super::queue::Queue;
+use super::wire;
 
 /// Says in the log that the collector is away, or back; no more often than the state changes.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ pub(super) fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let thread = std::thread::Builder::new().name("trace-export".to_owned());
     thread.spawn(move || {
-        runtime.block_on(run(&queue, &delivery, &resource, delay));
+        runtime.block_on(run(&queue, &delivery, &Envelope::new(resource), delay));
         // A name look-up that hangs is not waited for.
         runtime.shutdown_background();
         queue.end();
@@ -39,19 +39,20 @@ pub(super) fn start(
     Ok(())
 }
 
-async fn run(queue: &Queue, delivery: &Delivery, resource: &Resource, delay: Duration) {
+async fn run(queue: &Queue, delivery: &Delivery, envelope: &Envelope, delay: Duration) {
     let mut reporter = Reporter::default();
     loop {
         wait_for_batch(queue, delay).await;
         let batch = queue.take();
-        if batch.is_empty() {
+        if batch.spans == 0 {
             if queue.close_by().is_some() {
                 return;
             }
             continue;
         }
-        let spans = batch.len();
-        let message = message(batch, resource);
+        let spans = batch.spans;
+        let message = envelope.around(&batch.bytes);
+        drop(batch);
         match delivery.deliver(message, queue, |error| reporter.failed(error)).await {
             Outcome::Delivered { refused } => {
                 let refused = refused.min(spans);
@@ -79,17 +80,37 @@ async fn wait_for_batch(queue: &Queue, delay: Duration) {
     }
 }
 
-fn message(batch: Vec<Waiting>, resource: &Resource) -> Bytes {
-    let scope = InstrumentationScope {
-        name: "podicorn".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        ..InstrumentationScope::default()
-    };
-    let spans = batch.into_iter().map(Waiting::into_message).collect();
-    let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }];
-    let resource_spans =
-        vec![ResourceSpans { resource: Some(resource.clone()), scope_spans, ..ResourceSpans::default() }];
-    ExportTraceServiceRequest { resource_spans }.encode_to_vec().into()
+/// `ExportTraceServiceRequest.resource_spans`, `ResourceSpans.scope_spans`.
+const RESOURCE_SPANS: u8 = 1;
+const SCOPE_SPANS: u8 = 2;
+
+/// What stands before the spans of every message.
+#[derive(Debug)]
+struct Envelope {
+    /// `ResourceSpans.resource`.
+    resource: Vec<u8>,
+    /// `ScopeSpans.scope`.
+    scope: Vec<u8>,
+}
+
+impl Envelope {
+    fn new(resource: Resource) -> Self {
+        let scope = InstrumentationScope {
+            name: "podicorn".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..InstrumentationScope::default()
+        };
+        Self {
+            resource: ResourceSpans { resource: Some(resource), ..ResourceSpans::default() }.encode_to_vec(),
+            scope: ScopeSpans { scope: Some(scope), ..ScopeSpans::default() }.encode_to_vec(),
+        }
+    }
+
+    /// An `ExportTraceServiceRequest`.
+    fn around(&self, spans: &[u8]) -> Bytes {
+        let scope_spans = wire::around(SCOPE_SPANS, &self.scope, spans);
+        wire::around(RESOURCE_SPANS, &self.resource, &scope_spans).into()
+    }
 }
 
 impl Reporter {
@@ -103,5 +124,30 @@ impl Reporter {
         if std::mem::take(&mut self.failing) {
             tracing::info!("Traces are exported again");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+
+    use super::*;
+    use crate::telemetry::traces::request::tests::a_request;
+
+    #[test]
+    fn a_batch_is_one_request_of_all_its_spans() {
+        let queue = Queue::new(9, 3);
+        queue.extend_requests(std::iter::repeat_with(a_request).take(3));
+        let resource = Resource { dropped_attributes_count: 7, ..Resource::default() };
+        let message = Envelope::new(resource.clone()).around(&queue.take().bytes);
+        let request = ExportTraceServiceRequest::decode(message).unwrap();
+        assert_eq!(request.resource_spans.len(), 1);
+        let of_resource = &request.resource_spans[0];
+        assert_eq!(of_resource.resource, Some(resource));
+        assert_eq!(of_resource.scope_spans.len(), 1);
+        let of_scope = &of_resource.scope_spans[0];
+        assert_eq!(of_scope.scope.as_ref().unwrap().name, "podicorn");
+        let names: Vec<&str> = of_scope.spans.iter().map(|span| span.name.as_str()).collect();
+        assert_eq!(names, ["GET"; 3]);
     }
 }

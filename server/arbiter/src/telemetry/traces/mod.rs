@@ -16,6 +16,7 @@ mod queue;
 mod request;
 mod sampling;
 mod spans;
+mod wire;
 
 use std::io;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub use sampling::Sampling;
 pub use spans::follow_caller;
 
 use delivery::Delivery;
-use queue::{Queue, Waiting};
+use queue::Queue;
 
 /// Why traces that were asked for cannot be exported. The server goes on without.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +130,7 @@ impl Traces {
 
     /// Queues spans of requests; `lost`: so many more were overwritten before they were read.
     pub fn export(&self, requests: impl Iterator<Item = RequestSpan>, lost: u64) {
-        self.queue.extend(requests.map(|request| Waiting::Request(Box::new(request))));
+        self.queue.extend_requests(requests);
         self.queue.count_overrun(lost);
     }
 
@@ -173,7 +174,7 @@ impl SpanProcessor for IntoQueue {
 
     fn on_end(&self, span: SpanData) {
         if span.span_context.is_sampled() {
-            self.queue.push(Waiting::Own(Box::new(span)));
+            self.queue.push(&span.into());
         }
     }
 

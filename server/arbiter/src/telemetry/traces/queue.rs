@@ -7,28 +7,22 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::trace::v1::Span;
-use opentelemetry_sdk::trace::SpanData;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::request::RequestSpan;
+use super::wire::Message;
 
-/// A span before it is put into its message, which is the exporter's work.
-#[derive(Debug)]
-pub(super) enum Waiting {
-    /// One of the arbiter's own.
-    Own(Box<SpanData>),
-    Request(Box<RequestSpan>),
-}
+/// `ScopeSpans.spans`.
+const SPANS: u8 = 2;
 
-impl Waiting {
-    pub(super) fn into_message(self) -> Span {
-        match self {
-            Self::Own(data) => (*data).into(),
-            Self::Request(request) => request.message(),
-        }
-    }
+/// Spans that travel together.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// Each as a field `spans` of `ScopeSpans`.
+    pub(super) bytes: Vec<u8>,
+    pub(super) spans: usize,
 }
 
 /// Shared by those who make spans and the thread that sends them.
@@ -46,12 +40,39 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    waiting: VecDeque<Waiting>,
+    /// Batches that are complete, the oldest first, and the one that grows.
+    complete: VecDeque<Batch>,
+    growing: Batch,
+    /// Of all batches here.
+    spans: usize,
     /// Those that the exporter is about to deliver: they wait, too, while the collector is away.
     in_hand: usize,
+    /// Where a span is written before its length is known.
+    scratch: Message,
     /// Nothing more comes; the rest is to be sent until then.
     close_by: Option<Instant>,
     ended: bool,
+}
+
+impl State {
+    fn add(&mut self, batch: usize, write: impl FnOnce(&mut Message)) {
+        self.scratch.clear();
+        write(&mut self.scratch);
+        self.growing.add(&self.scratch);
+        self.spans += 1;
+        if self.growing.spans >= batch {
+            // The next one will be about as long.
+            let bytes = Vec::with_capacity(self.growing.bytes.len());
+            self.complete.push_back(std::mem::replace(&mut self.growing, Batch { bytes, spans: 0 }));
+        }
+    }
+}
+
+impl Batch {
+    fn add(&mut self, span: &Message) {
+        span.put(SPANS, &mut self.bytes);
+        self.spans += 1;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -98,22 +119,28 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn push(&self, span: Waiting) {
-        self.extend(std::iter::once(span));
+    /// One of the arbiter's own.
+    pub(super) fn push(&self, span: &Span) {
+        self.extend(std::iter::once(span), |span, message| message.append(span));
     }
 
-    pub(super) fn extend(&self, spans: impl Iterator<Item = Waiting>) {
+    pub(super) fn extend_requests(&self, requests: impl Iterator<Item = RequestSpan>) {
+        self.extend(requests, |request, message| request.write(message));
+    }
+
+    /// Spans become bytes at once: what waits is compact, and nobody else has to allocate or free for it.
+    fn extend<T>(&self, spans: impl Iterator<Item = T>, write: impl Fn(T, &mut Message)) {
         let mut state = self.lock();
-        let before = state.waiting.len();
+        let before = state.spans;
         let mut refused = 0;
         for span in spans {
-            if state.waiting.len() + state.in_hand < self.most && state.close_by.is_none() {
-                state.waiting.push_back(span);
+            if state.spans + state.in_hand < self.most && state.close_by.is_none() {
+                state.add(self.batch, |message| write(span, message));
             } else {
                 refused += 1;
             }
         }
-        let after = state.waiting.len();
+        let after = state.spans;
         drop(state);
         if refused > 0 {
             self.figures.full.fetch_add(refused, Ordering::Relaxed);
@@ -126,19 +153,20 @@ impl Queue {
 
     /// Whether a batch is complete.
     pub(super) fn has_batch(&self) -> bool {
-        self.lock().waiting.len() >= self.batch
+        !self.lock().complete.is_empty()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lock().waiting.is_empty()
+        self.lock().spans == 0
     }
 
-    /// The next batch, which is to be settled before another one is taken.
-    pub(super) fn take(&self) -> Vec<Waiting> {
+    /// The next batch, complete or not, which is to be settled before another one is taken.
+    pub(super) fn take(&self) -> Batch {
         let mut state = self.lock();
-        let count = state.waiting.len().min(self.batch);
-        state.in_hand = count;
-        state.waiting.drain(..count).collect()
+        let batch = state.complete.pop_front().unwrap_or_else(|| std::mem::take(&mut state.growing));
+        state.spans -= batch.spans;
+        state.in_hand = batch.spans;
+        batch
     }
 
     /// What has become of the batch that was taken.
@@ -173,8 +201,9 @@ impl Queue {
     pub(super) fn end(&self) {
         let mut state = self.lock();
         state.ended = true;
-        self.count_undelivered(state.waiting.len());
-        state.waiting.clear();
+        self.count_undelivered(state.spans);
+        (state.spans, state.growing) = (0, Batch::default());
+        state.complete.clear();
         drop(state);
         self.ended.notify_all();
     }
@@ -196,7 +225,7 @@ impl Queue {
         let figures = &self.figures;
         let waiting = {
             let state = self.lock();
-            state.waiting.len() + state.in_hand
+            state.spans + state.in_hand
         };
         Exported {
             sent: count(&figures.sent),
@@ -214,34 +243,40 @@ mod tests {
     use super::*;
     use crate::telemetry::traces::request::tests::a_request;
 
-    fn span() -> Waiting {
-        Waiting::Request(Box::new(a_request()))
+    impl Queue {
+        fn add(&self, count: usize) {
+            self.extend_requests(std::iter::repeat_with(a_request).take(count));
+        }
+
+        fn take_spans(&self) -> usize {
+            self.take().spans
+        }
     }
 
     #[test]
     fn what_does_not_fit_is_counted() {
         let queue = Queue::new(3, 2);
-        queue.extend(std::iter::repeat_with(span).take(5));
+        queue.add(5);
         assert_eq!((queue.exported().waiting, queue.exported().full), (3, 2));
         assert!(queue.has_batch());
-        assert_eq!(queue.take().len(), 2);
+        assert_eq!(queue.take_spans(), 2);
         assert_eq!(queue.exported().waiting, 3, "what is on its way waits, too");
         queue.settle(1, 1);
         assert_eq!(
             (queue.exported().waiting, queue.exported().sent, queue.exported().undelivered),
             (1, 1, 1)
         );
-        assert_eq!((queue.take().len(), queue.take().len()), (1, 0));
-        queue.push(span());
+        assert_eq!((queue.take_spans(), queue.take_spans()), (1, 0));
+        queue.add(1);
         assert!(!queue.has_batch() && !queue.is_empty());
     }
 
     #[test]
     fn a_closed_queue_takes_no_more_and_nobody_waits_for_ever() {
         let queue = Queue::new(3, 2);
-        queue.push(span());
+        queue.add(1);
         assert!(!queue.close(Duration::from_millis(1)), "nobody has sent it");
-        queue.push(span());
+        queue.add(1);
         assert_eq!(queue.exported().full, 1);
         queue.end();
         assert_eq!((queue.exported().undelivered, queue.exported().waiting), (1, 0));
@@ -251,10 +286,10 @@ mod tests {
     #[tokio::test]
     async fn the_exporter_is_woken_by_the_first_span_and_by_a_whole_batch() {
         let queue = Queue::new(9, 3);
-        queue.push(span());
+        queue.add(1);
         queue.work.notified().await;
-        queue.push(span());
-        queue.push(span());
+        queue.add(1);
+        queue.add(1);
         queue.work.notified().await;
     }
 }
