@@ -16,8 +16,11 @@ KUBEBUILDER_ASSETS=$(dev/cluster-assets.sh)
 PODICORN_NODE_ASSETS=$(dev/node-assets.sh)
 dev/helm.sh >/dev/null
 cd tests
-echo "Building the images (the first time takes some ten minutes)"
-PODICORN_NODE_IMAGES=$("$venv/bin/python" -B -m node.archives)
+# Archives that are there already can be named: the last ones are in podicorn-images/archives of the cache.
+if [ -z "${PODICORN_NODE_IMAGES:-}" ]; then
+    echo "Building the images (the first time takes some ten minutes)"
+    PODICORN_NODE_IMAGES=$("$venv/bin/python" -B -m node.archives)
+fi
 PODICORN_NODE_CGROUP=podicorn-node-$$
 export KUBEBUILDER_ASSETS PODICORN_NODE_ASSETS PODICORN_NODE_IMAGES PODICORN_NODE_CGROUP
 # A whole cluster on two cores takes its time where others want them, too.

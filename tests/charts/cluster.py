@@ -190,7 +190,9 @@ def control_plane(directory: Path, shape: Shape = Shape()) -> Iterator[tuple[Clu
     cluster = Cluster(found, directory, f"https://{shape.address}:{port}")
     users = {"admin": "system:masters", "developer": ""} | shape.users
     cluster.tokens = {user: secrets.token_hex(16) for user in users}
-    lines = [f'{cluster.tokens[user]},{user},{user},"{groups}"' for user, groups in users.items()]
+    lines = [
+        f"{cluster.tokens[user]},{user},{user}" + (f',"{groups}"' if groups else "") for user, groups in users.items()
+    ]
     (directory / "tokens.csv").write_text("\n".join(lines) + "\n")
     subprocess.run(["openssl", "genrsa", "-out", directory / "accounts.key", "2048"], check=True, capture_output=True)
     with contextlib.ExitStack() as stack:

@@ -30,7 +30,8 @@ def spec(image: str = RELEASES[0]) -> dict:
             "drain": {"delaySeconds": 3, "gracefulTimeoutSeconds": 30},
             "probes": {"readiness": {"periodSeconds": 1, "failureThreshold": 2, "timeoutSeconds": 5}},
             "resources": {
-                "requests": {"cpu": "50m", "memory": "64Mi"},
+                # What the kernel shares out by: with little a pod would get nothing on a machine that others use, too.
+                "requests": {"cpu": "500m", "memory": "64Mi"},
                 "limits": {"cpu": "1", "memory": f"{MEMORY >> 20}Mi"},
             },
             # As OpenShift would choose a user: nobody's, and not the image's.

@@ -54,7 +54,11 @@ impl Shell {
         let mut command = Command::new("bash");
         // `exec`: what is killed is then the program itself.
         command.args(["-c", &format!("exec {line}")]).current_dir(assets::checkout("."));
-        command.env_clear().env("PATH", path).env("HOME", &self.directory).env("KUBECONFIG", &self.kubeconfig);
+        command
+            .env_clear()
+            .env("PATH", path)
+            .env("HOME", &self.directory)
+            .env("KUBECONFIG", &self.kubeconfig);
         command.stdin(Stdio::null()).kill_on_drop(true);
         command
     }
