@@ -9,12 +9,6 @@ from podtest import http
 from podtest.waiting import wait_until
 
 
-def known_defect(request, kind, why):
-    """Seen, and not mended yet."""
-    if kind in request.node.name:
-        pytest.xfail(why)
-
-
 @pytest.fixture
 def serve(serve):
     """With the setting; `plain` starts servers without it."""
@@ -56,7 +50,7 @@ def order(server, kind: str, times: int, size: int = 1) -> None:
 
 
 @every_kind
-def test_the_values_of_all_workers_add_up(serve, line, request):
+def test_the_values_of_all_workers_add_up(serve, line):
     server = serve(*line, "--workers", "3")
     server.admin.wait_workers(3)
     order(server, "pen", 5, 3)
@@ -77,8 +71,7 @@ def test_the_values_of_all_workers_add_up(serve, line, request):
 
 
 @every_kind
-def test_they_survive_recycling(serve, line, request):
-    known_defect(request, "third-party", "counts can be missing for a moment while a worker is replaced")
+def test_they_survive_recycling(serve, line):
     server = serve(*line, "--workers", "2", "--max-requests", "5", "--graceful-timeout", "5")
     server.admin.wait_workers(2)
     last = server.admin.metrics()

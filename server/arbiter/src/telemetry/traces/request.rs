@@ -118,7 +118,7 @@ impl RequestSpan {
     }
 }
 
-/// Event: time_unix_nano = 1, name = 2, attributes = 3.
+/// `Event`: `time_unix_nano` = 1, `name` = 2, `attributes` = 3.
 fn event(span: &mut Message, name: &str, at: u64, attribute: Option<(&str, &str)>) {
     let mut event = Message::default();
     event.fixed_64(1, at);
