@@ -293,7 +293,8 @@ impl AsRawFd for Listener {
 mod tests {
     use super::*;
 
-    const OPTIONS: Options = Options { backlog: 16, reuse_port: false, umask: 0o077, owner: (0, 0), secure: false };
+    const OPTIONS: Options =
+        Options { backlog: 16, reuse_port: false, umask: 0o077, owner: (0, 0), secure: false };
 
     fn options() -> Options {
         Options { owner: (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()), ..OPTIONS }

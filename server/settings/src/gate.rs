@@ -21,7 +21,8 @@ pub(crate) fn check(merged: &Layer) -> Result<Vec<String>, SettingsError> {
             Status::Unsupported(instead) => return Err(refusal(merged, setting.name, instead.to_owned())),
         }
     }
-    let secure = ["certfile", "keyfile"].iter().any(|name| merged.text(name).is_some_and(|file| !file.is_empty()));
+    let secure =
+        ["certfile", "keyfile"].iter().any(|name| merged.text(name).is_some_and(|file| !file.is_empty()));
     for name in NEED_CERTIFICATE.iter().filter(|_| !secure) {
         let (Some(setting), Some(entry)) = (find(name), merged.entries.get(*name)) else { continue };
         if differs(setting.default, &entry.value, &entry.source) {

@@ -416,9 +416,12 @@ impl Engine {
     fn follow_certificates(&self, py: Python<'_>) {
         match self.tls.as_ref().and_then(|tls| tls.refresh()) {
             None => {}
-            Some(Ok(())) => self.service.log(py, "info", "TLS: the certificate's files have changed and are in use"),
+            Some(Ok(())) => {
+                self.service.log(py, "info", "TLS: the certificate's files have changed and are in use")
+            }
             Some(Err(error)) => {
-                let text = format!("TLS: the files have changed, and what was read before stays in use: {error}");
+                let text =
+                    format!("TLS: the files have changed, and what was read before stays in use: {error}");
                 self.service.log(py, "error", &text);
             }
         }
@@ -502,8 +505,7 @@ impl Engine {
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address.clone()).collect();
         let rules = Rules { parser: options.parser.clone(), body_buffer: options.limits.body_buffer };
         let trusted = options.trusted.clone();
-        let reactor =
-            Reactor::new(
+        let reactor = Reactor::new(
             listeners,
             rules,
             &options.limits,

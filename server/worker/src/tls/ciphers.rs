@@ -34,7 +34,8 @@ pub(super) fn choose(names: Option<&[String]>, older: bool, newer: bool) -> Resu
     match names {
         None => suites.extend(OLDER.iter().map(|(_, suite)| *suite)),
         Some(names) => {
-            let named = |name: &String| OLDER.iter().find(|(known, _)| known == name).map(|(_, suite)| *suite);
+            let named =
+                |name: &String| OLDER.iter().find(|(known, _)| known == name).map(|(_, suite)| *suite);
             let before = suites.len();
             suites.extend(names.iter().filter_map(named));
             if older && suites.len() == before {

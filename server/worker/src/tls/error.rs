@@ -8,7 +8,9 @@ use pyo3::exceptions::PyValueError;
 /// Every reason for which certificates and keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
-    #[error("{setting} {path:?} cannot be read: {error}; check the path (relative ones count from chdir) and who may read it")]
+    #[error(
+        "{setting} {path:?} cannot be read: {error}; check the path (relative ones count from chdir) and who may read it"
+    )]
     Unreadable { setting: &'static str, path: String, error: io::Error },
     #[error(
         "{setting} {path:?} has no certificate in it; it must be a PEM file with at least one BEGIN CERTIFICATE block"
@@ -34,7 +36,9 @@ pub(crate) enum TlsError {
         "the private key in {setting} {key:?} is not that of the first certificate in certfile {certificate:?}; the server's own certificate comes first, its issuers after it"
     )]
     Mismatch { setting: &'static str, key: String, certificate: String },
-    #[error("cert_reqs {0} asks clients for certificates, so ca_certs has to name the file of those who issue them")]
+    #[error(
+        "cert_reqs {0} asks clients for certificates, so ca_certs has to name the file of those who issue them"
+    )]
     NoAuthorities(u8),
     #[error("a certificate in ca_certs {path:?} cannot be used: {error}")]
     BadAuthority { path: String, error: String },

@@ -62,8 +62,10 @@ impl Recipe {
     /// Reads the files. `tickets`: those of what was used before, if its sessions may be resumed.
     pub(super) fn read(&self, tickets: Option<Arc<dyn ProducesTickets>>) -> Result<Material, TlsError> {
         let choice = ciphers::choose(self.ciphers.as_deref(), self.older, self.newer)?;
-        let provider =
-            Arc::new(rustls::crypto::CryptoProvider { cipher_suites: choice.suites, ..ring::default_provider() });
+        let provider = Arc::new(rustls::crypto::CryptoProvider {
+            cipher_suites: choice.suites,
+            ..ring::default_provider()
+        });
         let certified = self.certified()?;
         let certificate = certified.cert.first().map(|der| der.to_vec()).unwrap_or_default();
         let verifier = self.verifier(&provider)?;
@@ -113,7 +115,9 @@ impl Recipe {
         let (path, authorities) = match &self.authorities {
             Authorities::None => ("", Vec::new()),
             Authorities::File(path) => (path.as_str(), certificates("ca_certs", path)?),
-            Authorities::Given(all) => ("", all.iter().map(|der| CertificateDer::from(der.clone())).collect()),
+            Authorities::Given(all) => {
+                ("", all.iter().map(|der| CertificateDer::from(der.clone())).collect())
+            }
         };
         if self.verify == 0 {
             return Ok(Arc::new(NoClientAuth));
@@ -139,9 +143,9 @@ fn read(setting: &'static str, path: &str) -> Result<Vec<u8>, TlsError> {
 
 fn certificates(setting: &'static str, path: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(setting, path)?;
-    let found = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, pem::Error>>().map_err(|error| {
-        TlsError::BadPem { setting, path: path.to_owned(), error: error.to_string() }
-    })?;
+    let found = CertificateDer::pem_slice_iter(&text)
+        .collect::<Result<Vec<_>, pem::Error>>()
+        .map_err(|error| TlsError::BadPem { setting, path: path.to_owned(), error: error.to_string() })?;
     if found.is_empty() {
         return Err(TlsError::NoCertificate { setting, path: path.to_owned() });
     }

@@ -218,12 +218,7 @@ impl Session {
     }
 
     /// Decrypts records as far as there is room for their contents. The rest is kept.
-    fn decrypt(
-        &mut self,
-        mut records: &[u8],
-        wire: BorrowedFd<'_>,
-        out: &mut [u8],
-    ) -> Result<usize, Errno> {
+    fn decrypt(&mut self, mut records: &[u8], wire: BorrowedFd<'_>, out: &mut [u8]) -> Result<usize, Errno> {
         let mut got = 0;
         while !records.is_empty() && !self.ended {
             if self.tls.read_tls(&mut records).is_err() {
