@@ -1,5 +1,6 @@
 """TLS: what clients of all kinds see, and what the app does."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -8,14 +9,13 @@ import signal
 import socket
 import ssl
 import subprocess
-import time
 
 import httpx
 import pytest
 import websockets.sync.client
 from podtest import http
 from podtest.certificates import Authority, key_pem
-from podtest.server import run, settle
+from podtest.server import APPS, run, settle
 from podtest.types import every_type, keeping_types, params, wsgi_types
 from podtest.waiting import wait_until
 
@@ -113,9 +113,7 @@ def test_a_client_that_reads_slowly_gets_all_of_it(serve, kind, files, authority
 def test_a_file_is_sent_without_the_kernel(serve, kind, files, authority):
     """There is no sendfile where bytes have to be encrypted."""
     server = serve("secure:app", *kind, *files)
-    import probe
-
-    assert server.get("/file", context=authority.trusting()).body == open(probe.__file__, "rb").read()
+    assert server.get("/file", context=authority.trusting()).body == (APPS / "probe.py").read_bytes()
 
 
 @pytest.mark.parity
@@ -334,16 +332,16 @@ def test_slow_handshakes_hold_no_worker_and_end_with_the_head_timeout(serve, kin
     server = serve("secure:app", *kind, *files, "--head-timeout", "3", "--log-level", "debug")
     first = hello()
     slow = [server.connect() for _ in range(20)]
-    began = time.monotonic()
     for at in range(10):
         for client in slow:
-            client.send(first[at : at + 1])
+            # On a slow machine its time may be up already.
+            with contextlib.suppress(OSError):
+                client.send(first[at : at + 1])
         assert server.get("/", context=authority.trusting()).status == 200
     for client in slow:
         client.read_to_end()
         assert client.end in (http.End.FIN, http.End.RESET)
         client.close()
-    assert time.monotonic() - began < 60
     wait_until(lambda: failures(server) == 20, "the count")
 
 
@@ -444,23 +442,13 @@ def cut_short(server, context, head, body):
 
 
 @keeping_types
-def test_a_truncated_request_is_not_run(serve, kind, files, authority):
+def test_a_truncated_request_is_not_run(serve, kind, files, authority, config):
     """An attacker can end a connection, but cannot say that the body was complete."""
     server = serve("secure:app", *kind, *files)
     head = http.head("POST", "/echo", {"Content-Length": "10"})
     assert b"200 OK" not in cut_short(server, authority.trusting(), head, b"hello")
-    strict = serve("secure:app", *kind, *files, "-c", "python:ragged", environment={"PYTHONPATH": files_of(files)})
+    strict = serve("secure:app", *kind, *files, "-c", config("suppress_ragged_eofs = False\n"))
     assert cut_short(strict, authority.trusting(), head, b"hello") == b""
-
-
-def files_of(files):
-    """The directory of the certificate, with a config module that is strict about ends."""
-    directory = os.path.dirname(files[1])
-    with open(os.path.join(directory, "ragged.py"), "w") as file:
-        file.write("suppress_ragged_eofs = False\n")
-    from podtest.server import APPS
-
-    return f"{directory}:{APPS}"
 
 
 @keeping_types
