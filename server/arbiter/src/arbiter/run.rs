@@ -207,14 +207,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         settings,
         _pidfile: pidfile,
     };
-    let server = Forkserver {
-        generation: 1,
-        client: client.clone(),
-        ready: false,
-        dismissed: false,
-        relay,
-        _stacks: stacks,
-    };
+    let server = Forkserver { relay, ..Forkserver::launching(1, client.clone(), stacks) };
     arbiter.forkservers.insert(pid, server);
     drop(client);
     arbiter.start_generation(1, pid, blueprint, Occasion::First);
