@@ -258,6 +258,12 @@ def test_headers_are_believed_by_who_has_connected(serve):
         assert json.loads(connection.read_response().body)["values"]["wsgi.url_scheme"] == "http"
 
 
+def test_gunicorns_own_parser_reads_it(serve):
+    """In a class that has it."""
+    server = serve("probe:app", "-k", "socket_types.worker_classes.Sync", "--proxy-protocol")
+    assert proxied(seen(server, LINE)) == FOUR
+
+
 def test_tornado_says_that_it_has_no_effect(serve):
     server = serve("probe:app", "-k", "tornado", "--proxy-protocol")
     server.err.wait_for(r"proxy_protocol .* has no effect on tornado workers")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from podtest import server, types
+from podtest import server, socket_types, types
 from podtest.waiting import wait_until
 
 #: Gunicorn's words and ours for the arbiter's first line, the worker's first and the arbiter's last.
@@ -146,7 +146,7 @@ class Logger(gunicorn.glogging.Logger):
 
 
 @pytest.mark.parity
-@pytest.mark.parametrize("kind", types.params("sync", "gthread-4", "gevent", "asgi"))
+@pytest.mark.parametrize("kind", types.params("sync", "gthread-4", "gevent", "eventlet", "asgi"))
 @pytest.mark.parametrize("form", ["path", "class"])
 def test_a_logger_of_ones_own(serve, tmp_path, config, form, kind):
     (tmp_path / "ownlogs.py").write_text(LOGGER)
@@ -221,6 +221,19 @@ def test_a_logger_class_without_gunicorn_installed(serve, tmp_path, without_guni
     app.out.wait_for(r"^own-/-200 OK-it$")
     app.err.wait_for("own info: Booting worker")
     app.out.wait_for("^not found$")
+
+
+@pytest.mark.parametrize("line", socket_types.params("tornado-wsgi", "uvicorn.workers", "gthread-subclass"))
+def test_socket_types_log_there_too(serve, tmp_path, config, line):
+    app = serve(*line, *arguments("dict", tmp_path, config))
+    app.get("/there")
+    worker = app.worker_pids()[0]
+    assert app.stop() == 0
+    error = (tmp_path / "error.log").read_text()
+    for pid, words in zip((app.pid, worker, app.pid), LINES, strict=True):
+        assert re.search(rf"^E\|{pid}\|INFO\|{words}", error, re.MULTILINE), error
+    if "tornado" in line or "gthread-subclass" in line:
+        assert "/there" in (tmp_path / "access.log").read_text()
 
 
 # ---- syslog ----

@@ -77,6 +77,33 @@ def test_a_change_is_new_code(serve, site, kind):
     answers(app, "three")
 
 
+SOCKET_TYPES = {
+    "tornado": (("-k", "tornado"), WSGI),
+    "sync-subclass": (("-k", "socket_types.worker_classes.Sync"), WSGI),
+    "uvicorn.workers": (("-k", "uvicorn.workers.UvicornWorker"), ASGI.replace("    assert", "    #")),
+}
+
+
+@pytest.mark.parametrize("name", SOCKET_TYPES)
+def test_a_change_is_new_code_on_socket_types(serve, site, name):
+    flags, page = SOCKET_TYPES[name]
+    page = page.replace("    # scope", '    if scope["type"] == "lifespan":\n        return\n    # scope')
+    site.write("changing.py", page.format(version="one"))
+    app = serve("changing", "--reload", *flags, cwd=site.directory)
+    answers(app, "one")
+    site.write("changing.py", page.format(version="two"))
+    answers(app, "two")
+    app.err.wait_for(r"changing\.py modified")
+
+
+def test_a_page_under_tornado(serve, site):
+    site.write("changing.py", "def broken(:\n")
+    app = serve("changing", "--reload", "-k", "tornado", cwd=site.directory)
+    answers(app, "SyntaxError", 500)
+    site.write("changing.py", WSGI.format(version="mended"))
+    answers(app, "mended")
+
+
 @pytest.mark.parity
 def test_modules_that_the_app_imports(serve, site):
     site.write("other.py", "VERSION = 'one'")

@@ -21,6 +21,7 @@ pub mod launch;
 pub mod listeners;
 mod load;
 pub mod memory;
+pub mod migrate;
 pub mod origin;
 pub mod pidfile;
 pub mod pool;

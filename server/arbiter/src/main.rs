@@ -1,11 +1,11 @@
-//! `podicorn`: signals first, then the command line, then the run loop. `podicorn simulate` and `podicorn ctl` are other
-//! programs in the same file.
+//! `podicorn`: signals first, then the command line, then the run loop. `podicorn simulate`, `podicorn ctl` and
+//! `podicorn migrate` are other programs in the same file.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use podicorn_arbiter::arbiter;
 use podicorn_arbiter::signals::Signals;
+use podicorn_arbiter::{arbiter, migrate};
 use podicorn_settings::parse_command_line;
 
 fn main() -> ExitCode {
@@ -15,6 +15,9 @@ fn main() -> ExitCode {
     }
     if arguments.next_if(|first| first == "ctl").is_some() {
         return exit_code(podicorn_ctl::run(arguments));
+    }
+    if arguments.next_if(|first| first == "migrate").is_some() {
+        return exit_code(migrate::run(arguments));
     }
     // Before anything else: PID 1 has no default actions, and an early TERM must count.
     let signals = match Signals::install() {

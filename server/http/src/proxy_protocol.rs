@@ -1,9 +1,9 @@
 //! The PROXY protocol: what a proxy says of its client before the first byte of HTTP.
 //!
-//! The document is `proxy-protocol.txt` of the project haproxy (2020/03/05), sections 2.1 (version 1, a line of text) and 2.2 (version 2, binary). A
-//! connection without such a header is an ordinary one: whether a peer may send one is the caller's to judge. Addresses
-//! that the header does not have, or of no Internet protocol, leave the connection's own in force, as the document asks.
-//! Refused is what it allows receivers to refuse: datagrams, unix sockets, and whatever is malformed.
+//! The document is `proxy-protocol.txt` of the project haproxy (2020/03/05), sections 2.1 (version 1, a line of text) and
+//! 2.2 (version 2, binary). A connection without such a header is an ordinary one: whether a peer may send one is the
+//! caller's to judge. Addresses that the header does not have, or of no Internet protocol, leave the connection's own in
+//! force, as the document asks. Refused is what it lets receivers refuse: datagrams, unix sockets, and what is malformed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Names of classes whose work is done without Python's logging: Gunicorn's own, and that which also counts for StatsD.
 BUILT_IN = ("gunicorn.glogging.Logger", "gunicorn.instrument.statsd.Statsd", "simple")
+#: Where packages announce logger classes, as Gunicorn has it.
+GROUP = "gunicorn.loggers"
 #: What subclasses and config files take from `gunicorn.glogging`.
 GLOGGING = ("CONFIG_DEFAULTS", "SYSLOG_FACILITIES", "Logger", "SafeAtoms", "loggers", "parse_syslog_address")
 #: One record of the arbiter in a packet; longer ones were cut there.
@@ -59,12 +61,12 @@ def _class_of(cfg: Settings, default: Callable[[], type] | None) -> Any:
 
 
 def _by_name(name: str) -> Any:
-    """`package.module.Class` or `module:Class`."""
+    """`package.module.Class`, `module:Class`, or the name of an entry point."""
     module_name, colon, path = name.partition(":")
     if not colon:
         module_name, _, path = name.rpartition(".")
-    if not module_name or not path:
-        raise Failure.config(f"logger_class {name!r} is no class: name one as package.module.Class")
+    if not module_name:
+        return _announced(name)
     try:
         found: Any = importlib.import_module(module_name)
         for part in path.split("."):
@@ -82,6 +84,20 @@ def _by_name(name: str) -> Any:
     if not callable(found):
         raise Failure.config(f"logger_class {name}: {found!r} is no class")
     return found
+
+
+def _announced(name: str) -> Any:
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group=GROUP, name=name):
+        try:
+            return point.load()
+        except BaseException as error:
+            raise Failure.config(f"logger_class {name}: {first_line(error)}", traceback_text(error)) from error
+    raise Failure.config(
+        f"logger_class {name!r} is no class, nor an entry point of that name in the group {GROUP}; name a class as "
+        "package.module.Class"
+    )
 
 
 class _StandIn:

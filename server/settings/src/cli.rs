@@ -138,7 +138,7 @@ Examples:
   podicorn --preload -w 2..8 --admin-bind 127.0.0.1:9099 'myapp:create_app()'
 ";
 
-fn command() -> Command {
+pub(crate) fn command() -> Command {
     let mut command = Command::new("podicorn")
         .no_binary_name(true)
         .version(format!("(version {VERSION})"))

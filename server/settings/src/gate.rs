@@ -50,7 +50,7 @@ pub(crate) fn check(merged: &Layer) -> Result<Vec<String>, SettingsError> {
 }
 
 /// Whether a value was set that is not the default. A default that is worked out counts as differing once set.
-fn differs(default: DefaultValue, value: &Value, source: &Source) -> bool {
+pub(crate) fn differs(default: DefaultValue, value: &Value, source: &Source) -> bool {
     *source != Source::Default && !value.is_null() && *value != value::plain(default)
 }
 

@@ -459,8 +459,11 @@ fn what_has_no_effect_says_so_once() {
         "--log-level",
         "loud",
     ];
-    let settings = from_args(args);
-    let notices = settings.notices();
+    let file = json!({"tmp_upload_dir": "/tmp"});
+    let settings = Given { args, file: Some(file), ..Given::default() }.merge().unwrap();
+    assert_eq!(settings.notices().len(), 6, "{:?}", settings.notices());
+    let notices: Vec<&String> =
+        settings.notices().iter().filter(|notice| !notice.starts_with("tmp_upload_dir (")).collect();
     assert_eq!(notices.len(), 5, "{notices:?}");
     for (notice, says) in notices.iter().zip([
         "control_socket_disable (command line --no-control-socket) has no effect",

@@ -30,14 +30,7 @@ impl Arbiter {
         let pid = process.pid;
         let client = Client::new(process.control)?;
         let stacks = stack_reader(process.stacks, Python::Forkserver { pid }, &self.inputs)?;
-        let server = Forkserver {
-            generation,
-            client: client.clone(),
-            ready: false,
-            dismissed: false,
-            relay: None,
-            _stacks: stacks,
-        };
+        let server = Forkserver::launching(generation, client.clone(), stacks);
         self.forkservers.insert(pid, server);
         self.tally.forkserver_starts += 1;
         let present = self.client_of(self.pool.generation()).map(|(pid, _)| pid);

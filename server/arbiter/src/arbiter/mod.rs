@@ -124,6 +124,13 @@ struct Forkserver {
     _stacks: StackReader,
 }
 
+impl Forkserver {
+    /// Its process runs.
+    fn launching(generation: u32, client: Client, stacks: StackReader) -> Self {
+        Self { generation, client, ready: false, dismissed: false, relay: None, _stacks: stacks }
+    }
+}
+
 /// What the arbiter keeps of a worker beside the pool.
 #[derive(Debug)]
 struct Attendant {

@@ -303,8 +303,7 @@ impl Arbiter {
         relay: Option<Arc<Relay>>,
         blueprint: Blueprint,
     ) {
-        let server =
-            Forkserver { generation: 1, client, ready: false, dismissed: false, relay, _stacks: stacks };
+        let server = Forkserver { relay, ..Forkserver::launching(1, client, stacks) };
         self.forkservers.insert(pid, server);
         self.start_generation(1, pid, blueprint, Occasion::First);
     }

@@ -94,5 +94,5 @@ pub(super) const SETTINGS: &[Setting] = &[
         .no_effect("there is one parser, in Rust"),
     setting("tmp_upload_dir", Kind::Text, "Directory for request bodies on disk.")
         .metavar("DIR")
-        .unsupported("request bodies are buffered in memory up to --body-buffer and streamed above it; nothing is written to disk"),
+        .no_effect("bodies are buffered in memory up to body_buffer and streamed above it, never written to disk; Gunicorn 27 does not use it either"),
 ];
