@@ -94,11 +94,11 @@ complete -c podicorn -n "__fish_podicorn_needs_command" -s m -l umask -d 'File m
 complete -c podicorn -n "__fish_podicorn_needs_command" -s p -l pid -d 'Write the server\'s process id to this file. [pidfile]' -r
 complete -c podicorn -n "__fish_podicorn_needs_command" -s n -l name -d 'Name of the processes in ps and top. [proc_name]' -r
 complete -c podicorn -n "__fish_podicorn_needs_command" -l worker-tmp-dir -d 'Directory of Gunicorn\'s heartbeat files. [worker_tmp_dir]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l keyfile -d 'Private key. [keyfile]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l certfile -d 'Certificate. [certfile]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l ca-certs -d 'Certificates of the authorities of clients. [ca_certs]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l cert-reqs -d 'Whether clients need a certificate: 0 no, 1 if they have one, 2 yes. [cert_reqs: 0]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l ciphers -d 'Cipher suites. [ciphers]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l keyfile -d 'Private key, as PEM; not set: it is in certfile. [keyfile]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l certfile -d 'Certificate and those of its issuers, as PEM: the server speaks HTTPS. [certfile]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l ca-certs -d 'Certificates of those who issue certificates for clients, as PEM. [ca_certs]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l cert-reqs -d 'Whether clients need a certificate: 0 no, 1 if they have one it must be valid, 2 yes. [cert_reqs: 0]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l ciphers -d 'Cipher suites of TLS 1.2, as OpenSSL\'s cipher string. [ciphers]' -r
 complete -c podicorn -n "__fish_podicorn_needs_command" -l ssl-version -d 'Protocol version; Gunicorn ignores it, too. [ssl_version: 2]' -r
 complete -c podicorn -n "__fish_podicorn_needs_command" -l http-protocols -d 'Protocols: h1, h2. [http_protocols: h1]' -r
 complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-cleartext -d 'HTTP/2 without TLS. [http2_cleartext: off]' -r
@@ -138,8 +138,8 @@ complete -c podicorn -n "__fish_podicorn_needs_command" -l permit-unconventional
 complete -c podicorn -n "__fish_podicorn_needs_command" -l casefold-http-method -d 'Turn methods into upper case. [casefold_http_method]'
 complete -c podicorn -n "__fish_podicorn_needs_command" -l initgroups -d 'Give the workers all groups of their user. [initgroups]'
 complete -c podicorn -n "__fish_podicorn_needs_command" -s D -l daemon -d 'Go into the background. [daemon]'
-complete -c podicorn -n "__fish_podicorn_needs_command" -l suppress-ragged-eofs -d 'Do not report connections that end without close_notify. [suppress_ragged_eofs: on]'
-complete -c podicorn -n "__fish_podicorn_needs_command" -l do-handshake-on-connect -d 'Do the handshake while accepting. [do_handshake_on_connect]'
+complete -c podicorn -n "__fish_podicorn_needs_command" -l suppress-ragged-eofs -d 'An end without close_notify counts as an end. [suppress_ragged_eofs: on]'
+complete -c podicorn -n "__fish_podicorn_needs_command" -l do-handshake-on-connect -d 'Do the handshake while accepting; for third-party classes. [do_handshake_on_connect]'
 complete -c podicorn -n "__fish_podicorn_needs_command" -l reload -d 'Load new code when files of the app change; for development only. [reload]'
 complete -c podicorn -n "__fish_podicorn_needs_command" -l spew -d 'Print every line that workers execute, on stdout; very slow. [spew]'
 complete -c podicorn -n "__fish_podicorn_needs_command" -s h -l help -d 'Print this help and exit.'
