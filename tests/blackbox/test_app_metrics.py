@@ -174,9 +174,10 @@ def test_a_directory_of_the_users_own_is_read_and_left_to_the_user(serve, tmp_pa
     metrics = server.admin.metrics()
     assert metrics.value("shop_orders_total", kind="book") == 2
     assert "pid=" not in metrics.text
-    os.kill(server.worker_pids()[0], signal.SIGKILL)
-    server.admin.wait_workers(1)
-    wait_until(lambda: server.get("/order/book").status == 200, "the next worker")
+    (pid,) = server.worker_pids()
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: server.admin.pids() and pid not in server.admin.pids(), "the next worker")
+    order(server, "book", 1)
     assert server.admin.metrics().value("shop_orders_total", kind="book") == 3
     assert server.stop() == 0
     assert set(files) <= set(tmp_path.glob("*.db"))
