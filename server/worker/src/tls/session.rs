@@ -32,7 +32,7 @@ thread_local! {
 pub(crate) enum Failure {
     #[error("plain HTTP on a port that speaks TLS")]
     Plain,
-    #[error("the client left before the end of the TLS handshake")]
+    #[error("the TLS handshake did not come to its end")]
     Unfinished,
     #[error("TLS: {0}")]
     Broken(rustls::Error),
