@@ -417,7 +417,7 @@ impl Engine {
         match self.tls.as_ref().and_then(|tls| tls.refresh()) {
             None => {}
             Some(Ok(())) => {
-                self.service.log(py, "info", "TLS: the certificate's files have changed and are in use")
+                self.service.log(py, "info", "TLS: the certificate's files have changed and are in use");
             }
             Some(Err(error)) => {
                 let text =

@@ -226,7 +226,7 @@ impl Options {
             .map_err(|reason| EngineError::Setting { name: "forwarded_allow_ips", reason })?;
         let proxies = proxies(&reader)?;
         let timeout = reader.seconds("timeout", 30.0)?;
-        let tls = reader.get("tls")?.map(|tls| tls.cast_into::<TlsContext>()).transpose()?;
+        let tls = reader.get("tls")?.map(Bound::cast_into::<TlsContext>).transpose()?;
         let tls = tls.map(|tls| Arc::clone(&tls.get().0));
         Ok(Self {
             parser: ParserConfig { secure: tls.is_some(), ..parser_config(&reader)? },

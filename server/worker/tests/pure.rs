@@ -12,6 +12,14 @@ mod reactor {
     pub(crate) mod socket;
     pub(crate) mod timers;
 }
+#[path = "../src/tls"]
+mod tls {
+    mod ciphers;
+    pub(crate) mod describe;
+    mod error;
+    mod material;
+    pub(crate) mod session;
+}
 #[path = "../src/trace.rs"]
 mod trace;
 #[path = "../src/trust.rs"]

@@ -34,10 +34,9 @@ pub(super) fn choose(names: Option<&[String]>, older: bool, newer: bool) -> Resu
     match names {
         None => suites.extend(OLDER.iter().map(|(_, suite)| *suite)),
         Some(names) => {
-            let named =
-                |name: &String| OLDER.iter().find(|(known, _)| known == name).map(|(_, suite)| *suite);
             let before = suites.len();
-            suites.extend(names.iter().filter_map(named));
+            let find = |name: &String| OLDER.iter().find(|(known, _)| known == name).map(|(_, suite)| *suite);
+            suites.extend(names.iter().filter_map(find));
             if older && suites.len() == before {
                 let known: Vec<_> = OLDER.iter().map(|(name, _)| *name).collect();
                 return Err(TlsError::NoCiphers { given: names.join(":"), known: known.join(":") });
@@ -61,4 +60,39 @@ pub(super) fn choose(names: Option<&[String]>, older: bool, newer: bool) -> Resu
 pub(super) fn name(suite: SupportedCipherSuite) -> &'static str {
     let all = NEWER.iter().chain(&OLDER);
     all.into_iter().find(|(_, known)| *known == suite).map_or("unknown", |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(choice: &Choice) -> Vec<&'static str> {
+        choice.suites.iter().map(|suite| name(*suite)).collect()
+    }
+
+    #[test]
+    fn without_a_string_there_are_all() {
+        let choice = choose(None, true, true).unwrap();
+        assert_eq!(names(&choice).len(), NEWER.len() + OLDER.len());
+        assert_eq!(choice.versions.len(), 2);
+    }
+
+    #[test]
+    fn a_string_chooses_in_its_order_among_those_of_version_1_2() {
+        let given =
+            ["AES256-SHA", "ECDHE-RSA-CHACHA20-POLY1305", "ECDHE-RSA-AES128-GCM-SHA256"].map(str::to_owned);
+        let choice = choose(Some(&given), true, true).unwrap();
+        assert_eq!(
+            names(&choice)[NEWER.len()..],
+            ["ECDHE-RSA-CHACHA20-POLY1305", "ECDHE-RSA-AES128-GCM-SHA256"]
+        );
+    }
+
+    #[test]
+    fn nothing_left_is_an_error_unless_version_1_3_is_all_that_is_spoken() {
+        let given = ["AES256-SHA".to_owned()];
+        assert!(matches!(choose(Some(&given), true, true), Err(TlsError::NoCiphers { .. })));
+        assert_eq!(choose(Some(&given), false, true).unwrap().versions.len(), 1);
+        assert!(matches!(choose(None, false, false), Err(TlsError::NoVersion)));
+    }
 }

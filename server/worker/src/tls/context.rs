@@ -6,6 +6,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::error::TlsError;
@@ -55,6 +56,12 @@ impl Tls {
         // Who was trusted to hold a certificate need not be any more.
         let tickets = (self.recipe.verify == 0).then(|| Arc::clone(&current.material.config.ticketer));
         Some(self.recipe.read(tickets).map(|material| current.material = Arc::new(material)))
+    }
+}
+
+impl From<TlsError> for PyErr {
+    fn from(error: TlsError) -> Self {
+        PyValueError::new_err(error.to_string())
     }
 }
 

@@ -78,14 +78,13 @@ pub(crate) fn subject(der: &[u8]) -> Option<String> {
                 Err(_) => text.push_str(&oid.to_id_string()),
             }
             text.push('=');
-            match attribute.as_str() {
-                Ok(value) => escape(value, &mut text),
+            if let Ok(value) = attribute.as_str() {
+                escape(value, &mut text);
+            } else {
                 // RFC 4514 §2.4: what is no text.
-                Err(_) => {
-                    text.push('#');
-                    for byte in attribute.as_slice() {
-                        let _ = write!(text, "{byte:02x}");
-                    }
+                text.push('#');
+                for byte in attribute.as_slice() {
+                    let _ = write!(text, "{byte:02x}");
                 }
             }
         }
@@ -104,5 +103,33 @@ fn escape(value: &str, out: &mut String) {
             _ if edge => out.extend(['\\', letter]),
             _ => out.push(letter),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped() {
+        for (value, expected) in [
+            ("plain", "plain"),
+            ("A+B, \"C\"", "A\\+B\\, \\\"C\\\""),
+            (" #1 ", "\\ #1\\ "),
+            ("#1", "\\#1"),
+            ("a\0b", "a\\00b"),
+        ] {
+            let mut out = String::new();
+            escape(value, &mut out);
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn a_block_has_lines_of_64_characters() {
+        let block = pem(&[0; 60]);
+        let lines: Vec<_> = block.lines().map(str::len).collect();
+        assert_eq!(lines, [27, 64, 16, 25]);
+        assert_eq!(subject(b"nothing"), None);
     }
 }

@@ -2,9 +2,6 @@
 
 use std::io;
 
-use pyo3::PyErr;
-use pyo3::exceptions::PyValueError;
-
 /// Every reason for which certificates and keys cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
@@ -48,10 +45,4 @@ pub(crate) enum TlsError {
     NoVersion,
     #[error("TLS cannot be set up: {0}")]
     Provider(rustls::Error),
-}
-
-impl From<TlsError> for PyErr {
-    fn from(error: TlsError) -> Self {
-        PyValueError::new_err(error.to_string())
-    }
 }

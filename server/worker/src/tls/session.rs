@@ -332,3 +332,32 @@ fn gather<'a>(pieces: &'a [IoSlice<'_>], mut skip: usize, out: &mut [IoSlice<'a>
     }
     count
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathered(pieces: &[&[u8]], skip: usize) -> Vec<u8> {
+        let pieces: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut out = [IoSlice::new(&[]); PIECES];
+        let count = gather(&pieces, skip, &mut out);
+        out[..count].iter().flat_map(|piece| piece.to_vec()).collect()
+    }
+
+    #[test]
+    fn pieces_are_taken_up_behind_what_is_gone() {
+        let pieces: [&[u8]; 4] = [b"ab", b"", b"cde", b"f"];
+        for skip in 0..=6 {
+            assert_eq!(gathered(&pieces, skip), b"abcdef"[skip..]);
+        }
+        assert!(gathered(&[], 0).is_empty());
+    }
+
+    #[test]
+    fn no_more_is_taken_up_than_is_encrypted_ahead() {
+        let long = vec![7; AHEAD - 1];
+        assert_eq!(gathered(&[&long, b"xyz"], 0).len(), AHEAD);
+        assert_eq!(gathered(&[&long, b"xyz"], AHEAD), b"yz");
+        assert_eq!(gathered(&[&b"x"[..]; 3 * PIECES], 0).len(), PIECES);
+    }
+}
