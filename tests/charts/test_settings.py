@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from podtest.certificates import Authority
 from podtest.server import program_path
 
 from charts import helm
@@ -71,6 +72,7 @@ def _shown(section: str) -> dict[str, object]:
 
 def test_every_setting_reaches_the_server(directory):
     """One value for each that is not its default, and what the server makes of it."""
+    certificate, key = Authority().issue().write(directory)
     given = {
         "config": (str(directory / "other.py"), None),
         "chdir": (str(directory), None),
@@ -145,9 +147,9 @@ def test_every_setting_reaches_the_server(directory):
         "umask": ("0o027", str(0o027)),
         "pidfile": (str(directory / "pid"), None),
         "proc_name": ("shop", None),
-        "keyfile": ("/tls/tls.key", None),
-        "certfile": ("/tls/tls.crt", None),
-        "ca_certs": ("/tls/ca.crt", None),
+        "keyfile": (key, None),
+        "certfile": (certificate, None),
+        "ca_certs": (certificate, None),
         "cert_reqs": (1, None),
         "ciphers": ("ECDHE+AESGCM:!aNULL", None),
         # Gunicorn has no flag that turns it off.

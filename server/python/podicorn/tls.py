@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from podicorn import _engine
 from podicorn.failure import Failure, first_line, traceback_text
 
 TYPE_CHECKING = False
@@ -30,6 +29,9 @@ def engine_context(cfg: Settings, *, hook: bool = True) -> Any:
         from podicorn.tls_recorder import recorded
 
         certfile, wanted = recorded(cfg)
+    # The fork server says what is wrong where it cannot be imported, so nothing may import it before.
+    from podicorn import _engine
+
     try:
         return _engine.TlsContext(certfile, strict_ends=not cfg.suppress_ragged_eofs, **wanted)
     except ValueError as error:

@@ -79,7 +79,7 @@ impl Recipe {
         config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
         config.ticketer = match tickets {
             Some(tickets) => tickets,
-            None => ring::Ticketer::new().map_err(TlsError::Provider)?,
+            None => new_tickets()?,
         };
         Ok(Material { config: Arc::new(config), certificate })
     }
@@ -135,6 +135,16 @@ impl Recipe {
         let verifier = builder.build().map_err(|error| bad(error.to_string()))?;
         Ok(verifier)
     }
+}
+
+/// Keys for tickets, which all workers share. A ticketer takes none that is longer than those that it has made itself, so
+/// that without a first one each worker would refuse those of others for a while.
+fn new_tickets() -> Result<Arc<dyn ProducesTickets>, TlsError> {
+    /// A session with the certificates of its client.
+    const LONGEST: usize = 16 * 1024;
+    let tickets = ring::Ticketer::new().map_err(TlsError::Provider)?;
+    let _ = tickets.encrypt(&[0; LONGEST]);
+    Ok(tickets)
 }
 
 fn read(setting: &'static str, path: &str) -> Result<Vec<u8>, TlsError> {
