@@ -59,7 +59,7 @@ def test_metrics_that_are_named_exist():
     unknown = []
     for path in documents():
         for name in re.findall(r"`(podicorn_[a-z_]+)`", path.read_text()):
-            bare = re.sub(r"^podicorn_(operator_)?|_(total|bucket|sum|count|info)$", "", name)
+            bare = re.sub(r"^podicorn_(operator_)?|(_seconds)?_(total|bucket|sum|count|info)$", "", name)
             if bare not in source:
                 unknown.append(f"{path.relative_to(ROOT)}: {name}")
     assert unknown == []

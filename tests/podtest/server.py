@@ -44,6 +44,8 @@ def clean_environment(mark: str) -> dict[str, str]:
         "PYTHONPATH": str(APPS),
         # Tests change an app's source and reload; a bytecode file of the same second would hide the change.
         "PYTHONDONTWRITEBYTECODE": "1",
+        # setproctitle would write over the environment, by which a server's processes are found.
+        "SPT_NOENV": "1",
     }
 
 

@@ -170,6 +170,9 @@ class ThirdPartyProcess(WorkerProcess):
             try:
                 return run()
             finally:
+                # It is leaving: the arbiter's TERM, which follows the wish for another worker, says nothing new, and
+                # classes that leave signals to chance would die of it in the middle of their last hook.
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 self._leave_if_done()
 
         worker.run = run_watched
