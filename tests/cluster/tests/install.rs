@@ -110,6 +110,7 @@ async fn readme_leads_from_helm_install_to_a_scaled_worker(context: Context) {
         let answer = http::get(&format!("{base}/")).await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
+    app.until("workers that the operator has seen", |status| status.workers.is_some()).await.unwrap();
     let before = app.get().await.unwrap().status.unwrap().workers.unwrap();
     let traffic = Traffic::start(8, app.addresses().await.unwrap(), "/report");
     let more = before.target + 2;
