@@ -13,11 +13,13 @@ FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 
 
 def documents() -> list[Path]:
-    """All Markdown of the project."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "*.md"], cwd=ROOT, capture_output=True, check=True, text=True
-    )
-    found = [ROOT / name for name in listed.stdout.splitlines()]
+    """All Markdown of the project; not what a build or a tool has left in the checkout."""
+    left = {"target", "build", "node_modules", "__pycache__"}
+    found = []
+    for path in sorted(ROOT.rglob("*.md")):
+        parts = path.relative_to(ROOT).parts[:-1]
+        if not any(part in left or part.startswith(".") for part in parts):
+            found.append(path)
     assert len(found) > 10
     return found
 

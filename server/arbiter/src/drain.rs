@@ -18,7 +18,7 @@ const QUIET: Duration = Duration::from_millis(20);
 
 /// Of what a listening TCP socket gets (its skbs begin at the TCP header), everything but a SYN without ACK. What begins a
 /// connection is dropped, not answered: its client tries again in a second, and finds the socket shut down or another
-/// pod. Handshakes under way end as ever. It takes no privilege.
+/// pod. Handshakes under way end as ever. It takes no privilege, but there are kernels that grant it to root alone.
 fn no_new_connections() -> [SockFilter; 5] {
     const FLAGS_BYTE: u32 = 13;
     const SYN: u32 = 0x02;
