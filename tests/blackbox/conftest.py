@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from podtest.certificates import Authority
 from podtest.cgroups import MemoryGroup, why_not
 from podtest.gate import Gate
 from podtest.server import Server, program_path
@@ -93,6 +94,19 @@ def config(tmp_path: Path) -> Callable[[str], str]:
         return str(path)
 
     return write
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    """Issues certificates."""
+    return Authority()
+
+
+@pytest.fixture
+def files(authority: Authority, tmp_path: Path) -> tuple[str, ...]:
+    """The command line's part of TLS: a certificate and its key."""
+    certificate, key = authority.issue().write(tmp_path)
+    return ("--certfile", certificate, "--keyfile", key)
 
 
 @pytest.fixture(scope="session")

@@ -23,18 +23,6 @@ from podtest.waiting import wait_until
 every_green_or_threads = pytest.mark.parametrize("kind", params("gthread-4", "gevent", "eventlet"))
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return Authority()
-
-
-@pytest.fixture
-def files(authority, tmp_path):
-    """The command line's part: a certificate and its key."""
-    certificate, key = authority.issue().write(tmp_path)
-    return ("--certfile", certificate, "--keyfile", key)
-
-
 def resumable(context):
     """Whether sessions of TLS 1.2 only, which Python can ask for tickets before it reads."""
     context.maximum_version = ssl.TLSVersion.TLSv1_2

@@ -2,21 +2,8 @@
 
 import pytest
 from podtest import http
-from podtest.certificates import Authority
 from podtest.server import run
 from podtest.socket_types import params
-
-
-@pytest.fixture(scope="module")
-def authority():
-    return Authority()
-
-
-@pytest.fixture
-def files(authority, tmp_path):
-    certificate, key = authority.issue().write(tmp_path)
-    return ("--certfile", certificate, "--keyfile", key)
-
 
 every_type = pytest.mark.parametrize("line", params())
 #: Those that ask Gunicorn's hook; uvicorn's and aiohttp's classes make their context by themselves.

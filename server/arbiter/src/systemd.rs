@@ -103,7 +103,7 @@ impl Notifier {
     }
 
     /// The service is another process from now on.
-    pub fn main_process(&self, pid: u32) {
+    pub fn main_process(&self, pid: i32) {
         self.send(&format!("MAINPID={pid}"));
     }
 

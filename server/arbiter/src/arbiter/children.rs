@@ -21,7 +21,8 @@ impl Arbiter {
             self.on_worker_death(slot, pid, exit);
         } else if let Some(server) = self.forkservers.remove(&pid) {
             self.on_forkserver_death(pid, &server, exit);
-        } else if self.successor_ended(pid, exit) {
+        } else if self.successor() == Some(pid) {
+            self.successor_ended(pid, exit);
         } else if self.pool.awaits_pids() {
             // A worker can die before the fork server has told its pid.
             self.unmatched.push((pid, exit));

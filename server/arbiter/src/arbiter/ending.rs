@@ -55,8 +55,10 @@ impl Budget {
 impl Arbiter {
     /// TERM (graceful) or INT, QUIT.
     pub(super) fn begin_shutdown(&mut self, graceful: bool) {
-        if !self.name_successor() {
-            self.systemd.stopping();
+        // systemd goes by the pid of the one that stays.
+        match self.successor() {
+            Some(pid) => self.systemd.main_process(pid),
+            None => self.systemd.stopping(),
         }
         let now = Instant::now();
         match self.ending {

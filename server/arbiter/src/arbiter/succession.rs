@@ -1,7 +1,7 @@
 //! USR2 and what follows it: a successor is started, workers are stopped by WINCH and brought back by HUP, and a successor
 //! becomes the only server when its predecessor has left.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use podicorn_settings::{Bind, Settings};
@@ -107,14 +107,13 @@ impl Arbiter {
             return;
         }
         let listeners = self.listeners();
-        let numbered: Vec<i32> = listeners
-            .iter()
-            .filter_map(|listener| if let Bind::Fd(number) = listener.bind { Some(number) } else { None })
-            .collect();
-        let numbered: Vec<BorrowedFd<'_>> =
-            numbered.into_iter().filter_map(kernel::borrow_inherited).collect();
-        let sockets = listeners.iter().filter(|listener| !matches!(listener.bind, Bind::Fd(_)));
-        let sockets = sockets.map(|listener| listener.socket.as_fd()).collect();
+        let (mut sockets, mut numbered) = (Vec::new(), Vec::new());
+        for listener in &listeners {
+            match listener.bind {
+                Bind::Fd(number) => numbered.extend(kernel::borrow_inherited(number)),
+                Bind::Tcp { .. } | Bind::Unix { .. } => sockets.push(listener.socket.as_fd()),
+            }
+        }
         match upgrade::start(&Start { directory: self.origin.directory(), sockets, numbered }) {
             Ok(pid) => {
                 tracing::info!(
@@ -148,16 +147,16 @@ impl Arbiter {
         }
     }
 
-    /// Whether `pid`, which has ended, was the successor.
-    pub(super) fn successor_ended(&mut self, pid: i32, exit: Exit) -> bool {
-        if self.succession.successor != Some(pid) {
-            return false;
-        }
+    /// The pid of the server that USR2 has started, while it lives.
+    pub(super) fn successor(&self) -> Option<i32> {
+        self.succession.successor
+    }
+
+    pub(super) fn successor_ended(&mut self, pid: i32, exit: Exit) {
         self.succession.successor = None;
         tracing::info!("The second server (pid:{pid}) {exit}; this one serves alone again");
         lend(&self.listeners(), false);
         self.come_back("the second server has ended");
-        true
     }
 
     /// At every beat: has the predecessor left?
@@ -177,15 +176,7 @@ impl Arbiter {
         {
             crate::critical!("{error}");
         }
-        self.systemd.main_process(std::process::id());
-    }
-
-    /// Before this server leaves: systemd goes by the pid of the one that stays.
-    pub(super) fn name_successor(&self) -> bool {
-        self.succession.successor.is_some_and(|pid| {
-            self.systemd.main_process(u32::try_from(pid).unwrap_or(0));
-            true
-        })
+        self.systemd.main_process(nix::unistd::getpid().as_raw());
     }
 }
 
