@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from podtest.ports import free_port
+from podtest.waiting import wait_until
 
 
 class Prometheus:
@@ -28,7 +29,8 @@ class Prometheus:
         }
         # Every JSON text is a YAML text.
         (place / "prometheus.yml").write_text(json.dumps(config))
-        with open(place / "log", "wb") as log:
+        self._log = place / "log"
+        with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
                 [
                     program, f"--config.file={place}/prometheus.yml", f"--storage.tsdb.path={place}/data",
@@ -41,6 +43,8 @@ class Prometheus:
             )  # fmt: skip
 
     def __enter__(self) -> "Prometheus":
+        wait_until(lambda: self.ask("status/buildinfo") or not self.running(), "Prometheus answers")
+        assert self.running(), f"Prometheus has ended:\n{self._log.read_text()}"
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,5 +1,6 @@
 """What a server makes of a connection's bytes, seen from outside."""
 
+import errno
 import socket
 from dataclasses import dataclass
 
@@ -49,8 +50,11 @@ def ask(address: http.Address, data: bytes, piece: int = 0) -> Verdict:
             for start in range(0, len(data), piece or len(data)):
                 connection.send(data[start : start + (piece or len(data))])
             connection.socket.shutdown(socket.SHUT_WR)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it was refused before its end; the answer is there to be read
+        except OSError as error:
+            # It was refused, or closed as it had asked itself, before its end; the answer is there to be read. The
+            # first byte after a server's close leads to EPIPE, or to ENOTCONN of the shutdown where it was the last.
+            if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
+                raise
         while not connection.ended():
             response = connection.read_response()
             answers.append(Answer(response.status, response.json() if response.status == 200 else None))

@@ -1,19 +1,27 @@
-"""Free TCP ports outside the kernel's ephemeral range, so that no client socket takes one meanwhile."""
+"""Free TCP ports outside the kernel's ephemeral range, so that no client socket takes one meanwhile.
+
+Between the look and the bind of the server under test lies a second in which another process of the same run could be
+given the port too; so each has a part of the range to itself.
+"""
 
 import os
 import random
 import socket
+from collections import deque
 
 FIRST, LAST = 20000, 32000
+#: pytest-xdist calls its processes gw0, gw1, …
+PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 
 _random = random.Random(os.urandom(8))
-_given: set[int] = set()
+_given: deque[int] = deque(maxlen=500)
 
 
 def free_port() -> int:
-    """A port that nothing listens on, never given twice by this process."""
+    """A port that nothing listens on, and that this process was not given lately."""
     while True:
-        port = _random.randrange(FIRST, LAST)
+        port = _random.randrange(FIRST + PROCESS, LAST, PROCESSES)
         if port in _given:
             continue
         with socket.socket() as probe:
@@ -22,5 +30,5 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-        _given.add(port)
+        _given.append(port)
         return port
