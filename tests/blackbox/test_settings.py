@@ -483,3 +483,12 @@ def test_the_admin_port_is_off_outside_a_pod_and_on_inside(serve):
     )  # fmt: skip
     assert printed(inside.stdout)["admin_bind"] == "[::]:9099"
     assert printed(run("--print-config", "hello:app").stdout)["admin_bind"] in ("None", "off")
+
+
+def test_a_misspelt_name_in_the_config_file_is_hinted_at(serve, config):
+    path = config("worker = 3\nTimeout = 5\nimport os\nHELPER = 1\ndef compute(): pass\n")
+    server = serve("probe:app", "--config", path)
+    assert "the name worker is not a setting and has no effect; did you mean workers?" in server.err.text
+    assert "the name Timeout is not a setting and has no effect; did you mean timeout?" in server.err.text
+    assert "HELPER" not in server.err.text and "compute" not in server.err.text
+    server.admin.wait_workers(1)

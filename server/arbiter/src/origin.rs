@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use podicorn_settings::{
     Bind, CommandLine, EnvLayers, Host, Settings, SettingsError, early, environment_layers,
-    layer_from_config_file, merge, table,
+    layer_from_config_file, merge, table, unknown_names_hint,
 };
 use serde_json::{Map, Value, json};
 use socket2::Socket;
@@ -117,7 +117,11 @@ impl Origin {
             .as_deref()
             .map(|path| layer_from_config_file(&configured.values, &configured.python, path))
             .transpose()?;
-        merge(&self.environment, layer.as_ref(), &self.command_line, &self.host).map(Arc::new)
+        let mut settings = merge(&self.environment, layer.as_ref(), &self.command_line, &self.host)?;
+        let path = configured.path.as_deref().unwrap_or_default();
+        let hints = unknown_names_hint(configured.others.iter().map(String::as_str));
+        settings.add_notices(hints.into_iter().map(|hint| format!("config file {path}: {hint}")));
+        Ok(Arc::new(settings))
     }
 }
 

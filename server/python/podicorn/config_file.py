@@ -33,12 +33,15 @@ class NotPlain(Exception):  # noqa: N818
 
 
 class ConfigFile:
-    """What a config file has set: `values` in plain form, `python` as they are."""
+    """What a config file has set: `values` in plain form, `python` as they are, `others` are names of no setting."""
 
-    def __init__(self, path: str | None, values: dict[str, Any], python: dict[str, Any]) -> None:
+    def __init__(
+        self, path: str | None, values: dict[str, Any], python: dict[str, Any], others: Collection[str] = ()
+    ) -> None:
         self.path = path
         self.values = values
         self.python = python
+        self.others = list(others)
 
 
 def load(path: str | None, explicit: bool, known: Collection[str]) -> ConfigFile:
@@ -120,7 +123,19 @@ def _divided(where: str, names: Mapping[str, Any], known: Collection[str]) -> Co
             python[name] = value
         except ValueError as error:
             raise Failure.config(f"config file {where}: {name}: {error}") from error
-    return ConfigFile(where, values, python)
+    return ConfigFile(where, values, python, _others(names, known))
+
+
+def _others(names: Mapping[str, Any], known: Collection[str]) -> list[str]:
+    """What may be a misspelt setting; what is imported or private is none."""
+    from types import ModuleType
+
+    imported = (ModuleType, type)
+    return sorted(
+        name
+        for name, value in names.items()
+        if name not in known and not name.startswith("_") and not isinstance(value, imported)
+    )
 
 
 def _class_name(where: str, name: str, value: Any, python: dict[str, Any]) -> Any:

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 
+#: Of a config file that are no settings: enough for every misspelling, and few enough for one message.
+MOST_NAMES = 1000
+
+
 def _refuse_without_gil() -> None:
     """The engine counts on the GIL: a free-threaded build turns it on when it loads it, unless it is told not to."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
@@ -158,6 +162,7 @@ class ForkServer:
             "path": file.path,
             "values": file.values,
             "python": left_in_python,
+            "others": file.others[:MOST_NAMES],
             "cwd": os.getcwd(),
         }
 

@@ -213,6 +213,11 @@ impl Settings {
         &self.hooks
     }
 
+    /// Says more with them.
+    pub fn add_notices(&mut self, more: impl IntoIterator<Item = String>) {
+        self.notices.extend(more);
+    }
+
     /// What the user should know about settings that were accepted without effect: a line each, for the start-up log.
     pub fn notices(&self) -> &[String] {
         &self.notices

@@ -13,6 +13,9 @@ pub struct Configured {
     pub values: Map<String, Value>,
     /// Settings whose values stay in Python: hooks and objects.
     pub python: Vec<String>,
+    /// Names in the file that are no settings.
+    #[serde(default)]
+    pub others: Vec<String>,
 }
 
 /// The answer to `start`.
