@@ -123,7 +123,7 @@ complete -c podicorn -n "__fish_podicorn_needs_command" -l print-config -d 'Prin
 complete -c podicorn -n "__fish_podicorn_needs_command" -l reuse-port -d 'Set SO_REUSEPORT, so that another server can listen on the same port. [reuse_port]'
 complete -c podicorn -n "__fish_podicorn_needs_command" -l asgi-eager -d 'Run the first step of each request\'s task at once (CPython 3.12 or newer). [asgi_eager]'
 complete -c podicorn -n "__fish_podicorn_needs_command" -l no-ws-per-message-deflate -d 'Do not compress WebSocket messages. [ws_per_message_deflate: on]'
-complete -c podicorn -n "__fish_podicorn_needs_command" -l capture-output -d 'Send the app\'s stdout and stderr to the error log\'s file. [capture_output]'
+complete -c podicorn -n "__fish_podicorn_needs_command" -l capture-output -d 'Send the app\'s stdout and stderr to the error log\'s file; with `log_format` json, write what is printed as records, wherever the log goes. [capture_output]'
 complete -c podicorn -n "__fish_podicorn_needs_command" -l log-syslog -d 'Send the logs to syslog, too. [syslog]'
 complete -c podicorn -n "__fish_podicorn_needs_command" -l disable-redirect-access-to-syslog -d 'Keep the access log out of syslog. [disable_redirect_access_to_syslog]'
 complete -c podicorn -n "__fish_podicorn_needs_command" -s R -l enable-stdio-inheritance -d 'Keep stdin, stdout and stderr when daemonised. [enable_stdio_inheritance]'

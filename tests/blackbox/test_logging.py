@@ -105,6 +105,67 @@ def test_output_of_the_app_passes_through(serve):
     server.err.wait_for(r"^printed err 42$")
 
 
+PRINTING = """
+import logging, sys, threading
+logging.basicConfig()
+print("imported")
+
+def application(environ, start_response):
+    print("one", 2, end=" ")
+    print("three")
+    print("to stderr: \N{SNOWMAN}", file=sys.stderr)
+    print('{"level":"warning","message":"of the app itself"}')
+    try:
+        1 / 0
+    except ZeroDivisionError:
+        logging.getLogger("shop").exception("divided")
+    sys.stdout.buffer.write(b"bytes \\xff\\n")
+    barrier = threading.Barrier(2)
+
+    def halves(word):
+        sys.stdout.write(word)
+        barrier.wait()
+        sys.stdout.write(word + "\\n")
+
+    threads = [threading.Thread(target=halves, args=(word,)) for word in ("tick", "tock")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print("the last line")
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+"""
+
+
+@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+def test_what_the_app_prints_is_json_as_well(serve, tmp_path, preload):
+    (tmp_path / "printing.py").write_text(PRINTING)
+    server = serve(
+        "printing", "--pythonpath", str(tmp_path), "--log-format", "json", "--capture-output",
+        *(["--preload"] if preload else []),
+    )  # fmt: skip
+    server.get("/")
+    server.err.wait_for("the last line")
+    (worker,) = server.admin.pids()
+    server.stop()
+    assert not server.out.text
+    records = [json.loads(line) for line in server.err.lines()]
+    said = {record["message"]: record for record in records}
+    for message, logger in (
+        ("one 2 three", "stdout"), ("to stderr: \N{SNOWMAN}", "stderr"), ("bytes \\xff", "stdout"),
+        ("ticktick", "stdout"), ("tocktock", "stdout"),
+    ):  # fmt: skip
+        record = said[message]
+        assert (record["logger"], record["level"], record["pid"]) == (logger, "info", worker), record
+        assert set(record) == {"time", "level", "pid", "logger", "message"}
+    # A traceback is one event, and what is JSON already stays as it is.
+    (divided,) = [message for message in said if message.startswith("ERROR:shop:divided")]
+    assert divided.endswith("ZeroDivisionError: division by zero")
+    assert said["of the app itself"] == {"level": "warning", "message": "of the app itself"}
+    assert said["imported"]["logger"] == "stdout"
+
+
 @pytest.mark.parity
 def test_error_log_to_a_file_and_reopen(serve, tmp_path):
     path = tmp_path / "error.log"

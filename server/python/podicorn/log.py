@@ -13,6 +13,7 @@ import time
 from os import write as _write
 from select import PIPE_BUF, POLLNVAL, POLLOUT, poll
 
+from podicorn import printed
 from podicorn.failure import Failure
 
 TYPE_CHECKING = False
@@ -43,6 +44,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""
+        as_it_is: str | None = getattr(record, "as_it_is", None)
+        if as_it_is is not None:
+            return as_it_is
         seconds, microseconds = divmod(int(record.created * 1_000_000), 1_000_000)
         local = time.localtime(seconds)
         zone = time.strftime("%z", local)
@@ -202,7 +206,9 @@ class Logger:
             os.chown(path, self.cfg.uid, self.cfg.gid)
 
     def _capture(self) -> None:
-        """capture_output: what the app prints goes to the error log's file; on stderr it goes already."""
+        """capture_output: what the app prints goes to the error log's file, as JSON where that is JSON."""
+        if self.cfg.log_format == "json" and self.cfg.errorlog is not None:
+            printed.catch(self.error_log)
         path = self.cfg.errorlog
         if path is None or path == "-":
             return

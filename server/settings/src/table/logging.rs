@@ -37,7 +37,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .default(DefaultValue::Text("text"))
         .ours()
         .example("json"),
-    setting("capture_output", Kind::Flag, "Send the app's stdout and stderr to the error log's file.").flags(&["--capture-output"]),
+    setting("capture_output", Kind::Flag, "Send the app's stdout and stderr to the error log's file; with `log_format` json, write what is printed as records, wherever the log goes.")
+        .flags(&["--capture-output"]),
     setting("logger_class", Kind::Class, "Python class of the logger: a subclass of gunicorn.glogging.Logger, as package.module.Class, or the class itself in the config file.")
         .flags(&["--logger-class"])
         .metavar("CLASS")
