@@ -29,7 +29,7 @@ use serde_json::Value;
 pub use autoscaling::{Autoscaling, Behavior, Commands, Mode, Scaling, Stabilization};
 pub use container::{ObjectName, PullPolicy};
 pub use definition::{NAME as CRD_NAME, crd, crd_yaml};
-pub use exposure::{HttpRoute, Ingress, NetworkPolicy, ParentRef, Ports, Service, ServiceType};
+pub use exposure::{AdminPeer, HttpRoute, Ingress, NetworkPolicy, ParentRef, Ports, Service, ServiceType};
 pub use lifecycle::{Disruption, Drain, Migrations, Probe, Probes};
 pub use observability::{Metrics, Otlp, OtlpProtocol, PodMonitor, Telemetry};
 pub use status::{

@@ -141,7 +141,7 @@ pub struct ParentRef {
     pub port: Option<u16>,
 }
 
-/// Lets only the operator reach the admin port, and anybody the port for clients.
+/// Lets only the operator, and whom `adminFrom` names, reach the admin port, and anybody the port for clients.
 #[derive(JsonSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkPolicy {
@@ -155,6 +155,28 @@ pub struct NetworkPolicy {
     #[serde(default = "operator_labels")]
     #[schemars(schema_with = "schema::operator_labels")]
     pub operator_pod_labels: BTreeMap<String, String>,
+    /// Who else may reach the admin port, such as the Prometheus that scrapes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub admin_from: Vec<AdminPeer>,
+}
+
+/// Pods that have the labels, in namespaces that have theirs.
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.namespaceLabels) || has(self.podLabels)")
+        .message("an entry of networkPolicy.adminFrom says namespaceLabels, podLabels or both")
+)]
+pub struct AdminPeer {
+    /// Absent: any namespace.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::some_labels")]
+    pub namespace_labels: BTreeMap<String, String>,
+    /// Absent: any pod.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "schema::some_labels")]
+    pub pod_labels: BTreeMap<String, String>,
 }
 
 /// As the operator's chart sets it.

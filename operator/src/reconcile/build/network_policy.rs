@@ -1,4 +1,6 @@
-//! The `NetworkPolicy`: clients reach one port, and the operator alone the other.
+//! The `NetworkPolicy`: clients reach one port, and only the operator, and whom the app names, the other.
+
+use std::collections::BTreeMap;
 
 use serde_json::json;
 
@@ -8,16 +10,15 @@ use crate::reconcile::names::{ADMIN_PORT, HTTP_PORT, selector};
 
 pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
     let policy = app.spec.network_policy.as_ref().filter(|policy| policy.enabled)?;
-    let operator = json!({
-        // No labels: any namespace.
-        "namespaceSelector": {"matchLabels": policy.operator_namespace_labels},
-        "podSelector": {"matchLabels": policy.operator_pod_labels},
-    });
+    // No labels: any namespace, any pod.
+    let peer = |namespaces: &BTreeMap<String, String>, pods: &BTreeMap<String, String>| json!({"namespaceSelector": {"matchLabels": namespaces}, "podSelector": {"matchLabels": pods}});
+    let mut from = vec![peer(&policy.operator_namespace_labels, &policy.operator_pod_labels)];
+    from.extend(policy.admin_from.iter().map(|other| peer(&other.namespace_labels, &other.pod_labels)));
     let port = |name: &str| json!([{"port": name, "protocol": "TCP"}]);
     let more = json!({"spec": {
         "podSelector": {"matchLabels": selector(&app.name)},
         "policyTypes": ["Ingress"],
-        "ingress": [{"ports": port(HTTP_PORT)}, {"ports": port(ADMIN_PORT), "from": [operator]}],
+        "ingress": [{"ports": port(HTTP_PORT)}, {"ports": port(ADMIN_PORT), "from": from}],
     }});
     Some(object(app, Kind::NetworkPolicy, app.name.clone(), &more))
 }
