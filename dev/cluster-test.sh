@@ -26,7 +26,7 @@ said=$(mktemp)
 beside=$!
 trap 'kill "$beside" 2>/dev/null || true; rm -f "$said"' EXIT
 "${test[@]}" --lib --bins || failed+=(lib)
-for suite in install bed crd rbac leader faults scaling scale; do
+for suite in install bed crd rbac leader faults scaling trace scale; do
     echo "--- $suite"
     "${test[@]}" --test "$suite" -- "$@" || failed+=("$suite")
 done

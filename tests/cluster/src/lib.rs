@@ -13,6 +13,7 @@ pub mod app;
 pub mod assets;
 pub mod beds;
 pub mod certificates;
+pub mod collector;
 pub mod control_plane;
 pub mod error;
 pub mod fault;
