@@ -32,7 +32,7 @@ pub(super) trait Listener<K>: Send {
 }
 
 /// As many objects come in one answer.
-const PAGE: u32 = 200;
+const PAGE: u32 = 50;
 
 /// Follows every API; `what` is noted as read when each has been listed once.
 pub(super) async fn all<K, L>(

@@ -8,11 +8,17 @@ use std::time::Duration;
 
 use crate::number::sound;
 
+/// In nanoseconds, which take a word each; a [`Duration`] takes two.
 #[derive(Debug, Clone, Copy)]
 struct Sample {
-    end: Duration,
-    span: Duration,
+    end: u64,
+    span: u64,
     value: f64,
+}
+
+/// Since the clock's beginning; it does not run for 584 years.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Values that each held for a span of time.
@@ -30,19 +36,24 @@ impl Window {
 
     /// `value` held for `span`, up to `now`. Times do not go back.
     pub(crate) fn push(&mut self, now: Duration, span: Duration, value: f64) {
-        self.samples.push_back(Sample { end: now, span, value: sound(value) });
-        let horizon = now.saturating_sub(self.reach);
-        while self.samples.len() > 1 && self.samples.front().is_some_and(|sample| sample.end <= horizon) {
+        // First out, then in: a full window need not grow for a moment.
+        let horizon = nanoseconds(now.saturating_sub(self.reach));
+        while self.samples.front().is_some_and(|sample| sample.end <= horizon) {
             self.samples.pop_front();
         }
+        self.samples.push_back(Sample {
+            end: nanoseconds(now),
+            span: nanoseconds(span),
+            value: sound(value),
+        });
     }
 
     /// The integral of the value over the last `width`, and the time that is known of it.
     pub(crate) fn integral(&self, now: Duration, width: Duration) -> (f64, Duration) {
-        let begin = now.saturating_sub(width);
+        let begin = nanoseconds(now.saturating_sub(width));
         let (mut sum, mut known) = (0.0, Duration::ZERO);
         for sample in self.samples.iter().rev().take_while(|sample| sample.end > begin) {
-            let span = sample.span.min(sample.end.saturating_sub(begin));
+            let span = Duration::from_nanos(sample.span.min(sample.end - begin));
             sum += sample.value * span.as_secs_f64();
             known += span;
         }
