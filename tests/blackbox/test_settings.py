@@ -7,7 +7,7 @@ import socket
 import stat
 
 import pytest
-from podtest import http
+from podtest import http, processes
 from podtest.server import RANDOM_UID, run
 from podtest.waiting import wait_until
 
@@ -492,3 +492,86 @@ def test_a_misspelt_name_in_the_config_file_is_hinted_at(serve, config):
     assert "the name Timeout is not a setting and has no effect; did you mean timeout?" in server.err.text
     assert "HELPER" not in server.err.text and "compute" not in server.err.text
     server.admin.wait_workers(1)
+
+
+# ---- settings that no other test is about ----
+
+
+@pytest.mark.parity
+def test_the_processes_have_names(serve):
+    server = serve("--name", "shop", "hello:app")
+    server.get()
+    named = server.program
+    wait_until(
+        lambda: processes.command_line(server.pid)[:1] == [f"{named}: master [shop]"],
+        lambda: repr(processes.command_line(server.pid)),
+    )
+    titles = [processes.command_line(child.pid)[:1] for child in server.children() if not child.zombie]
+    assert [f"{named}: worker [shop]"] in titles
+
+
+@pytest.mark.parity
+def test_the_default_name(serve, config):
+    server = serve("--config", config("default_proc_name = 'kiosk'\n"), "hello:app")
+    server.get()
+    wait_until(
+        lambda: processes.command_line(server.pid)[:1] == [f"{server.program}: master [kiosk]"],
+        lambda: repr(processes.command_line(server.pid)),
+    )
+
+
+def test_two_servers_share_a_port_with_reuse_port_only(serve):
+    first = serve("--reuse-port", "probe:app")
+    first.get()
+    bind = f"127.0.0.1:{first.port}"
+    second = serve("--reuse-port", "--bind", bind, "probe:app", bind=False)
+    second.err.wait_for("Listening at")
+    second.err.wait_for("Booting worker")
+    alone = run("--bind", bind, "probe:app", program=first.program)
+    assert alone.returncode == 1
+    assert "in use" in alone.stderr
+    # The kernel deals connections to both.
+    parents = set()
+
+    def both_answer() -> bool:
+        parents.add(http.request(first.address, "/identity").json()["ppid"])
+        return len(parents) > 1
+
+    wait_until(both_answer, "answers from both")
+
+
+@pytest.mark.parity
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may change the user")
+def test_initgroups_takes_the_users_groups(serve, namespaces):
+    arguments = ("--user", "nobody", "--group", "12345", "probe:app")
+    without = serve(*arguments, cwd="/", for_others=True)
+    assert 12345 not in without.get("/identity").json()["groups"]
+    with_them = serve("--initgroups", *arguments, cwd="/", for_others=True)
+    assert 12345 in with_them.get("/identity").json()["groups"]
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("flags", "seen"), [((), False), (("--forwarder-headers", "REMOTE_USER,X_TEAM"), True)])
+def test_forwarder_headers_may_have_underscores(serve, flags, seen):
+    server = serve(*flags, "probe:app")
+    environ = server.get("/environ", headers=[("X_Team", "a"), ("X_Other", "b")]).json()["values"]
+    assert ("HTTP_X_TEAM" in environ) is seen
+    assert "HTTP_X_OTHER" not in environ
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("flags", "status"), [((), b"400"), (("--permit-unconventional-http-version",), b"200")])
+def test_an_unconventional_version(serve, flags, status):
+    server = serve(*flags, "probe:app")
+    with http.Connection(server.address) as connection:
+        connection.send(b"GET / HTTP/2.0\r\nHost: a\r\nConnection: close\r\n\r\n")
+        # Gunicorn answers in the version that it was asked in.
+        assert connection.read_to_end().split(b" ")[1] == status
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize(("value", "scheme"), [("on", "https"), ("off", "http")])
+def test_secure_scheme_headers(serve, config, value, scheme):
+    server = serve("--config", config("secure_scheme_headers = {'X-SHOP-TLS': 'on'}\n"), "probe:app")
+    environ = server.get("/environ", headers=[("X-Shop-Tls", value)]).json()["values"]
+    assert environ["wsgi.url_scheme"] == scheme

@@ -21,7 +21,8 @@ def second_of(server):
     def found():
         for child in server.children():
             words = processes.command_line(child.pid)
-            if not child.zombie and any(os.path.basename(word) in names for word in words[:2]):
+            named = words and words[0].startswith("podicorn: master")
+            if not child.zombie and (named or any(os.path.basename(word) in names for word in words[:2])):
                 return child.pid
         return None
 

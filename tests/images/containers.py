@@ -39,7 +39,7 @@ PYTHON = [
 ]
 #: The machine's own, so that pip and cargo trust in a build what they trust outside.
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-COMPILER = ["gcc", "libc6-dev", "bash", "sed", "grep", "findutils", "tar"]
+COMPILER = ["gcc", "libc6-dev", "make", "mawk", "bash", "sed", "grep", "findutils", "diffutils", "tar"]
 
 
 def limits() -> list[str]:
@@ -122,8 +122,9 @@ def python_image() -> str:
 @functools.cache
 def build_image() -> str:
     """The same, with a compiler."""
-    # Packages are unpacked, not configured: what makes gcc the compiler does not run.
-    return _debian("localhost/python:build", PYTHON + COMPILER, ["ln", "-s", "gcc", "/usr/bin/cc"])
+    # Packages are unpacked, not configured: what makes gcc the compiler, and mawk awk, does not run.
+    links = ["sh", "-c", "ln -s gcc /usr/bin/cc && ln -s mawk /usr/bin/awk"]
+    return _debian("localhost/python:build", PYTHON + COMPILER, links)
 
 
 def _said(*command: str) -> str:

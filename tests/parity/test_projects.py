@@ -6,81 +6,11 @@ import re
 import signal
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import pytest
+from parity.project import PROGRAMS, answered
 from podtest import http, processes
 from podtest.ports import free_port
-from podtest.server import APPS, TESTS, Server
 from podtest.waiting import wait_until
-
-PROGRAMS = ("gunicorn", "podicorn")
-APP = "parity.projects.apps"
-
-
-class Project:
-    """One config file, lived through by one server."""
-
-    def __init__(self, program: str, name: str, app: str, directory: Path, environment: dict[str, str]) -> None:
-        self.record = directory / f"{program}.record"
-        self.record.touch()
-        self.server = Server(
-            "--config", str(Path(__file__).parent / "projects" / f"{name}.py"), f"{APP}:{app}",
-            program=program, bind=False, cwd=directory,
-            environment={"PYTHONPATH": f"{TESTS}:{APPS}", "PROJECT_RECORD": str(self.record), **environment},
-        )  # fmt: skip
-
-    def noted(self, hook: str = "") -> list[str]:
-        """What was recorded, of one hook or of all."""
-        return [line for line in self.record.read_text().splitlines() if line.startswith(hook)]
-
-    def wait_noted(self, hook: str, count: int) -> None:
-        """Waits for a hook's lines."""
-        wait_until(
-            lambda: len(self.noted(hook)) >= count,
-            lambda: f"{count} times {hook}; noted:\n{self.record.read_text()}\n{self.server.err.text}",
-        )
-
-    def workers(self) -> list[int]:
-        """Its workers' pids."""
-        fork_servers = self.server.fork_servers() if self.server.program == "podicorn" else []
-        return [child.pid for child in self.server.children() if not child.zombie and child.pid not in fork_servers]
-
-    def end(self) -> None:
-        """TERM; it ends well."""
-        assert self.server.stop() == 0
-
-
-@pytest.fixture
-def both(tmp_path: Path) -> Iterator[Callable[..., dict[str, Project]]]:
-    """Starts both servers, each with a directory of its own for sockets."""
-    started: list[Project] = []
-
-    def start(name: str, app: str, environment: Callable[[str], dict[str, str]]) -> dict[str, Project]:
-        made = {}
-        for program in PROGRAMS:
-            made[program] = Project(program, name, app, tmp_path, environment(program))
-            started.append(made[program])
-        return made
-
-    yield start
-    for project in started:
-        project.server.close()
-        said = (project.server.err.text, project.server.out.text, project.record.read_text())
-        print("\n".join((f"--- {project.server.program}", *said)))
-
-
-def answered(address: http.Address) -> None:
-    """Waits for a server that is ready when it answers."""
-
-    def there() -> bool:
-        try:
-            return http.request(address, "/").status == 200
-        except OSError:
-            return False
-
-    wait_until(there, f"an answer from {address}")
 
 
 def test_a_document_archive(both):

@@ -33,5 +33,6 @@ pub mod stacks;
 pub mod status;
 pub mod systemd;
 pub mod telemetry;
+pub mod title;
 pub mod token;
 pub mod upgrade;

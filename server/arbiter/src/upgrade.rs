@@ -15,7 +15,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use podicorn_settings::Bind;
 use socket2::Socket;
 
-use crate::kernel;
+use crate::{kernel, title};
 
 const PID: &str = "GUNICORN_PID";
 const SOCKETS: &str = "GUNICORN_FD";
@@ -111,11 +111,11 @@ pub fn start(start: &Start<'_>) -> std::io::Result<i32> {
     let names: Vec<String> = start.sockets.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
     let mut command = Command::new(program);
     command
-        .args(std::env::args_os().skip(1))
+        .args(title::arguments().iter().skip(1))
         .current_dir(start.directory)
         .env(PID, std::process::id().to_string())
         .env(SOCKETS, names.join(","));
-    if let Some(name) = std::env::args_os().next() {
+    if let Some(name) = title::arguments().first() {
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }
     // No other thread starts programs: the marks are off for this one only.

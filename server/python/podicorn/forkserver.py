@@ -178,7 +178,7 @@ class ForkServer:
         app_metrics.share(request.get("app_metrics"))
         environment.enter(cfg.chdir or self._cwd)
         environment.add_python_path(cfg.pythonpath, os.getcwd())
-        titles.set_title(f"fork server [{cfg.proc_name}]")
+        titled = titles.set_title(f"fork server [{cfg.proc_name}]")
         if cfg.reload:
             # Before anything is patched.
             from podicorn.reloading import Changes
@@ -208,7 +208,7 @@ class ForkServer:
         tracing = request.get("tracing")
         self._started = Started(kind, log, server, memfd=memfd, doorbell=doorbell, nudge=nudge, tracing=tracing)
         threads = [] if kind.threads_survive else _other_threads()
-        return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": threads}
+        return {"type": "started", "preloaded": bool(cfg.preload_app), "threads": threads, "titled": titled}
 
     def _preload(self, server: ArbiterView, kind: WorkerType) -> None:
         signals.disregard_during_import()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 
-def set_title(title: str) -> None:
-    """Names this process `podicorn: TITLE`."""
+def set_title(title: str) -> bool:
+    """Names this process `podicorn: TITLE`; whether the package is there."""
     try:
         from setproctitle import setproctitle
     except ImportError:
-        return
+        return False
     setproctitle(f"podicorn: {title}")
+    return True
 
 
 def prepare() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from podicorn.heartbeat import Heartbeat
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -30,6 +32,7 @@ class WorkerView:
         self.sockets: list[Listener] = server.LISTENERS
         self.timeout: float = (server.cfg.timeout or 0) / 2
         self.max_requests = max_requests
+        self.tmp = Heartbeat(server.cfg)
         self.alive = True
         self.booted = False
         self.wsgi: Any = None
@@ -46,3 +49,4 @@ class WorkerView:
 
     def notify(self) -> None:
         """Gunicorn's heartbeat; here the engine beats by itself."""
+        self.tmp.notify()

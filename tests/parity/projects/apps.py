@@ -1,6 +1,7 @@
 """What the projects serve: it says what only the server can have told it."""
 
 import os
+import time
 
 from parity.projects.record import note
 
@@ -47,3 +48,9 @@ async def asgi(scope, receive, send):
 
 if os.getenv("PROJECT_NOTES_IMPORT"):
     note("import", title="apps")
+
+
+def stuck(environ, start_response):
+    """WSGI that never answers."""
+    while True:
+        time.sleep(1)

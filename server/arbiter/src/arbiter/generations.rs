@@ -17,6 +17,7 @@ use crate::launch::{self, Blueprint, LaunchError, Occasion};
 use crate::pool::{DeathCause, Event};
 use crate::signals;
 use crate::telemetry::log::Relay;
+use crate::title;
 
 /// The longest that a Python-side hook may take.
 pub(super) const HOOK_DEADLINE: Duration = Duration::from_secs(30);
@@ -55,8 +56,8 @@ impl Arbiter {
                 let relay = relay_for(&blueprint.settings);
                 let start =
                     launch::start(&client, &blueprint, generation, occasion, &shared, relay.as_deref());
-                let Started { preloaded, threads } = start.await?;
-                Ok(Box::new(Launched { blueprint, preloaded, threads, relay }))
+                let Started { preloaded, threads, titled } = start.await?;
+                Ok(Box::new(Launched { blueprint, preloaded, threads, titled, relay }))
             };
             let result = bring_up.await;
             let _ = inputs.send(Input::Launched { generation, pid, result });
@@ -77,8 +78,8 @@ impl Arbiter {
         let relay = server.relay.clone();
         tokio::spawn(async move {
             let start = launch::start(&client, &blueprint, generation, occasion, &shared, relay.as_deref());
-            let result = start.await.map(|Started { preloaded, threads }| {
-                Box::new(Launched { blueprint, preloaded, threads, relay })
+            let result = start.await.map(|Started { preloaded, threads, titled }| {
+                Box::new(Launched { blueprint, preloaded, threads, titled, relay })
             });
             let _ = inputs.send(Input::Launched { generation, pid, result });
         });
@@ -105,7 +106,7 @@ impl Arbiter {
     }
 
     fn launched(&mut self, generation: u32, pid: i32, launched: Launched) {
-        let Launched { blueprint, preloaded, threads, relay } = launched;
+        let Launched { blueprint, preloaded, threads, titled, relay } = launched;
         if let Some(server) = self.forkservers.get_mut(&pid) {
             server.ready = true;
             server.relay.clone_from(&relay);
@@ -129,6 +130,11 @@ impl Arbiter {
         }
         if preloaded {
             tracing::info!("The app is preloaded in the fork server (pid:{pid})");
+        }
+        if titled
+            && let Err(error) = title::set(&format!("podicorn: master [{}]", blueprint.settings.proc_name))
+        {
+            tracing::debug!("The arbiter keeps its command line in process lists: {error}");
         }
         self.blueprints.insert(generation, blueprint);
         if self.ending != Ending::Not {

@@ -99,6 +99,7 @@ struct Launched {
     blueprint: Blueprint,
     preloaded: bool,
     threads: Vec<String>,
+    titled: bool,
     relay: Option<Arc<Relay>>,
 }
 

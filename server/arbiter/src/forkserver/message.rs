@@ -25,6 +25,9 @@ pub struct Started {
     /// Python threads that a fork would lose.
     #[serde(default)]
     pub threads: Vec<String>,
+    /// Processes get names: setproctitle is installed.
+    #[serde(default)]
+    pub titled: bool,
 }
 
 /// What went wrong in the fork server.
