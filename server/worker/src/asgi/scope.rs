@@ -170,7 +170,7 @@ impl ScopeFactory {
             Version::HTTP_11 => {}
             Version::HTTP_10 => scope.set_item(intern!(py, "http_version"), intern!(py, "1.0"))?,
             Version { major: 2, minor: 0 } => {
-                scope.set_item(intern!(py, "http_version"), intern!(py, "2"))?
+                scope.set_item(intern!(py, "http_version"), intern!(py, "2"))?;
             }
             Version { major, minor } => {
                 scope.set_item(intern!(py, "http_version"), format!("{major}.{minor}"))?;

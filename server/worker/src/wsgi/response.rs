@@ -303,13 +303,11 @@ impl Response {
         } else {
             None
         };
-        match late {
-            Some(why) => Err(PyRuntimeError::new_err(format!("trailers cannot be sent any more: {why}"))),
-            None => {
-                self.trailers = lines;
-                Ok(())
-            }
+        if let Some(why) = late {
+            return Err(PyRuntimeError::new_err(format!("trailers cannot be sent any more: {why}")));
         }
+        self.trailers = lines;
+        Ok(())
     }
 
     /// Whether the request is over.

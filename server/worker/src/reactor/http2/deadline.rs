@@ -69,8 +69,8 @@ impl Reactor {
             }
             !lags
         });
-        let taken = http2.flow.sent.load(Ordering::Relaxed).wrapping_sub(front.socket.undelivered());
-        if http2.streams.is_empty() && unsent && taken.wrapping_sub(http2.mark) < least {
+        let drained = http2.flow.sent.load(Ordering::Relaxed).wrapping_sub(front.socket.undelivered());
+        if http2.streams.is_empty() && unsent && drained.wrapping_sub(http2.mark) < least {
             return self.close(token);
         }
         if unsent {

@@ -99,6 +99,7 @@ impl Wake for Moved {
     }
 }
 
+#[allow(clippy::large_enum_variant)] // a connection has one
 enum State {
     Handshake(Handshake<Wire, Bytes>),
     Open(Box<server::Connection<Wire, Bytes>>),

@@ -52,7 +52,7 @@ pub(super) fn write_head(request: &Parts, bodiless: bool, out: &mut Vec<u8>) -> 
         write_field(name.as_str().as_bytes(), value.as_bytes(), out);
     }
     // RFC 9113 §8.2.3: they may come in pieces.
-    let cookies: Vec<_> = request.headers.get_all(COOKIE).iter().map(|cookie| cookie.as_bytes()).collect();
+    let cookies: Vec<_> = request.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if !cookies.is_empty() {
         write_field(b"cookie", &cookies.join(&b"; "[..]), out);
     }

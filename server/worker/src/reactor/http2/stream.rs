@@ -184,9 +184,9 @@ impl Stream {
                 }
                 self.moved += room.min(self.pending.len());
                 let part = self.pending.split_to(room.min(self.pending.len()));
-                let last = self.pending.is_empty() && self.reader.is_at_its_end();
-                response.send_data(part, last).map_err(lost)?;
-                if last {
+                let ends = self.pending.is_empty() && self.reader.is_at_its_end();
+                response.send_data(part, ends).map_err(lost)?;
+                if ends {
                     return Ok(Life::Over);
                 }
                 continue;

@@ -100,7 +100,7 @@ fn are_settings(payload: &[u8]) -> bool {
         let value = u32::from_be_bytes(*value);
         match u16::from_be_bytes(*name) {
             2 => value <= 1,
-            4 => value <= i32::MAX as u32,
+            4 => i32::try_from(value).is_ok(),
             5 => (16_384..=16_777_215).contains(&value),
             _ => true,
         }
