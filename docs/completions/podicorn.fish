@@ -100,12 +100,12 @@ complete -c podicorn -n "__fish_podicorn_needs_command" -l ca-certs -d 'Certific
 complete -c podicorn -n "__fish_podicorn_needs_command" -l cert-reqs -d 'Whether clients need a certificate: 0 no, 1 if they have one it must be valid, 2 yes. [cert_reqs: 0]' -r
 complete -c podicorn -n "__fish_podicorn_needs_command" -l ciphers -d 'Cipher suites of TLS 1.2, as OpenSSL\'s cipher string. [ciphers]' -r
 complete -c podicorn -n "__fish_podicorn_needs_command" -l ssl-version -d 'Protocol version; Gunicorn ignores it, too. [ssl_version: 2]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l http-protocols -d 'Protocols: h1, h2. [http_protocols: h1]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-cleartext -d 'HTTP/2 without TLS. [http2_cleartext: off]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-max-concurrent-streams -d 'Streams per connection. [http2_max_concurrent_streams: 100]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-initial-window-size -d 'Flow control window. [http2_initial_window_size: 65535 bytes]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-max-frame-size -d 'Largest frame. [http2_max_frame_size: 16384 bytes]' -r
-complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-max-header-list-size -d 'Largest list of headers. [http2_max_header_list_size: 65536 bytes]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l http-protocols -d 'What is spoken: h1, h2, or both, the preferred one first. [http_protocols: h1]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-cleartext -d 'HTTP/2 without TLS, from proxies in forwarded_allow_ips. [http2_cleartext: off]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-max-concurrent-streams -d 'Requests that a connection may have at a time. [http2_max_concurrent_streams: 100]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-initial-window-size -d 'Bytes of a request body that a client may send ahead. [http2_initial_window_size: 65535 bytes]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-max-frame-size -d 'Largest frame that a client may send. [http2_max_frame_size: 16384 bytes]' -r
+complete -c podicorn -n "__fish_podicorn_needs_command" -l http2-max-header-list-size -d 'Bytes of all header fields of a request; 0: no limit. [http2_max_header_list_size: 65536 bytes]' -r
 complete -c podicorn -n "__fish_podicorn_needs_command" -l reload-engine -d 'How changes are noticed. [reload_engine: auto]' -r
 complete -c podicorn -n "__fish_podicorn_needs_command" -l reload-extra-file -d 'Another file to watch, or a pattern such as templates/**/*.html. Repeatable. [reload_extra_files]' -r
 complete -c podicorn -n "__fish_podicorn_needs_command" -l dirty-app -d 'Apps of dirty arbiters. [dirty_apps]' -r

@@ -359,6 +359,36 @@ def early_hints(environ, start_response, rest, query):
     return answer(start_response, "hinted\n", headers=[("X-Final", "yes")])
 
 
+@route("trailers")
+def trailers(environ, start_response, rest, query):
+    """A body and trailers, which HTTP/2 has; ``rest`` says when, or what is wrong: that comes as the body then."""
+    send = environ.get("gunicorn.http2.send_trailers")
+    if send is None:
+        yield from answer(start_response, "no trailers here\n")
+        return
+    fields = [("X-Sum", "42"), ("X-More", "7")]
+    wrong = {"name": [("a b", "1")], "framing": [("Transfer-Encoding", "chunked")]}.get(rest)
+    if wrong:
+        try:
+            send(wrong)
+        except ValueError as error:
+            yield from answer(start_response, str(error))
+        return
+    if rest in ("early", "length"):
+        send(fields)
+    length = {"length": "10", "too-late": "200"}.get(rest)
+    start_response("200 OK", [("Content-Type", "text/plain"), *([("Content-Length", length)] if length else [])])
+    yield b"summed"
+    if rest == "too-late":
+        try:
+            send(fields)
+        except RuntimeError as error:
+            yield str(error).ljust(194).encode()
+    if rest == "late":
+        send(fields)
+    yield b" up\n"
+
+
 @route("lazy-start")
 def lazy_start(environ, start_response, rest, query):
     """A generator that calls start_response only when it is asked for its first piece."""

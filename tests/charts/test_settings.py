@@ -155,6 +155,12 @@ def test_every_setting_reaches_the_server(directory):
         # Gunicorn has no flag that turns it off.
         "suppress_ragged_eofs": (True, "True"),
         "do_handshake_on_connect": (True, "True"),
+        "http_protocols": (["h2", "h1"], "['h2', 'h1']"),
+        "http2_cleartext": ("both", None),
+        "http2_max_concurrent_streams": (50, None),
+        "http2_initial_window_size": (131072, None),
+        "http2_max_frame_size": (32768, None),
+        "http2_max_header_list_size": (131072, None),
         "statsd_host": ("127.0.0.1:8125", None),
         "statsd_prefix": ("shop", None),
         "dogstatsd_tags": ("team:shop", None),

@@ -133,6 +133,10 @@ impl Section {
         self.fields.len()
     }
 
+    pub(crate) fn hide(&mut self, kind: FieldKind) {
+        self.fields.retain(|field| field.kind != kind);
+    }
+
     /// The bytes of a value of this section.
     pub(crate) fn value<'a>(&'a self, value: Value, buf: &'a [u8]) -> &'a [u8] {
         value.of(buf, &self.folded)

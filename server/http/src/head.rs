@@ -306,6 +306,11 @@ impl Head {
         self.section.fields(buf)
     }
 
+    /// Forgets the fields of this kind, once nobody needs them to read the message: the application is not told of them.
+    pub fn hide(&mut self, kind: FieldKind) {
+        self.section.hide(kind);
+    }
+
     pub fn field_count(&self) -> usize {
         self.section.len()
     }

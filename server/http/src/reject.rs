@@ -64,6 +64,8 @@ pub enum RejectReason {
     Expectation(Excerpt),
     #[error("a request for an https resource that has come without TLS, and not from a trusted proxy")]
     Misdirected,
+    #[error("HTTP/1 from a proxy that is to speak HTTP/2 by prior knowledge (http2_cleartext)")]
+    PrefaceMissing,
     #[error("contradictory scheme headers: {0}")]
     ContradictoryScheme(Excerpt),
     #[error("request body is too large (more than {limit} bytes)")]

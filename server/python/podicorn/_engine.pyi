@@ -94,6 +94,7 @@ class TlsContext:
         ciphers: list[str] | None = None,
         older: bool = True,
         newer: bool = True,
+        protocols: list[str] = ...,
         strict_ends: bool = False,
     ) -> None: ...
 
@@ -110,6 +111,10 @@ class Engine:
     ) -> None: ...
     def run(self) -> None:
         """Serves until stopped; what a signal handler raises comes out of it."""
+
+    @property
+    def threads(self) -> int:
+        """How many threads are to call `work`; 0: `run` calls the app itself."""
 
     def work(self) -> None:
         """Answers requests on this thread, beside `run`, until the worker ends."""

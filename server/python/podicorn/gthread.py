@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 PATIENCE = 1.0
 
 
-def serve(engine: Any, threads: int) -> None:
+def serve(engine: Any) -> None:
     """Serves until the engine is stopped; what a signal handler raises comes out of it.
 
     One thread is the engine's own, so that a request changes no thread; beside it another one beats: the app may be in
-    a request for as long as it likes. Threads are daemons: one that does not come back must not keep the worker.
+    a request for as long as it likes. Only with HTTP/2 one thread is beside the engine's, too. Threads are daemons: one
+    that does not come back must not keep the worker.
     """
-    if threads <= 1:
+    threads = engine.threads
+    if threads == 0:
         beside = [threading.Thread(target=engine.beat_beside, name="podicorn-beat", daemon=True)]
     else:
         names = (f"podicorn-{number}" for number in range(1, threads + 1))

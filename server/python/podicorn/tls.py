@@ -32,8 +32,13 @@ def engine_context(cfg: Settings, *, hook: bool = True) -> Any:
     # The fork server says what is wrong where it cannot be imported, so nothing may import it before.
     from podicorn import _engine
 
+    # Whoever does not ask for h2 is served HTTP/1.1, whatever http_protocols says, as by Gunicorn.
+    protocols = ["h2", "http/1.1"] if _speaks_http2(cfg) else ["http/1.1"]
+    if cfg.http_protocols and cfg.http_protocols[0] == "h1":
+        protocols.reverse()
+    wanted |= {"protocols": protocols, "strict_ends": not cfg.suppress_ragged_eofs}
     try:
-        return _engine.TlsContext(certfile, strict_ends=not cfg.suppress_ragged_eofs, **wanted)
+        return _engine.TlsContext(certfile, **wanted)
     except ValueError as error:
         raise Failure.config(str(error)) from error
 
@@ -77,6 +82,10 @@ def called(cfg: Settings, default: Callable[[], ssl.SSLContext]) -> ssl.SSLConte
     if not isinstance(context, ssl.SSLContext):
         raise Failure.config(f"hook ssl_context gave {context!r}; it must return an ssl.SSLContext")
     return context
+
+
+def _speaks_http2(cfg: Settings) -> bool:
+    return "h2" in (cfg.http_protocols or ()) and cfg.worker_type in ("gthread", "gevent", "eventlet", "asgi")
 
 
 def _certfile(cfg: Settings) -> str:

@@ -240,7 +240,7 @@ class WorkerProcess:
         if self._asgi is not None:
             self._asgi.serve(self._engine)
         elif cfg.worker_type == "gthread":
-            gthread.serve(self._engine, cfg.threads or 1)
+            gthread.serve(self._engine)
         else:
             self._engine.run()
 

@@ -30,6 +30,7 @@ pub(crate) fn check(merged: &Layer) -> Result<Vec<String>, SettingsError> {
         }
     }
     let class = worker_type(merged)?;
+    notices.extend(http2_notices(merged, class, secure));
     for name in class.without() {
         let (Some(setting), Some(entry)) = (find(name), merged.entries.get(name)) else { continue };
         if differs(setting.default, &entry.value, &entry.source) {
@@ -47,6 +48,40 @@ pub(crate) fn check(merged: &Layer) -> Result<Vec<String>, SettingsError> {
         ));
     }
     Ok(notices)
+}
+
+/// What is asked for of HTTP/2 and is not to be had.
+fn http2_notices(merged: &Layer, class: WorkerClass, secure: bool) -> Vec<String> {
+    let wanted =
+        merged.get("http_protocols").and_then(Value::as_array).is_some_and(|all| all.contains(&"h2".into()));
+    if !wanted {
+        let details = table().iter().filter(|setting| setting.name.starts_with("http2_"));
+        let set = details.filter_map(|setting| {
+            let entry = merged.entries.get(setting.name)?;
+            differs(setting.default, &entry.value, &entry.source).then(|| {
+                format!("{} ({}) has no effect: it needs h2 in http_protocols", setting.name, entry.source)
+            })
+        });
+        return set.collect();
+    }
+    let source = merged.source("http_protocols").unwrap_or(&Source::Default);
+    let clear = merged.text("http2_cleartext").is_some_and(|how| how != "off");
+    // With threads it becomes gthread.
+    let threaded = merged.get("threads").and_then(Value::as_u64).is_some_and(|threads| threads > 1);
+    match class {
+        WorkerClass::Sync if threaded && (secure || clear) => Vec::new(),
+        // What it speaks is its own business.
+        WorkerClass::ThirdParty => Vec::new(),
+        WorkerClass::Gthread | WorkerClass::Gevent | WorkerClass::Eventlet | WorkerClass::Asgi => {
+            let vain = format!(
+                "http_protocols ({source}) has h2, which nobody will speak: there is no certfile, and http2_cleartext is off"
+            );
+            if secure || clear { Vec::new() } else { vec![vain] }
+        }
+        _ => vec![format!(
+            "http_protocols ({source}): {class} workers speak HTTP/1.1 only; take gthread, gevent, eventlet or asgi for HTTP/2"
+        )],
+    }
 }
 
 /// Whether a value was set that is not the default. A default that is worked out counts as differing once set.

@@ -389,11 +389,38 @@ fn what_is_not_supported_is_refused_with_an_alternative() {
         (&["app", "--protocol", "uwsgi"], json!({}), "proxy_pass"),
         (&["app"], json!({"dirty_workers": 1}), "task queue"),
         (&["app"], json!({"dirty_apps": ["a:B"]}), "task queue"),
-        (&["app", "--http-protocols", "h2,h1"], json!({}), "HTTP/2"),
     ] {
         let message = refused(&Given { args, file: Some(file), ..Given::default() });
         assert!(message.contains(says) && message.contains("not supported by Podicorn"), "{message}");
     }
+}
+
+#[test]
+fn http2_says_where_it_will_not_be_spoken() {
+    let notices = |args: &'static [&'static str]| {
+        let settings = Given { args, file: Some(json!({})), ..Given::default() }.merge().unwrap();
+        settings.notices().to_vec()
+    };
+    let secure = ["app", "--certfile", "c", "--http-protocols", "h2,h1", "-k"];
+    for (class, says) in
+        [("sync", true), ("tornado", true), ("gthread", false), ("asgi", false), ("gevent", false)]
+    {
+        let args: &'static [&'static str] = [&secure[..], &[class]].concat().leak();
+        let found = notices(args);
+        assert_eq!(found.iter().any(|line| line.contains("speak HTTP/1.1 only")), says, "{class}: {found:?}");
+    }
+    let [plain] = &notices(&["app", "-k", "gthread", "--http-protocols", "h2"])[..] else { panic!() };
+    assert!(plain.contains("which nobody will speak"), "{plain}");
+    let clear: &'static [&'static str] =
+        &["app", "-k", "gthread", "--http-protocols", "h2", "--http2-cleartext", "both"];
+    assert!(notices(clear).is_empty());
+    let [vain] = &notices(&["app", "--http2-cleartext", "both"])[..] else { panic!() };
+    assert!(vain.contains("it needs h2 in http_protocols"), "{vain}");
+    let [vain] = &notices(&["app", "--http2-max-frame-size", "20000"])[..] else { panic!() };
+    assert!(vain.starts_with("http2_max_frame_size (command line"), "{vain}");
+    let threaded: &'static [&'static str] =
+        &["app", "--threads", "2", "--http-protocols", "h2", "--http2-cleartext", "both"];
+    assert!(notices(threaded).is_empty());
 }
 
 #[test]

@@ -249,7 +249,7 @@ pub(crate) struct Engine {
     parent: Pid,
     beat: Nanos,
     stopping: Arc<Stopping>,
-    /// Threads that call the app; 1: the engine's own.
+    /// Threads that call the app; 0: the engine's own does.
     threads: usize,
     /// A late heartbeat means that the loop, the hub or the GIL was not to be had.
     measures_lag: bool,
@@ -503,7 +503,11 @@ impl Engine {
         let slot = Arc::clone(&slot.get().shared);
         let wake = Arc::new(Wake::new()?);
         let addresses: Vec<_> = listeners.iter().map(|listener| listener.address.clone()).collect();
-        let rules = Rules { parser: options.parser.clone(), body_buffer: options.limits.body_buffer };
+        let rules = Rules {
+            parser: options.parser.clone(),
+            body_buffer: options.limits.body_buffer,
+            http2: options.http2,
+        };
         let peers = (options.trusted.clone(), options.proxies.clone());
         let reactor = Reactor::new(
             listeners,
@@ -534,7 +538,7 @@ impl Engine {
         let back_in_child = options.green.as_ref().map(|green| green.back_in_child.clone_ref(py));
         let epoll = core.with(|reactor| Arc::downgrade(&reactor.epoll())).unwrap_or_default();
         let threads = options.limits.threads;
-        let measures_lag = options.limits.guest || threads > 1;
+        let measures_lag = options.limits.guest || threads > 0;
         let asgi_options = options.asgi.clone();
         let tls = options.tls.clone();
         Ok(Self {
@@ -567,7 +571,7 @@ impl Engine {
         let before = set_wakeup_fd(py, self.core.wake.writing_end()).ok();
         let mut events = vec![EpollEvent::empty(); EVENTS];
         let outcome = loop {
-            let turn = if self.threads > 1 {
+            let turn = if self.threads > 0 {
                 self.turn_beside_threads(py, &mut events)
             } else {
                 self.turn_once(py, &mut events, true)
@@ -628,7 +632,13 @@ impl Engine {
         self.core.wake.ring();
     }
 
-    /// Answers requests on the calling thread, until the worker ends; `run` goes on beside it. For `threads` > 1.
+    /// How many threads are to call `work`; 0: `run` calls the app itself.
+    #[getter]
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// Answers requests on the calling thread, until the worker ends; `run` goes on beside it.
     fn work(&self, py: Python<'_>) {
         gthread::work(py, &self.core, &self.service);
     }

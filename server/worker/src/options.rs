@@ -14,6 +14,7 @@ use crate::access_log::format::Format;
 use crate::access_log::writer::Target;
 use crate::clock::{Nanos, SECOND, from_seconds};
 use crate::error::EngineError;
+use crate::reactor::http2::Http2Rules;
 use crate::reactor::preamble::Proxies;
 use crate::tls::context::{Tls, TlsContext};
 use crate::trust::TrustedPeers;
@@ -44,7 +45,7 @@ pub(crate) struct Limits {
     pub(crate) keep_alive: Option<Nanos>,
     /// `None`: the app may take for ever.
     pub(crate) request_timeout: Option<Nanos>,
-    /// Threads that call the app; 1: the engine's own.
+    /// Threads that call the app; 0: the engine's own does.
     pub(crate) threads: usize,
     /// Requests that can be with the app at a time.
     pub(crate) at_a_time: usize,
@@ -124,6 +125,7 @@ pub(crate) struct Options {
     pub(crate) asgi: Asgi,
     /// `None`: plain HTTP.
     pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) http2: Http2Rules,
 }
 
 /// A typed look into the dict.
@@ -205,7 +207,15 @@ impl Options {
         // The app is called in a loop that is not the engine's.
         let guest = asgi || green.is_some();
         let connections = reader.size("worker_connections", 1000)?.max(1);
-        let threads = if gthread { reader.size("threads", 1)?.max(1) } else { 1 };
+        let tls = reader.get("tls")?.map(Bound::cast_into::<TlsContext>).transpose()?;
+        let tls = tls.map(|tls| Arc::clone(&tls.get().0));
+        let http2 = http2_rules(&reader, tls.is_some(), gthread || guest)?;
+        let threads = match reader.size("threads", 1)?.max(1) {
+            // With HTTP/2 a request needs the reactor while it runs: its body and its response go by way of the reactor.
+            1 if !http2.is_spoken() => 0,
+            threads => threads,
+        };
+        let threads = if gthread { threads } else { 0 };
         let limits = Limits {
             connections,
             head_timeout: reader.limit("head_timeout", 10.0)?,
@@ -216,7 +226,7 @@ impl Options {
             keep_alive: if gthread || guest { reader.limit("keepalive", 2.0)? } else { None },
             request_timeout: reader.limit("request_timeout", 0.0)?,
             threads,
-            at_a_time: if guest { connections } else { threads },
+            at_a_time: if guest { connections } else { threads.max(1) },
             guest,
             ping_interval: reader.limit("ws_ping_interval", 20.0)?,
             ping_timeout: reader.limit("ws_ping_timeout", 20.0)?,
@@ -226,8 +236,6 @@ impl Options {
             .map_err(|reason| EngineError::Setting { name: "forwarded_allow_ips", reason })?;
         let proxies = proxies(&reader)?;
         let timeout = reader.seconds("timeout", 30.0)?;
-        let tls = reader.get("tls")?.map(Bound::cast_into::<TlsContext>).transpose()?;
-        let tls = tls.map(|tls| Arc::clone(&tls.get().0));
         Ok(Self {
             parser: ParserConfig { secure: tls.is_some(), ..parser_config(&reader)? },
             limits,
@@ -266,6 +274,7 @@ impl Options {
                     .is_none_or(|value| value.is_truthy().unwrap_or(true))
                     .then(DeflatePolicy::default),
             },
+            http2,
             tls,
         })
     }
@@ -335,6 +344,26 @@ fn proxies(reader: &Reader<'_, '_>) -> PyResult<Proxies> {
     let allowed = TrustedPeers::parse(allowed.iter().map(String::as_str))
         .map_err(|reason| EngineError::Setting { name: "proxy_allow_ips", reason })?;
     Ok(Proxies { wanted, allowed })
+}
+
+/// `able`: of the worker types that keep connections.
+fn http2_rules(reader: &Reader<'_, '_>, secure: bool, able: bool) -> PyResult<Http2Rules> {
+    let wanted = able && reader.list("http_protocols", "h1")?.iter().any(|name| name == "h2");
+    let how = reader.text("http2_cleartext")?;
+    let clear = matches!(how.as_deref(), Some("prior-knowledge" | "both"));
+    let number = |name, default| -> PyResult<u32> {
+        Ok(u32::try_from(reader.count(name, default)?).unwrap_or(u32::MAX))
+    };
+    Ok(Http2Rules {
+        secure: wanted && secure,
+        clear: wanted && clear && !secure,
+        upgrade: wanted && !secure && matches!(how.as_deref(), Some("upgrade" | "both")),
+        clear_only: wanted && !secure && how.as_deref() == Some("prior-knowledge"),
+        streams: number("http2_max_concurrent_streams", 100)?,
+        window: number("http2_initial_window_size", 65_535)?,
+        frame: number("http2_max_frame_size", 16_384)?,
+        header_list: Some(number("http2_max_header_list_size", 65_536)?).filter(|limit| *limit > 0),
+    })
 }
 
 /// `max_requests` plus a random part of `max_requests_jitter`. Python's `random` has reseeded itself after the fork.

@@ -88,6 +88,7 @@ impl Stopping {
                 reactor.stop_accepting(whole_server);
                 reactor.hurry_the_silent(now);
                 reactor.shut_websockets(now);
+                reactor.send_goaways(now);
             });
             if self.core.slot.state() != State::Draining {
                 self.core.slot.set_state(State::Draining);

@@ -156,7 +156,9 @@ impl Response {
     fn write_head(&mut self, known_length: Option<u64>, moment: &Moment<'_>) {
         // How much the app has given with a 304 says nothing about what a 200 would hold (RFC 9110 §8.6).
         let known_length = known_length.filter(|_| self.head.status() != 304);
-        let length = self.head.content_length().or(known_length);
+        // In HTTP/2 trailers follow any body; on the way to the stream they need chunks.
+        let to_stream = self.question.version > Version::HTTP_11;
+        let length = self.head.content_length().or(known_length).filter(|_| !(self.trailers && to_stream));
         let decision = decide_framing(&Exchange {
             version: self.question.version,
             method: self.question.method,

@@ -169,6 +169,9 @@ impl ScopeFactory {
         match head.version() {
             Version::HTTP_11 => {}
             Version::HTTP_10 => scope.set_item(intern!(py, "http_version"), intern!(py, "1.0"))?,
+            Version { major: 2, minor: 0 } => {
+                scope.set_item(intern!(py, "http_version"), intern!(py, "2"))?;
+            }
             Version { major, minor } => {
                 scope.set_item(intern!(py, "http_version"), format!("{major}.{minor}"))?;
             }
@@ -286,13 +289,16 @@ fn lower<'py>(py: Python<'py>, names: &mut Names, name: &[u8]) -> Bound<'py, PyB
     lower
 }
 
-/// Whether trailers may be sent to this client (RFC 9110 §6.5.1, §10.1.4).
+/// Whether trailers may be sent to this client (RFC 9110 §6.5.1, §10.1.4). In HTTP/2 they are part of every response's framing,
+/// so there they are offered to all, as by Gunicorn.
 pub(super) fn takes_trailers(connection: &Connection) -> bool {
     let (head, raw) = (&connection.head, connection.raw.as_slice());
-    head.version() >= Version::HTTP_11
-        && head.find(raw, "te").is_some_and(|te| {
+    let asked = || {
+        head.find(raw, "te").is_some_and(|te| {
             te.split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
         })
+    };
+    connection.socket.is_stream() || (head.version() >= Version::HTTP_11 && asked())
 }
 
 /// A path with its percent-encoding undone, as UTF-8; what is none becomes U+FFFD.

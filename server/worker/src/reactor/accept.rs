@@ -434,6 +434,11 @@ impl Reactor {
         })
     }
 
+    /// Whether another connection may be there.
+    pub(super) fn has_room(&self) -> bool {
+        self.table.len() < self.acceptor.most
+    }
+
     /// Makes room for one connection.
     fn evict(&mut self, now: Nanos) {
         let Some(token) = self.evictable(now).and_then(|index| self.table.token_at(index)) else { return };

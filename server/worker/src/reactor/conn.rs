@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use podicorn_http::{BodyDecoder, BodyKind, Head, ParserConfig, Reject, Scheme, parse_head_into};
+use podicorn_http::{
+    BodyDecoder, BodyKind, FieldKind, Head, ParserConfig, Reject, RejectReason, Scheme, parse_head_into,
+};
 
+use super::http2::{Http2, Http2Rules, PREFACE};
 use super::live::Live;
 use super::outbound::Outbound;
 use super::preamble::{Expected, Introduced};
@@ -45,6 +48,8 @@ pub(crate) enum Phase {
     WebSocket,
     /// Sending what is left of the response.
     Sending,
+    /// It speaks HTTP/2: see [`super::http2`].
+    Http2,
     /// The response is out and FIN is sent; what the client still sends is thrown away, so that it gets no RST.
     Lingering,
 }
@@ -56,6 +61,8 @@ pub(crate) enum Advance {
     Wait,
     /// The request can go to the app.
     Ready,
+    /// The client speaks HTTP/2.
+    Http2,
     /// The request is refused: answer, then close.
     Refused(Reject),
     /// The client has finished sending inside the body: answer, then close.
@@ -64,12 +71,35 @@ pub(crate) enum Advance {
     Gone,
 }
 
+/// What HTTP/2 begins with, where a client may speak it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preface {
+    /// It is HTTP/1.
+    None,
+    Part,
+    Whole,
+    /// It is HTTP/1 from a proxy that is to speak HTTP/2.
+    Missing,
+}
+
 /// How requests are read.
 #[derive(Debug, Clone)]
 pub(crate) struct Rules {
     pub(crate) parser: ParserConfig,
     /// Bytes of a body that are complete before Python is called.
     pub(crate) body_buffer: usize,
+    pub(crate) http2: Http2Rules,
+}
+
+impl Rules {
+    /// The same for requests that have come by HTTP/2, which say so in their request line.
+    pub(super) fn for_streams(&self) -> Self {
+        let mut rules = self.clone();
+        rules.parser.leniency.permit_unconventional_http_version = true;
+        // Host and Transfer-Encoding, which are written in between.
+        rules.parser.limits.fields = rules.parser.limits.fields.saturating_add(2);
+        rules
+    }
 }
 
 /// A client.
@@ -106,6 +136,10 @@ pub(crate) struct Connection {
     pub(super) live: Live,
     /// Set in [`Phase::WebSocket`].
     pub(super) websocket: Option<Box<WebSocket>>,
+    /// Set in [`Phase::Http2`].
+    pub(super) http2: Option<Box<Http2>>,
+    /// Of a stream: what a trusted proxy has said of the scheme.
+    pub(super) claimed: Option<Scheme>,
     pub(crate) outbound: Outbound,
     /// When the first byte of the request came; 0: none yet.
     pub(crate) arrived: Nanos,
@@ -149,6 +183,8 @@ impl Connection {
             watch: None,
             live: Live::default(),
             websocket: None,
+            http2: None,
+            claimed: None,
             outbound: Outbound::default(),
             arrived: 0,
             moved: 0,
@@ -184,7 +220,7 @@ impl Connection {
     /// The scheme of the present request: a trusted proxy's word before what the connection itself speaks.
     pub(crate) fn scheme(&self) -> Scheme {
         let own = if self.socket.is_secure() { Scheme::Https } else { Scheme::Http };
-        self.head.forwarded_scheme().unwrap_or(own)
+        self.head.forwarded_scheme().or(self.claimed).unwrap_or(own)
     }
 
     /// Forgets the body; memory worth mentioning is given back.
@@ -238,12 +274,23 @@ impl Connection {
             let step = match self.phase {
                 Phase::Head => {
                     self.keep(&scratch[std::mem::take(&mut fresh)]);
-                    self.read_head(rules)
+                    // What a proxy says of its client comes first.
+                    match self.read_preamble().map(|over| over.then(|| self.preface(&rules.http2))) {
+                        Ok(Some(Preface::Whole)) => return Advance::Http2,
+                        Ok(None | Some(Preface::Part)) => Ok(false),
+                        // To serve it all the same would hide the mistake (as Gunicorn).
+                        Ok(Some(Preface::Missing)) => Err(RejectReason::PrefaceMissing.into()),
+                        Ok(Some(Preface::None)) => self.read_head(rules),
+                        Err(reject) => Err(reject),
+                    }
                 }
                 Phase::Body => self.read_body(&scratch[std::mem::take(&mut fresh)], rules),
-                Phase::Request | Phase::Live | Phase::WebSocket | Phase::Sending | Phase::Lingering => {
-                    return Advance::Wait;
-                }
+                Phase::Request
+                | Phase::Live
+                | Phase::WebSocket
+                | Phase::Http2
+                | Phase::Sending
+                | Phase::Lingering => return Advance::Wait,
             };
             match step {
                 Ok(true) if self.phase == Phase::Request => return Advance::Ready,
@@ -281,6 +328,31 @@ impl Connection {
         }
     }
 
+    /// Whether the client has begun with the preface of HTTP/2, and may.
+    fn preface(&self, rules: &Http2Rules) -> Preface {
+        if !rules.is_spoken() {
+            return Preface::None;
+        }
+        if self.kept || self.raw.is_empty() || self.socket.is_stream() {
+            return Preface::None;
+        }
+        if self.socket.is_secure() {
+            // Whatever comes is to be HTTP/2: `h2` says what is wrong with another beginning.
+            let agreed = rules.secure && self.socket.has_agreed_on_http2();
+            return if agreed { Preface::Whole } else { Preface::None };
+        }
+        let may = rules.clear && self.trusted;
+        if may && self.raw.starts_with(PREFACE) {
+            Preface::Whole
+        } else if may && PREFACE.starts_with(&self.raw) {
+            Preface::Part
+        } else if may && rules.clear_only {
+            Preface::Missing
+        } else {
+            Preface::None
+        }
+    }
+
     /// Appends to what was received.
     fn keep(&mut self, bytes: &[u8]) {
         if self.raw.capacity() == 0 && !bytes.is_empty() {
@@ -291,13 +363,14 @@ impl Connection {
 
     /// True: the head is complete and the phase has changed.
     fn read_head(&mut self, rules: &Rules) -> Result<bool, Reject> {
-        if !self.read_preamble()? {
-            return Ok(false);
-        }
         if self.raw.is_empty() || !parse_head_into(&mut self.head, &self.raw, &rules.parser, self.trusted)? {
             return Ok(false);
         }
         self.decoder.start(self.head.body(), &rules.parser);
+        if self.socket.is_stream() {
+            // The engine's own, between `http2` and here.
+            self.head.hide(FieldKind::TransferEncoding);
+        }
         let length = match self.head.body() {
             BodyKind::None => Some(0),
             BodyKind::Length(length) => Some(length),

@@ -60,6 +60,7 @@ impl Reactor {
     pub(super) fn expired(&mut self, token: Token, deadline: Deadline, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
         match deadline {
+            _ if connection.phase == Phase::Http2 => self.http2_expired(token, deadline, now),
             // Nothing was asked, so nothing is answered.
             Deadline::Head if connection.is_silent() => self.close(token),
             Deadline::Head => self.refuse(token, 408, "", now),

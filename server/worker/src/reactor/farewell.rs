@@ -28,6 +28,11 @@ impl Reactor {
         }
     }
 
+    /// After [`Self::stop_accepting`]: clients with HTTP/2 are told that no more streams are taken.
+    pub(crate) fn send_goaways(&mut self, now: Nanos) {
+        self.part_fronts(now);
+    }
+
     /// Whether all is done after [`Self::stop_accepting`].
     pub(crate) fn is_idle(&self) -> bool {
         self.acceptor.is_closed() && self.table.len() == 0
@@ -57,7 +62,7 @@ impl Reactor {
                         self.refuse_late(token, now);
                     }
                 }
-                Phase::WebSocket | Phase::Sending | Phase::Lingering => {}
+                Phase::WebSocket | Phase::Http2 | Phase::Sending | Phase::Lingering => {}
             }
         }
     }
@@ -75,6 +80,7 @@ impl Reactor {
             match connection.phase {
                 Phase::Sending => self.send(token, now),
                 Phase::Lingering => self.linger(token, now),
+                Phase::Http2 => self.drive(token, now),
                 _ => {}
             }
         }

@@ -8,6 +8,7 @@
 //! `epoll_ctl` at all.
 
 pub(crate) mod conn;
+pub(crate) mod http2;
 pub(crate) mod live;
 pub(crate) mod outbound;
 pub(crate) mod preamble;
@@ -97,6 +98,8 @@ pub(crate) struct Reactor {
     wake: Arc<Wake>,
     acceptor: Acceptor,
     rules: Arc<Rules>,
+    /// For streams of HTTP/2, whose text is our own.
+    stream_rules: Arc<Rules>,
     table: Table,
     timers: Timers,
     /// Where every read goes first.
@@ -159,6 +162,7 @@ impl Reactor {
             epoll,
             wake,
             acceptor,
+            stream_rules: Arc::new(rules.for_streams()),
             rules: Arc::new(rules),
             table: Table::default(),
             timers: Timers::new([
@@ -179,7 +183,7 @@ impl Reactor {
             capacity: limits.at_a_time,
             running: 0,
             sleepers: 0,
-            inline: limits.at_a_time <= 1 && !limits.guest,
+            inline: limits.threads == 0 && !limits.guest,
             budget: Budget::new(limits.body_budget),
             stall: limits.stall_timeout,
             least: limits.least_per_stall(),
@@ -347,6 +351,7 @@ impl Reactor {
             Phase::Request => {}
             Phase::Live => self.live_event(token, flags, now),
             Phase::WebSocket => self.websocket_event(token, flags, now),
+            Phase::Http2 => self.drive(token, now),
         }
     }
 
@@ -356,7 +361,14 @@ impl Reactor {
             return;
         }
         let Some(connection) = self.table.get(token) else { return };
-        match connection.advance(&self.rules, &mut self.scratch, now) {
+        let rules = if connection.socket.is_stream() { &self.stream_rules } else { &self.rules };
+        let advance = connection.advance(rules, &mut self.scratch, now);
+        if matches!(advance, Advance::Ready) && self.upgrades_to_http2(token, now) {
+            return;
+        }
+        let Some(connection) = self.table.get(token) else { return };
+        match advance {
+            Advance::Http2 => self.begin_http2(token, now),
             Advance::Ready => {
                 self.timers.clear(token.index());
                 connection.socket.ask();

@@ -6,7 +6,7 @@ use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,8 +36,25 @@ pub(crate) struct Socket {
     fd: OwnedFd,
     /// Who answers the present request: one of the constants below.
     answer: AtomicU8,
-    /// What is read and sent goes through it; set before the first byte is read, or never.
-    tls: OnceLock<Box<Mutex<Session>>>,
+    /// What it is beside a socket with plain HTTP/1 on it; set before the first byte is read, or never.
+    guise: OnceLock<Guise>,
+}
+
+enum Guise {
+    /// What is read and sent goes through it.
+    Tls(Box<Mutex<Session>>),
+    /// The other end is a stream of HTTP/2.
+    Stream(Arc<StreamOrigin>),
+}
+
+/// What the streams of a connection with HTTP/2 have in common.
+#[derive(Debug)]
+pub(crate) struct StreamOrigin {
+    /// The address that the client has connected to.
+    pub(crate) own_address: Peer,
+    /// The connection speaks TLS.
+    pub(crate) secure: bool,
+    pub(crate) facts: Option<Facts>,
 }
 
 /// Nobody has begun.
@@ -88,27 +105,52 @@ impl Socket {
         Errno::result(fd)?;
         // SAFETY: accept4 has just given us this descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok((Self { fd, answer: AtomicU8::new(OPEN), tls: OnceLock::new() }, peer(&address)))
+        Ok((Self { fd, answer: AtomicU8::new(OPEN), guise: OnceLock::new() }, peer(&address)))
     }
 
     /// Speaks TLS from here on.
     pub(crate) fn secure(&self, session: Session) {
-        let _ = self.tls.set(Box::new(Mutex::new(session)));
+        let _ = self.guise.set(Guise::Tls(Box::new(Mutex::new(session))));
     }
 
-    /// Whether it speaks TLS.
+    /// One end of a pair: the other one is a stream of HTTP/2.
+    pub(crate) fn of_stream(fd: OwnedFd, origin: Arc<StreamOrigin>) -> Self {
+        Self { fd, answer: AtomicU8::new(OPEN), guise: OnceLock::from(Guise::Stream(origin)) }
+    }
+
+    /// Whether its client speaks TLS.
     pub(crate) fn is_secure(&self) -> bool {
-        self.tls.get().is_some()
+        match self.guise.get() {
+            None => false,
+            Some(Guise::Tls(_)) => true,
+            Some(Guise::Stream(origin)) => origin.secure,
+        }
+    }
+
+    /// Whether the other end is a stream of HTTP/2.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.guise.get(), Some(Guise::Stream(_)))
     }
 
     /// The lock is held for calls that do not wait; the watchdog's thread is the only one that may be in the way.
     fn tls(&self) -> Option<MutexGuard<'_, Session>> {
-        self.tls.get().map(|session| session.lock().unwrap_or_else(PoisonError::into_inner))
+        match self.guise.get() {
+            Some(Guise::Tls(session)) => Some(session.lock().unwrap_or_else(PoisonError::into_inner)),
+            Some(Guise::Stream(_)) | None => None,
+        }
     }
 
     /// What there is to say of the TLS session; `None`: there is none.
     pub(crate) fn tls_facts(&self) -> Option<Facts> {
-        self.tls().map(|session| session.facts())
+        match self.guise.get() {
+            Some(Guise::Stream(origin)) => origin.facts.clone(),
+            _ => self.tls().map(|session| session.facts()),
+        }
+    }
+
+    /// Whether HTTP/2 was agreed upon (RFC 7301).
+    pub(crate) fn has_agreed_on_http2(&self) -> bool {
+        self.tls().is_some_and(|session| session.has_agreed_on_http2())
     }
 
     /// Why there is no TLS session where there should be one.
@@ -125,6 +167,9 @@ impl Socket {
 
     /// The address that the client has connected to.
     pub(crate) fn own_address(&self) -> Peer {
+        if let Some(Guise::Stream(origin)) = self.guise.get() {
+            return origin.own_address;
+        }
         // SAFETY: all-zero bytes are a valid sockaddr_storage.
         let mut address: libc::sockaddr_storage = unsafe { mem::zeroed() };
         let mut length = mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t;
@@ -211,7 +256,7 @@ impl Socket {
         offset: &mut i64,
         length: usize,
     ) -> Result<usize, Errno> {
-        if self.is_secure() {
+        if matches!(self.guise.get(), Some(Guise::Tls(_))) {
             return Err(Errno::EINVAL);
         }
         // SAFETY: both descriptors are open, and the offset is a live local of the kernel's type (64 bits on Linux).

@@ -79,6 +79,7 @@ impl TlsContext {
         ciphers = None,
         older = true,
         newer = true,
+        protocols = vec!["http/1.1".to_owned()],
         strict_ends = false
     ))]
     #[allow(clippy::too_many_arguments)] // keywords of Python's
@@ -91,6 +92,7 @@ impl TlsContext {
         ciphers: Option<Vec<String>>,
         older: bool,
         newer: bool,
+        protocols: Vec<String>,
         strict_ends: bool,
     ) -> PyResult<Self> {
         let authorities = match (ca_certs, authorities) {
@@ -98,7 +100,7 @@ impl TlsContext {
             (Some(path), None) => Authorities::File(path),
             (None, None) => Authorities::None,
         };
-        let recipe = Recipe { certfile, keyfile, authorities, verify, ciphers, older, newer };
+        let recipe = Recipe { certfile, keyfile, authorities, verify, ciphers, older, newer, protocols };
         let stamps = Stamps::of(recipe.paths());
         let material = Arc::new(recipe.read(None)?);
         let current = Mutex::new(Current { material, stamps });

@@ -14,7 +14,7 @@ use super::session::Session;
 const LINE: usize = 64;
 
 /// Facts of a session.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
     /// As DER.
     pub(crate) server: Vec<u8>,

@@ -14,9 +14,6 @@ use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore, ServerCon
 use super::ciphers;
 use super::error::TlsError;
 
-/// How many connections at a time may be resumed by the state of TLS 1.2, which tickets make all but unneeded.
-const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
-
 /// Where everything comes from.
 #[derive(Debug, Clone)]
 pub(crate) struct Recipe {
@@ -30,6 +27,8 @@ pub(crate) struct Recipe {
     pub(crate) ciphers: Option<Vec<String>>,
     pub(crate) older: bool,
     pub(crate) newer: bool,
+    /// What ALPN offers, the best first.
+    pub(crate) protocols: Vec<String>,
 }
 
 /// Whose certificates clients may have.
@@ -76,7 +75,7 @@ impl Recipe {
             .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
         // As Python's contexts for servers have it.
         config.ignore_client_order = true;
-        config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
+        config.alpn_protocols = self.protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         config.ticketer = match tickets {
             Some(tickets) => tickets,
             None => new_tickets()?,

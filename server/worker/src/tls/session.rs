@@ -118,6 +118,11 @@ impl Session {
         self.failure.clone().or_else(|| unfinished.then_some(Failure::Unfinished))
     }
 
+    /// By ALPN.
+    pub(crate) fn has_agreed_on_http2(&self) -> bool {
+        self.tls.alpn_protocol() == Some(b"h2")
+    }
+
     pub(super) fn connection(&self) -> &ServerConnection {
         &self.tls
     }

@@ -63,8 +63,8 @@ impl ClientSocket {
     }
 
     fn make<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(facts) = self.response.try_borrow(py)?.tls_facts() {
-            return describe(py, facts);
+        if let Some(view) = self.response.try_borrow(py)?.kept_by_the_engine() {
+            return describe(py, view);
         }
         let given = self.response.try_borrow_mut(py)?.give_away();
         let given = given
@@ -79,7 +79,7 @@ impl ClientSocket {
     }
 }
 
-/// Over TLS the engine keeps the connection, and the app may ask about the session.
+/// Over TLS and HTTP/2 the engine keeps the connection, and the app may ask about the session.
 fn describe(py: Python<'_>, facts: Facts) -> PyResult<Bound<'_, PyAny>> {
     let chain = facts.client.iter().map(|der| PyBytes::new(py, der)).collect::<Vec<_>>();
     let view = py.import(intern!(py, "podicorn.client_socket"))?.getattr("SecureSocket")?;

@@ -150,6 +150,8 @@ pub(crate) struct Response {
     outbound: Outbound,
     pub(super) buffer: Vec<u8>,
     tail: Option<Part>,
+    /// The trailer section, as lines.
+    trailers: Vec<u8>,
     /// Bytes that the socket took without passing through `outbound`.
     sent: u64,
     /// The head promised another request, and all of the body was given.
@@ -206,6 +208,7 @@ impl Response {
             outbound: Outbound::default(),
             buffer,
             tail: None,
+            trailers: Vec::new(),
             sent: 0,
             keep_alive: false,
             finished: false,
@@ -278,9 +281,33 @@ impl Response {
         Some(Given { socket, residue: self.take_residue(), common: Arc::clone(&self.common) })
     }
 
-    /// What there is to say of the TLS session; `None`: there is none, or the request is over.
-    pub(super) fn tls_facts(&self) -> Option<Facts> {
-        self.socket.as_ref()?.tls_facts()
+    /// Where the app cannot have the connection: what there is to say of its TLS session. `None`: it can.
+    pub(super) fn kept_by_the_engine(&self) -> Option<Facts> {
+        let socket = self.socket.as_ref()?;
+        socket.tls_facts().or_else(|| socket.is_stream().then(Facts::default))
+    }
+
+    /// Whether the client speaks HTTP/2.
+    pub(super) fn is_to_stream(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.is_stream())
+    }
+
+    /// Lines of the trailer section, which goes out behind the body.
+    pub(super) fn set_trailers(&mut self, lines: Vec<u8>) -> PyResult<()> {
+        let late = if self.is_over() || self.finished {
+            Some("the response is over")
+        } else if self.head_sent && matches!(self.framing, Framing::ContentLength(_)) {
+            Some(
+                "the response has a Content-Length, so that its end may be out already: set them before its first piece",
+            )
+        } else {
+            None
+        };
+        if let Some(why) = late {
+            return Err(PyRuntimeError::new_err(format!("trailers cannot be sent any more: {why}")));
+        }
+        self.trailers = lines;
+        Ok(())
     }
 
     /// Whether the request is over.
@@ -353,7 +380,8 @@ impl Response {
             version: self.question.version,
             method: self.question.method,
             status,
-            content_length: self.head.content_length().or(known_length),
+            // On the way to the stream trailers need chunks.
+            content_length: self.head.content_length().or(known_length).filter(|_| self.trailers.is_empty()),
             keep_alive: self.question.keep_alive && self.is_body_complete() && self.common.goes_on(),
         });
         self.framing = decision.framing;
@@ -616,7 +644,13 @@ impl Response {
         }
         // A body shorter than its Content-Length: only the end of the connection can tell the client.
         if self.framing == Framing::Chunked {
-            self.buffer.extend_from_slice(LAST_CHUNK);
+            if self.trailers.is_empty() {
+                self.buffer.extend_from_slice(LAST_CHUNK);
+            } else {
+                self.buffer.extend_from_slice(b"0\r\n");
+                self.buffer.append(&mut self.trailers);
+                self.buffer.extend_from_slice(CRLF);
+            }
         }
         self.finished = true;
         match self.send_ready() {

@@ -238,6 +238,12 @@ impl Service {
         let py = environ.py();
         environ.set_item(intern!(py, "wsgi.input"), input)?;
         environ.set_item(intern!(py, "wsgi.early_hints"), response.getattr(intern!(py, "early_hints"))?)?;
+        if response.try_borrow()?.is_to_stream() {
+            // Gunicorn's names.
+            environ.set_item(intern!(py, "HTTP_VERSION"), intern!(py, "2"))?;
+            let send_trailers = response.getattr(intern!(py, "send_trailers"))?;
+            environ.set_item(intern!(py, "gunicorn.http2.send_trailers"), send_trailers)?;
+        }
         let socket = ClientSocket::new(response.clone().unbind());
         environ.set_item(intern!(py, "gunicorn.socket"), Bound::new(py, socket)?)?;
         self.hooks.before(py, view)?;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use podicorn_http::response::{InvalidResponse, write_early_hints};
+use podicorn_http::response::{InvalidResponse, write_early_hints, write_trailer};
 use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
@@ -134,5 +134,13 @@ impl Response {
             write_early_hints(&mut this.buffer, fields).map_err(|error| invalid(&error))?;
         }
         Self::send_all(slf)
+    }
+
+    /// `gunicorn.http2.send_trailers`: the fields that follow the body; a second call replaces those of the first.
+    #[pyo3(signature = (trailers, /))]
+    fn send_trailers(slf: &Bound<'_, Self>, trailers: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut text = Vec::new();
+        each_header(trailers, |name, value| write_trailer(&mut text, name, value))?;
+        slf.try_borrow_mut()?.set_trailers(text)
     }
 }

@@ -294,6 +294,7 @@ impl Reactor {
     pub(super) fn read_on(&mut self, now: Nanos) {
         for token in std::mem::take(&mut self.unread) {
             self.read_frames(token, now);
+            self.drive(token, now);
         }
     }
 
