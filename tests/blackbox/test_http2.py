@@ -348,3 +348,16 @@ def test_the_access_log(serve, files, authority):
     with Client(server.address, authority.trusting()) as client:
         assert client.get("/bytes/12").status == 200
     server.out.wait_for(r'127\.0\.0\.1 - - \[.*\] "GET /bytes/12 HTTP/2\.0" 200 12')
+
+
+def test_the_server_announces_its_settings(serve):
+    server = serve(
+        "probe:app", "-k", "gthread", *CLEAR, "--http2-max-concurrent-streams", "7",
+        "--http2-initial-window-size", "99999", "--http2-max-frame-size", "20000",
+        "--http2-max-header-list-size", "3000",
+    )  # fmt: skip
+    with Client(server.address) as client:
+        assert client.get("/bytes/3").status == 200
+        told = client.machine.remote_settings
+        assert (told.max_concurrent_streams, told.initial_window_size) == (7, 99999)
+        assert (told.max_frame_size, told.max_header_list_size) == (20000, 3000)
