@@ -76,7 +76,7 @@ def test_schema_and_values_have_the_same_keys(chart):
     directory = helm.CHARTS / chart
     text = (directory / "values.yaml").read_text()
     # A commented key is one that the user may set: its line without the sign is the value it has by default.
-    values = yaml.safe_load(re.sub(r"(?m)^( +)#([a-z_]+: )", r"\1\2", text))
+    values = yaml.safe_load(re.sub(r"(?m)^( +)#([a-z0-9_]+: )", r"\1\2", text))
     schema = json.loads((directory / "values.schema.json").read_text())
     _compare(values, schema, schema["definitions"], "")
 

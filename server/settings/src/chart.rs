@@ -65,6 +65,8 @@ pub fn chart_values() -> String {
 fn default_in_a_pod(setting: &Setting) -> Value {
     match setting.name {
         "keepalive" => POD_KEEPALIVE.into(),
+        // As one writes it: a text, though the server keeps a list.
+        "http_protocols" => "h1".into(),
         _ => value::plain(setting.default),
     }
 }
