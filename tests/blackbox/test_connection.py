@@ -171,6 +171,19 @@ def test_a_socket_that_was_taken_has_no_request_timeout(serve, kind):
 
 
 @every_type
+def test_a_child_may_collect_garbage_before_it_is_known_as_one(serve, kind, config):
+    """What was registered before the engine runs first in the child, which has no scoreboard to count in."""
+    path = config("import gc, os\nos.register_at_fork(after_in_child=gc.collect)\n")
+    server = serve("plumbing:application", *kind, "--config", path)
+    child = int(server.get("/fork").text)
+    try:
+        settle(0.3)
+        assert processes.alive(child)
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+@every_type
 def test_a_child_that_lives_on_keeps_no_connection_open(serve, kind):
     """A copy of the descriptor in the child must not keep the client waiting for the end."""
     server = serve("plumbing:application", *kind)

@@ -46,6 +46,8 @@ def test_the_old_worker_serves_until_the_new_one_is_ready(serve, gate):
         assert server.get().header("X-Pid") == str(old)
     gate.release(replacement)
     wait_until(lambda: server.admin.pids() == [replacement.pid], "the change")
+    # The old one may take a connection until it has heard that it may go.
+    wait_until(lambda: server.get().header("X-Pid") == str(replacement.pid), "an answer of the replacement")
     assert server.get().header("X-Pid") == str(replacement.pid)
 
 

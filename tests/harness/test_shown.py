@@ -14,7 +14,7 @@ SIGNALS = {"TERM", "INT", "QUIT", "HUP", "TTIN", "TTOU", "USR1", "USR2", "WINCH"
 
 
 @cache
-def tests() -> dict[str, bool]:
+def known() -> dict[str, bool]:
     """Every test of the suites, by its id; true: it is run on Gunicorn as well."""
     found = {}
     for folder in ("blackbox", "parity"):
@@ -58,7 +58,7 @@ def test_every_signal_is_there():
 def test_the_tests_exist_and_are_run_where_it_says(table):
     for name, (shown, also) in rows()[table].items():
         if "::" in shown:
-            assert shown in tests(), f"{name}: there is no {shown}"
-            assert also == ("yes" if tests()[shown] else ""), f"{name}: {shown}"
+            assert shown in known(), f"{name}: there is no {shown}"
+            assert also == ("yes" if known()[shown] else ""), f"{name}: {shown}"
         else:
             assert len(shown.split()) > 5 and not also, f"{name}: a test, or the reason why there is none"

@@ -191,6 +191,13 @@ pub(crate) fn has_forked() -> bool {
 #[pyfunction]
 pub(crate) fn _before_fork() {
     HAS_FORKED.store(true, Ordering::Relaxed);
+    slot::forking(true);
+}
+
+/// The hook for `os.register_at_fork(after_in_parent=…)`; a fork that has failed ends here, too.
+#[pyfunction]
+pub(crate) fn _after_fork_in_parent() {
+    slot::forking(false);
 }
 
 /// The hook for `os.register_at_fork(after_in_child=…)`.
@@ -220,6 +227,7 @@ pub(crate) fn hear_of_forks(py: Python<'_>) -> PyResult<()> {
         let hook = wrap_pyfunction!(_after_fork_in_child, py)?;
         let arguments = PyDict::new(py);
         arguments.set_item("before", wrap_pyfunction!(_before_fork, py)?)?;
+        arguments.set_item("after_in_parent", wrap_pyfunction!(_after_fork_in_parent, py)?)?;
         arguments.set_item("after_in_child", hook)?;
         py.import("os")?.call_method("register_at_fork", (), Some(&arguments))?;
     }

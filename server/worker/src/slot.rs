@@ -1,8 +1,10 @@
 //! The worker's slot of the scoreboard, shared by Python (`Slot`) and the engine.
 //!
 //! The map is not inherited by children that the app forks (`MADV_DONTFORK`), so touching it there would be a
-//! segmentation fault: [`SharedSlot::disable`] is called in such a child before anything else.
+//! segmentation fault. [`SharedSlot::disable`] is called in such a child, and until then, from before the fork on, the
+//! thread that forks writes nothing: other hooks of `os.register_at_fork` may come first, and collect garbage.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -21,6 +23,16 @@ use crate::error::EngineError;
 use crate::trace::{Policy, Tracer};
 use crate::wsgi::service::random_seed;
 
+thread_local! {
+    /// Whether this thread is in the middle of a fork.
+    static FORKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// To be called before a fork and, in the parent, after it, by the thread that forks.
+pub(crate) fn forking(begins: bool) {
+    FORKS.set(begins);
+}
+
 /// The slot with the doorbell that makes the arbiter look.
 pub(crate) struct SharedSlot {
     /// `None` in a child of the worker, which does not have the map.
@@ -36,7 +48,7 @@ pub(crate) struct SharedSlot {
 
 impl SharedSlot {
     fn with<T>(&self, otherwise: T, act: impl FnOnce(&mut SlotWriter) -> T) -> T {
-        if self.disabled.load(Ordering::Relaxed) {
+        if self.disabled.load(Ordering::Relaxed) || FORKS.get() {
             return otherwise;
         }
         // The writer keeps no invariant that a panic could break.
