@@ -11,7 +11,7 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/target \
     target=$(rustc --print host-tuple) \
     && RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target "$target" --package podicorn-operator \
-    && cp "/target/$target/release/podicorn-operator" /podicorn-operator
+    && strip --strip-all -o /podicorn-operator "/target/$target/release/podicorn-operator"
 
 FROM scratch
 # For collectors that are spoken to by TLS; the apiserver's certificate comes with the pod.
