@@ -1,12 +1,12 @@
 """server/http/RFC*.md: every requirement has a test that exists, or a reason, and none is missing."""
 
-import ast
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from podtest.suites import suite_of
 
 ROOT = Path(__file__).resolve().parents[2]
 HTTP = ROOT / "server" / "http"
@@ -72,13 +72,7 @@ def known_tests() -> set[str]:
     names = set()
     for file in (ROOT / "server" / "http" / "tests").glob("*.rs"):
         names |= {f"{file.stem}::{name}" for name in RUST_TEST.findall(file.read_text())}
-    for file in (ROOT / "tests" / "blackbox").glob("test_*.py"):
-        names |= {
-            f"{file.name}::{node.name}"
-            for node in ast.parse(file.read_text()).body
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-        }
-    return names
+    return names | set(suite_of(ROOT / "tests" / "blackbox"))
 
 
 def faults(parts: dict[str, Part], known: set[str]) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from gunicorn.config import KNOWN_SETTINGS
+from podtest.suites import suite_of
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = ROOT / "tests" / "parity" / "SHOWN.md"
@@ -18,11 +19,9 @@ def known() -> dict[str, bool]:
     """Every test of the suites, by its id; true: it is run on Gunicorn as well."""
     found = {}
     for folder in ("blackbox", "parity"):
-        for path in (ROOT / "tests" / folder).glob("test_*.py"):
-            for node in ast.parse(path.read_text()).body:
-                if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-                    marks = " ".join(ast.unparse(decorator) for decorator in node.decorator_list)
-                    found[f"{folder}/{path.name}::{node.name}"] = folder == "parity" or "mark.parity" in marks
+        for name, test in suite_of(ROOT / "tests" / folder).items():
+            marks = " ".join(ast.unparse(decorator) for decorator in test.decorator_list)
+            found[f"{folder}/{name}"] = folder == "parity" or "mark.parity" in marks
     return found
 
 

@@ -59,9 +59,8 @@ class _Descriptor(io.RawIOBase):
         record = logging.LogRecord(self._name, logging.INFO, "", 0, "%s", (text,), None)
         if _is_json(text):
             record.as_it_is = text
-        for handler in self._logger.handlers:
-            if record.levelno >= handler.level:
-                handler.handle(record)
+        # Not `handle`: an app that disables the loggers that it finds does not mean its own lines.
+        self._logger.callHandlers(record)
 
 
 def _is_json(text: str) -> bool:
