@@ -107,7 +107,7 @@ pub(crate) fn trim_ows_end(mut bytes: &[u8]) -> &[u8] {
 }
 
 /// The members of a comma-separated list, trimmed, empty ones included (RFC 9110 §5.6.1).
-pub(crate) fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn list_members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(trim_ows)
 }
 

@@ -40,6 +40,7 @@ pub use body::{BodyDecoder, Progress};
 pub use chunked::ChunkedDecoder;
 pub use config::{HeaderMap, Leniency, Limits, ParserConfig};
 pub use fields::FieldKind;
+pub use grammar::list_members;
 pub use head::{BodyKind, Fields, Head, Scheme, Span, Version, parse_head, parse_head_into};
 pub use proxy_protocol::{
     Preamble, Proxied, ProxyFamily, ProxyFault, ProxyProtocol, begins_proxy_header, parse_proxy_header,

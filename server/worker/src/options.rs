@@ -358,7 +358,6 @@ fn http2_rules(reader: &Reader<'_, '_>, secure: bool, able: bool) -> PyResult<Ht
         secure: wanted && secure,
         clear: wanted && clear && !secure,
         upgrade: wanted && !secure && matches!(how.as_deref(), Some("upgrade" | "both")),
-        clear_only: wanted && !secure && how.as_deref() == Some("prior-knowledge"),
         streams: number("http2_max_concurrent_streams", 100)?,
         window: number("http2_initial_window_size", 65_535)?,
         frame: number("http2_max_frame_size", 16_384)?,

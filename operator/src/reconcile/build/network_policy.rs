@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Object, Validated, object};
 use crate::reconcile::Kind;
@@ -10,8 +10,6 @@ use crate::reconcile::names::{ADMIN_PORT, HTTP_PORT, selector};
 
 pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
     let policy = app.spec.network_policy.as_ref().filter(|policy| policy.enabled)?;
-    // No labels: any namespace, any pod.
-    let peer = |namespaces: &BTreeMap<String, String>, pods: &BTreeMap<String, String>| json!({"namespaceSelector": {"matchLabels": namespaces}, "podSelector": {"matchLabels": pods}});
     let mut from = vec![peer(&policy.operator_namespace_labels, &policy.operator_pod_labels)];
     from.extend(policy.admin_from.iter().map(|other| peer(&other.namespace_labels, &other.pod_labels)));
     let port = |name: &str| json!([{"port": name, "protocol": "TCP"}]);
@@ -21,4 +19,9 @@ pub(super) fn build(app: &Validated<'_>) -> Option<Object> {
         "ingress": [{"ports": port(HTTP_PORT)}, {"ports": port(ADMIN_PORT), "from": from}],
     }});
     Some(object(app, Kind::NetworkPolicy, app.name.clone(), &more))
+}
+
+/// No labels: any namespace, any pod.
+fn peer(namespaces: &BTreeMap<String, String>, pods: &BTreeMap<String, String>) -> Value {
+    json!({"namespaceSelector": {"matchLabels": namespaces}, "podSelector": {"matchLabels": pods}})
 }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use foldhash::fast::RandomState;
 use podicorn_http::target::percent_decode;
 use podicorn_http::websocket::subprotocols;
-use podicorn_http::{Scheme, Version};
+use podicorn_http::{Scheme, Version, list_members};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
@@ -294,9 +294,8 @@ fn lower<'py>(py: Python<'py>, names: &mut Names, name: &[u8]) -> Bound<'py, PyB
 pub(super) fn takes_trailers(connection: &Connection) -> bool {
     let (head, raw) = (&connection.head, connection.raw.as_slice());
     let asked = || {
-        head.find(raw, "te").is_some_and(|te| {
-            te.split(|byte| *byte == b',').any(|member| member.trim_ascii().eq_ignore_ascii_case(b"trailers"))
-        })
+        head.find(raw, "te")
+            .is_some_and(|te| list_members(te).any(|member| member.eq_ignore_ascii_case(b"trailers")))
     };
     connection.socket.is_stream() || (head.version() >= Version::HTTP_11 && asked())
 }

@@ -12,7 +12,7 @@ use podicorn_http::{
     BodyDecoder, BodyKind, FieldKind, Head, ParserConfig, Reject, RejectReason, Scheme, parse_head_into,
 };
 
-use super::http2::{Http2, Http2Rules, PREFACE};
+use super::http2::{Http2, Http2Rules, PREFACE, Upgraded};
 use super::live::Live;
 use super::outbound::Outbound;
 use super::preamble::{Expected, Introduced};
@@ -61,8 +61,8 @@ pub(crate) enum Advance {
     Wait,
     /// The request can go to the app.
     Ready,
-    /// The client speaks HTTP/2.
-    Http2,
+    /// The client speaks HTTP/2, perhaps from a request of HTTP/1.1 on.
+    Http2(Option<Box<Upgraded>>),
     /// The request is refused: answer, then close.
     Refused(Reject),
     /// The client has finished sending inside the body: answer, then close.
@@ -276,7 +276,7 @@ impl Connection {
                     self.keep(&scratch[std::mem::take(&mut fresh)]);
                     // What a proxy says of its client comes first.
                     match self.read_preamble().map(|over| over.then(|| self.preface(&rules.http2))) {
-                        Ok(Some(Preface::Whole)) => return Advance::Http2,
+                        Ok(Some(Preface::Whole)) => return Advance::Http2(None),
                         Ok(None | Some(Preface::Part)) => Ok(false),
                         // To serve it all the same would hide the mistake (as Gunicorn).
                         Ok(Some(Preface::Missing)) => Err(RejectReason::PrefaceMissing.into()),
@@ -293,7 +293,12 @@ impl Connection {
                 | Phase::Lingering => return Advance::Wait,
             };
             match step {
-                Ok(true) if self.phase == Phase::Request => return Advance::Ready,
+                Ok(true) if self.phase == Phase::Request => {
+                    return match self.asks_for_http2(&rules.http2) {
+                        Some(upgraded) => Advance::Http2(Some(Box::new(upgraded))),
+                        None => Advance::Ready,
+                    };
+                }
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(reject) => return Advance::Refused(reject),
@@ -346,7 +351,7 @@ impl Connection {
             Preface::Whole
         } else if may && PREFACE.starts_with(&self.raw) {
             Preface::Part
-        } else if may && rules.clear_only {
+        } else if may && !rules.upgrade {
             Preface::Missing
         } else {
             Preface::None

@@ -28,11 +28,6 @@ impl Reactor {
         }
     }
 
-    /// After [`Self::stop_accepting`]: clients with HTTP/2 are told that no more streams are taken.
-    pub(crate) fn send_goaways(&mut self, now: Nanos) {
-        self.part_fronts(now);
-    }
-
     /// Whether all is done after [`Self::stop_accepting`].
     pub(crate) fn is_idle(&self) -> bool {
         self.acceptor.is_closed() && self.table.len() == 0

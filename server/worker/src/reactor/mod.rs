@@ -362,13 +362,8 @@ impl Reactor {
         }
         let Some(connection) = self.table.get(token) else { return };
         let rules = if connection.socket.is_stream() { &self.stream_rules } else { &self.rules };
-        let advance = connection.advance(rules, &mut self.scratch, now);
-        if matches!(advance, Advance::Ready) && self.upgrades_to_http2(token, now) {
-            return;
-        }
-        let Some(connection) = self.table.get(token) else { return };
-        match advance {
-            Advance::Http2 => self.begin_http2(token, now),
+        match connection.advance(rules, &mut self.scratch, now) {
+            Advance::Http2(upgraded) => self.begin_http2(token, upgraded, now),
             Advance::Ready => {
                 self.timers.clear(token.index());
                 connection.socket.ask();

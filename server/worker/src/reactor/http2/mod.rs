@@ -35,7 +35,7 @@ use podicorn_http::Scheme;
 
 use self::request::{Body, Malformed};
 use self::stream::{Life, Stream};
-use self::upgrade::Upgraded;
+pub(crate) use self::upgrade::Upgraded;
 use self::wire::{Flow, Wire};
 use super::conn::{Connection, Phase};
 use super::socket::{Socket, StreamOrigin};
@@ -57,17 +57,14 @@ const PAIR_BUFFER: usize = 16 * 1024;
 const WINDOWS: u32 = 16;
 
 /// The settings `http2_*`.
-#[allow(clippy::struct_excessive_bools)] // independent facts, not states
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Http2Rules {
     /// By ALPN, over TLS.
     pub(crate) secure: bool,
     /// By prior knowledge, from trusted peers.
     pub(crate) clear: bool,
-    /// By HTTP/1.1's Upgrade, from them, too.
+    /// By HTTP/1.1's Upgrade, from them, too. Where it is by prior knowledge alone, they may speak nothing else.
     pub(crate) upgrade: bool,
-    /// They may speak nothing else.
-    pub(crate) clear_only: bool,
     pub(crate) streams: u32,
     pub(crate) window: u32,
     pub(crate) frame: u32,
@@ -175,36 +172,19 @@ impl Http2 {
 }
 
 impl Reactor {
-    /// The connection has begun with the preface, where that is allowed.
-    pub(super) fn begin_http2(&mut self, token: Token, now: Nanos) {
-        let Some(connection) = self.table.get(token) else { return };
-        let early = std::mem::take(&mut connection.raw);
-        self.become_http2(token, early, None, now);
-    }
-
-    /// The connection has a whole request. Whether it goes on as HTTP/2, of which that is then the first stream.
-    pub(super) fn upgrades_to_http2(&mut self, token: Token, now: Nanos) -> bool {
-        if !self.rules.http2.upgrade {
-            return false;
-        }
-        let Some(connection) = self.table.get(token) else { return false };
-        if !connection.trusted || connection.socket.is_secure() || connection.socket.is_stream() {
-            return false;
-        }
-        let Some(mut upgraded) = connection.asks_for_http2() else { return false };
-        // It fits an empty send buffer, and nothing is on its way when a request begins.
-        connection.socket.send_in_passing(upgrade::SWITCHING);
-        connection.raw = Vec::new();
-        connection.head.clear();
-        connection.release_body();
-        let early = std::mem::take(&mut upgraded.early);
-        self.become_http2(token, early, Some(Box::new(upgraded)), now);
-        true
-    }
-
-    fn become_http2(&mut self, token: Token, early: Vec<u8>, upgraded: Option<Box<Upgraded>>, now: Nanos) {
+    /// The connection has begun with the preface, where that is allowed, or with a request of HTTP/1.1 that is then the
+    /// first stream.
+    pub(super) fn begin_http2(&mut self, token: Token, mut upgraded: Option<Box<Upgraded>>, now: Nanos) {
         let rules = self.rules.http2;
         let Some(connection) = self.table.get(token) else { return };
+        let mut early = std::mem::take(&mut connection.raw);
+        if let Some(upgraded) = &mut upgraded {
+            // It fits an empty send buffer, and nothing is on its way when a request begins.
+            connection.socket.send_in_passing(upgrade::SWITCHING);
+            connection.head.clear();
+            connection.release_body();
+            early = std::mem::take(&mut upgraded.early);
+        }
         self.budget.settle(connection, 0);
         let Ok(pairs) = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC) else { return self.close(token) };
         let origin = StreamOrigin {
@@ -360,8 +340,8 @@ impl Reactor {
         }
     }
 
-    /// The worker ends: so do all fronts, when their streams have.
-    pub(super) fn part_fronts(&mut self, now: Nanos) {
+    /// The worker ends: clients are told that no more streams are taken, and fronts end when their streams have.
+    pub(crate) fn send_goaways(&mut self, now: Nanos) {
         for token in self.table.tokens() {
             self.part_http2(token, now);
         }

@@ -8,9 +8,9 @@
 use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use podicorn_http::{FieldKind, Version};
+use podicorn_http::{FieldKind, Version, list_members};
 
-use super::PREFACE;
+use super::{Http2Rules, PREFACE};
 use crate::reactor::conn::Connection;
 
 /// RFC 7540 §3.2.1 says base64url without padding; padding does no harm.
@@ -33,7 +33,7 @@ const STREAM: &[u8] = b"\x00\x00\x03\x01\x05\x00\x00\x00\x01\x82\x86\x84";
 
 /// A request that is going on by HTTP/2.
 #[derive(Debug)]
-pub(super) struct Upgraded {
+pub(crate) struct Upgraded {
     /// The payload of a SETTINGS frame.
     pub(super) settings: Vec<u8>,
     /// Head and body as text for the engine.
@@ -45,7 +45,10 @@ pub(super) struct Upgraded {
 
 impl Connection {
     /// What the request asks for, if it is a well-formed question for HTTP/2; otherwise it is served as it is.
-    pub(super) fn asks_for_http2(&self) -> Option<Upgraded> {
+    pub(in crate::reactor) fn asks_for_http2(&self, rules: &Http2Rules) -> Option<Upgraded> {
+        if !rules.upgrade || !self.trusted || self.socket.is_secure() || self.socket.is_stream() {
+            return None;
+        }
         let (head, raw) = (&self.head, self.raw.as_slice());
         let may = head.version() == Version::HTTP_11
             && head.upgrade(raw).is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"h2c"))
@@ -56,9 +59,7 @@ impl Connection {
         }
         let names = |name: &[u8]| {
             let mut connection = head.fields(raw).filter(|(kind, ..)| *kind == FieldKind::Connection);
-            connection.any(|(_, _, value)| {
-                value.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(name))
-            })
+            connection.any(|(_, _, value)| list_members(value).any(|token| token.eq_ignore_ascii_case(name)))
         };
         let is_settings = |name: &[u8]| name.eq_ignore_ascii_case(b"http2-settings");
         let mut settings = head.fields(raw).filter(|(_, name, _)| is_settings(name));
