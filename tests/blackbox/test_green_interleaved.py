@@ -10,6 +10,7 @@ import random
 
 import pytest
 from podtest.types import green_types
+from podtest.waiting import wait_until
 
 PATTERN = hashlib.sha512(b"pattern").digest() * 1024
 #: Smaller than what is sent, so that the app waits for it itself.
@@ -130,7 +131,7 @@ def test_slow_uploads_and_downloads_side_by_side(serve, kind):
 
     asyncio.run(everybody())
     assert server.admin.pids() == [pid]
-    assert server.admin.workers()[0]["inFlight"] == 0
+    wait_until(lambda: server.admin.workers()[0]["inFlight"] == 0, "the end of all requests")
     assert "Traceback" not in server.err.text
 
 

@@ -38,7 +38,7 @@ def test_a_chat(serve):
         assert one.recv() == other.recv() == "ä" * 100_000
         # They are connections, and no requests that run.
         wait_until(lambda: server.admin.workers()[0]["connections"] == 2, "two connections")
-        assert server.admin.workers()[0]["inFlight"] == 0
+        wait_until(lambda: server.admin.workers()[0]["inFlight"] == 0, "no request that runs")
     wait_until(lambda: server.admin.workers()[0]["connections"] == 0, "their end")
 
 
