@@ -474,6 +474,40 @@ def test_json_logs_say_which_trace_a_line_belongs_to(traced, collector, kind):
     assert [record["trace_id"] for record in raised] == [TRACE]
 
 
+@every_type
+def test_what_the_app_prints_and_logs_belongs_to_its_request(serve, gate, kind):
+    """Requests that run at the same time are not mixed up, nor is what comes between them given to any."""
+    app = "printing:asgi" if "asgi" in kind else "printing:app"
+    server = serve(app, *kind, "--log-format", "json", "--capture-output", environment=gate.environment)
+    traces = {f"/{digit}": digit * 32 for digit in "abc"}
+    together = 1 if kind in (ALL["sync"], ALL["gthread-1"]) else 3
+    clients = []
+    for path, trace in traces.items():
+        clients.append(server.connect())
+        clients[-1].send(http.head("GET", path, {"traceparent": f"00-{trace}-{PARENT}-01"}))
+    for number in range(1, 4, together):
+        visitors = gate.wait(together)
+        assert len(visitors) == together, number
+        for visitor in reversed(visitors):
+            gate.release(visitor)
+    for client in clients:
+        assert client.read_response().body == b"done\n"
+        client.close()
+    gate.open()
+    assert server.get("/untraced").status == 200
+    server.stop()
+    said = {}
+    for record in map(json.loads, server.err.lines()):
+        what, _, path = record["message"].strip().rpartition(" ")
+        if path in (*traces, "/untraced"):
+            said.setdefault(what, {})[path] = (record.get("trace_id"), record.get("span_id"))
+    last = "in a thread" if "asgi" in kind else "wsgi.errors"
+    expected = {path: (trace, PARENT) for path, trace in traces.items()} | {"/untraced": (None, None)}
+    assert set(said) == {"printed", "logged", "by the shop", "after the wait", "while sending", last}
+    for what, ids in said.items():
+        assert ids == expected, what
+
+
 def test_the_access_log_knows_the_callers_trace_without_a_collector(serve):
     server = serve("traced:app", "--log-format", "json", "--access-logfile", "-")
     ask(server, "/fine", traceparent=CALLER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import json
 import logging
 import os
@@ -39,6 +40,10 @@ LEVELS = {
 }
 
 
+#: The ids of the trace and of the span that runs: the engine sets it around each call of the app.
+running_trace: contextvars.ContextVar[tuple[str, str] | None] = contextvars.ContextVar("podicorn_trace", default=None)
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line, as the arbiter writes them: time (RFC 3339), level, pid, logger, message, exception."""
 
@@ -58,9 +63,9 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        for name in ("trace_id", "span_id"):
-            # The engine's records of what a request has raised have them, and those of apps that set them.
-            if value := getattr(record, name, None):
+        # The engine's records of what a request has raised have their own, and those of apps that set them.
+        for name, running in zip(("trace_id", "span_id"), running_trace.get() or (None, None), strict=True):
+            if value := getattr(record, name, None) or running:
                 line[name] = value
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -11,7 +11,7 @@ import time
 
 from podicorn import _engine, app, app_metrics, environment, gthread, leaving, signals, titles
 from podicorn.failure import BOOT_ERROR, UNHANDLED, Failure, first_line, trimmed
-from podicorn.log import ERROR_LOGGER, RecordCounter
+from podicorn.log import ERROR_LOGGER, RecordCounter, running_trace
 from podicorn.oom_score import offer_to_the_oom_killer
 from podicorn.privileges import become
 from podicorn.stacks import dump_tasks
@@ -218,6 +218,8 @@ class WorkerProcess:
             options["accesslog"] = None
             if getattr(self._log, "access_log_enabled", True):
                 options["access_logger"] = self._log
+        if self._worker.cfg.log_format == "json":
+            options["log_trace"] = running_trace
         options["tls"] = self.tls
         if self._asgi is not None:
             # What is cancelled then, and the lifespan's shutdown, come out of the same time.

@@ -26,6 +26,7 @@ mod fork;
 mod green;
 mod gthread;
 mod listener;
+mod log_trace;
 mod memory;
 mod options;
 mod reactor;

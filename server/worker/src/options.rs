@@ -14,6 +14,7 @@ use crate::access_log::format::Format;
 use crate::access_log::writer::Target;
 use crate::clock::{Nanos, SECOND, from_seconds};
 use crate::error::EngineError;
+use crate::log_trace::LogTrace;
 use crate::reactor::http2::Http2Rules;
 use crate::reactor::preamble::Proxies;
 use crate::tls::context::{Tls, TlsContext};
@@ -118,6 +119,7 @@ pub(crate) struct Options {
     pub(crate) sendfile: bool,
     pub(crate) access_log: Option<(Target, LogStyle)>,
     pub(crate) hooks: Hooks,
+    pub(crate) log_trace: LogTrace,
     /// `None`: requests run on threads, or in an event loop.
     pub(crate) green: Option<Green>,
     /// `client_socket(fd, residue)`: makes what an app finds in `gunicorn.socket`.
@@ -255,6 +257,7 @@ impl Options {
                 post_request: reader.hook("post_request")?,
                 access_logger: reader.hook("access_logger")?,
             },
+            log_trace: LogTrace::new(reader.hook("log_trace")?),
             green,
             client_socket: match reader.hook("client_socket")? {
                 Some(factory) => factory,

@@ -284,6 +284,8 @@ impl Asgi {
         };
         let parts = this.spare().pop().unwrap_or_default();
         let response = Response::new(question, takes_trailers(&connection), parts);
+        // The task copies the context that it is made in.
+        let _logged = this.service.log_trace().enter(py, &account.trace);
         let hooked = this.service.hooks().before(py, &view);
         let intake = Intake::First { bytes, last };
         let asgi = Arc::clone(this);

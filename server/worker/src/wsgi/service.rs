@@ -28,6 +28,7 @@ use super::wait::Patience;
 use crate::access_log::{AccessLog, Record};
 use crate::clock::{Nanos, monotonic, unix_at};
 use crate::listener::ServerAddress;
+use crate::log_trace::LogTrace;
 use crate::options::Options;
 use crate::reactor::conn::Connection;
 use crate::reactor::socket::Peer;
@@ -44,6 +45,7 @@ pub(crate) struct Service {
     slot: Arc<SharedSlot>,
     common: Arc<Common>,
     tracer: Arc<Tracer>,
+    log_trace: LogTrace,
     served: AtomicU64,
     in_flight: AtomicU64,
     max_requests: Option<u64>,
@@ -111,6 +113,7 @@ impl Service {
             persistent: options.limits.keep_alive.is_some(),
             slot,
             tracer,
+            log_trace: options.log_trace,
             served: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             max_requests: options.max_requests,
@@ -146,6 +149,7 @@ impl Service {
         );
         let response = Bound::new(py, response)?;
         let view = RequestView::new(&self.hooks, connection);
+        let logged = self.log_trace.enter(py, &trace);
         let outcome = self.call(py, connection, &trace, &input, &response, &view);
         let error =
             outcome.error.map(|error| self.settle_error(py, error, connection, &trace, &input, &response));
@@ -160,6 +164,7 @@ impl Service {
         {
             self.log_exception(py, "Error after a request", &error);
         }
+        drop(logged);
         let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
         if !counted {
             self.slot.count_response(status);

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::{Orders, Service, describe};
 use crate::access_log::{AccessLog, Record};
 use crate::clock::{Nanos, monotonic};
+use crate::log_trace::LogTrace;
 use crate::reactor::conn::Connection;
 use crate::trace::RequestTrace;
 use crate::wsgi::hooks::RequestHooks;
@@ -66,6 +67,10 @@ impl Service {
 
     pub(crate) fn app(&self) -> &Py<PyAny> {
         &self.app
+    }
+
+    pub(crate) fn log_trace(&self) -> &LogTrace {
+        &self.log_trace
     }
 
     pub(crate) fn orders(&self) -> &Orders {
