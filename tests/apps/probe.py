@@ -203,6 +203,12 @@ def leave(environ, start_response, rest, query):
     sys.exit(int(rest))
 
 
+@route("halt")
+def halt(environ, start_response, rest, query):
+    """The process ends at once, with that exit code."""
+    os._exit(int(rest))
+
+
 @route("die")
 def die(environ, start_response, rest, query):
     """The process ends at once, or by the signal asked for."""

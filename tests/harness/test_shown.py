@@ -1,4 +1,4 @@
-"""tests/parity/SHOWN.md: every setting, hook and signal has a row, and the row names a test that exists."""
+"""tests/parity/SHOWN.md: every setting, hook, signal and message has a row, and the row names a test that exists."""
 
 import ast
 import re
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from gunicorn.config import KNOWN_SETTINGS
+from parity.messages import table
 from podtest.suites import suite_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +38,12 @@ def rows() -> dict[str, dict[str, tuple[str, str]]]:
             assert name not in table, f"{name} stands there twice"
             table[name] = (shown, also)
     return tables
+
+
+def test_every_message_is_there():
+    """`parity/test_messages.py` brings each of them about."""
+    _, _, section = TABLES.read_text().partition("## Messages\n")
+    assert [line for line in section.splitlines() if line.startswith("|")] == table()
 
 
 def test_every_setting_is_there():

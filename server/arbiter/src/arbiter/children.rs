@@ -4,7 +4,7 @@ use super::workers::{request_text, trace_text};
 use super::{Arbiter, Ending, Forkserver};
 use crate::forkserver::message::Hook;
 use crate::memory::Suspicion;
-use crate::pool::{DeathCause, Event, Exit, HangReason, Phase, RetireReason};
+use crate::pool::{DeathCause, Event, Exit, HangReason, Phase, RetireReason, signal_name};
 use crate::reaper;
 use crate::status::Victim;
 
@@ -123,7 +123,13 @@ impl Arbiter {
             Exit::Code(code) if matches!(phase, Phase::Aborting { .. }) => {
                 tracing::info!(slot, "Worker (pid:{pid}) exited with code {code} after ABRT");
             }
-            exit => tracing::warn!(slot, trace_id, "Worker (pid:{pid}) {exit}{serving}"),
+            // Gunicorn's words, since people watch their logs for them.
+            Exit::Signal(number) => {
+                let name = signal_name(number);
+                tracing::warn!(slot, trace_id, "Worker (pid:{pid}) was sent {name}!{serving}");
+            }
+            Exit::Code(0) => tracing::warn!(slot, trace_id, "Worker (pid:{pid}) {exit}{serving}"),
+            Exit::Code(_) => tracing::error!(slot, trace_id, "Worker (pid:{pid}) {exit}{serving}."),
         }
         if let Phase::Aborting { reason: HangReason::Boot, .. } = phase {
             tracing::error!(slot, "Worker (pid:{pid}) never became ready");

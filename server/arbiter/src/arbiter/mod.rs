@@ -260,8 +260,11 @@ impl Arbiter {
             Signal::SIGCHLD => self.reap(),
             Signal::SIGTERM => self.begin_shutdown(true),
             Signal::SIGINT | Signal::SIGQUIT => self.begin_shutdown(false),
-            // Refused only while shutting down.
-            Signal::SIGHUP => drop(self.request_reload(None)),
+            Signal::SIGHUP => {
+                tracing::info!("Hang up: Master");
+                // Refused only while shutting down.
+                let _ = self.request_reload(None);
+            }
             Signal::SIGTTIN => self.step(i64::from(count)),
             Signal::SIGTTOU => self.step(-i64::from(count)),
             Signal::SIGUSR1 => self.reopen_logs(),

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 pub use backoff::{Backoff, Verdict};
-pub use event::{Action, DeathCause, Event, Exit, HangReason, Order, Reading, RetireReason};
+pub use event::{Action, DeathCause, Event, Exit, HangReason, Order, Reading, RetireReason, signal_name};
 pub use worker::{Phase, Worker};
 
 use podicorn_scoreboard::State;
