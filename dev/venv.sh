@@ -39,9 +39,11 @@ case $what in
     bench) requirements=tests/bench/requirements.txt ;;
     *) exit 0 ;;
 esac
-stamp=$(sha256sum "$requirements" | cut -d' ' -f1)
+stamp=$(sha256sum "$requirements" dev/venv.sh | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$directory/$what.stamp" 2>/dev/null)" != "$stamp" ]; then
     pip install --requirement "$requirements"
+    # Not where everything finds it: it changes how `--reload` notices changes.
+    [ "$what" != tests ] || pip install --no-deps --upgrade --target "$directory/inotify" inotify==0.2.12
     # The last Gunicorn with an eventlet worker, beside the current one.
     [ "$what" != bench ] || pip install --no-deps --upgrade --target "$directory/gunicorn-25.3" gunicorn==25.3.0
     echo "$stamp" >"$directory/$what.stamp"

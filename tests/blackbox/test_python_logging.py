@@ -184,6 +184,34 @@ def test_a_logger_of_ones_own(serve, tmp_path, config, form, kind):
     assert app.stop() == 0
 
 
+@pytest.mark.parametrize("name", ["egg:shop-logs#shop", "egg:shop-logs", "shop", "ownlogs:Logger"])
+def test_other_ways_to_name_a_logger_class(serve, tmp_path, name):
+    """Gunicorn looks for a bare name in its own distribution only, and for a lone entry point under no name."""
+    (tmp_path / "ownlogs.py").write_text(LOGGER)
+    info = tmp_path / "shop_logs-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shop-logs\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gunicorn.loggers]\nshop = ownlogs:Logger\n")
+    app = serve("probe:app", "--logger-class", name, environment={"PYTHONPATH": f"{tmp_path}{os.pathsep}{server.APPS}"})
+    app.err.wait_for(rf"\[{app.pid}\] \[INFO\] own info: Starting")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("egg:no-such-package#shop", "the package 'no-such-package' is not installed"),
+        ("egg:pytest#shop", "name one entry point of the group gunicorn.loggers"),
+        ("shop", "nor an entry point of that name in the group gunicorn.loggers"),
+        ("ownlogs.Logger", "there is no module 'ownlogs' on sys.path"),
+        ("json.Logger", "'json' has no 'Logger'"),
+    ],
+)
+def test_logger_classes_that_are_not_there_end_the_start(name, words):
+    ended = server.run("--bind", "127.0.0.1:0", "--logger-class", name, "probe:app")
+    assert ended.returncode == 1
+    assert f"logger_class {name}" in ended.stderr.replace("'", "") and words in ended.stderr
+
+
 @pytest.fixture
 def without_gunicorn(tmp_path: Path) -> dict[str, str]:
     """An environment in which the package gunicorn is not to be found."""

@@ -1,7 +1,9 @@
 """--reload: changed files are new code, broken code is a page with its traceback, and the next change mends it."""
 
+import contextlib
 import os
 import re
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -233,12 +235,6 @@ def test_no_request_is_lost_when_code_changes(serve, site):
 
 @pytest.mark.parity
 def test_inotify_without_its_package_ends_the_start(site):
-    try:
-        import inotify  # noqa: F401
-    except ImportError:
-        pass
-    else:
-        pytest.skip("the package inotify is installed")
     program = os.environ.get("PODTEST_PROGRAM", "podicorn")
     site.write("changing.py", WSGI.format(version="one"))
     ended = server.run(
@@ -248,6 +244,28 @@ def test_inotify_without_its_package_ends_the_start(site):
     )
     assert ended.returncode != 0
     assert "inotify" in ended.stderr
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("engine", ["inotify", "auto"])
+def test_inotify_tells_of_changes(serve, site, engine):
+    """The package is in a directory of its own, since `auto` takes it where it is found."""
+    beside = Path(sysconfig.get_path("scripts")).parent / "inotify"
+    environment = {"PYTHONPATH": f"{site.directory}{os.pathsep}{beside}"}
+    site.write("changing.py", WSGI.format(version="one"))
+    app = serve("changing", "--reload", "--reload-engine", engine, cwd=site.directory, environment=environment)
+    answers(app, "one")
+    assert any("inotify" in file for pid in app.family() for file in open_files(pid))
+    site.write("changing.py", WSGI.format(version="two"))
+    answers(app, "two")
+
+
+def open_files(pid: int) -> list[str]:
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(os.readlink(link))
+    return found
 
 
 def test_an_extra_file_that_is_not_there(site):

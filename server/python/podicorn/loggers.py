@@ -12,11 +12,13 @@ import threading
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from podicorn import entry_point
 from podicorn.failure import Failure, first_line, traceback_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from importlib.metadata import EntryPoint
     from typing import Any
 
     from podicorn.settings import Settings
@@ -61,7 +63,9 @@ def _class_of(cfg: Settings, default: Callable[[], type] | None) -> Any:
 
 
 def _by_name(name: str) -> Any:
-    """`package.module.Class`, `module:Class`, or the name of an entry point."""
+    """`package.module.Class`, `module:Class`, `egg:DIST#NAME`, or the name of an entry point."""
+    if name.startswith(entry_point.EGG):
+        return _announced(name)
     module_name, colon, path = name.partition(":")
     if not colon:
         module_name, _, path = name.rpartition(".")
@@ -87,17 +91,19 @@ def _by_name(name: str) -> Any:
 
 
 def _announced(name: str) -> Any:
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group=GROUP, name=name):
-        try:
-            return point.load()
-        except BaseException as error:
-            raise Failure.config(f"logger_class {name}: {first_line(error)}", traceback_text(error)) from error
-    raise Failure.config(
-        f"logger_class {name!r} is no class, nor an entry point of that name in the group {GROUP}; name a class as "
-        "package.module.Class"
-    )
+    if name.startswith(entry_point.EGG):
+        found: EntryPoint | None = entry_point.of_package(name, GROUP, "logger_class")
+    else:
+        found = entry_point.of_any(name, GROUP)
+    if found is None:
+        raise Failure.config(
+            f"logger_class {name!r} is no class, nor an entry point of that name in the group {GROUP}; name a class as "
+            "package.module.Class"
+        )
+    try:
+        return found.load()
+    except BaseException as error:
+        raise Failure.config(f"logger_class {name}: {first_line(error)}", traceback_text(error)) from error
 
 
 class _StandIn:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
+from podicorn import entry_point
 from podicorn.failure import Failure, first_line, traceback_text
 
 TYPE_CHECKING = False
@@ -23,8 +24,8 @@ def load(named: Any) -> type:
         return _checked(named, f"{named.__module__}.{named.__qualname__}")
     name = str(named)
     found: Any
-    if name.startswith("egg:"):
-        found = _entry_point(name)
+    if name.startswith(entry_point.EGG):
+        found = _loaded(entry_point.of_package(name, GROUP, "worker class"), name)
     elif "." in name or ":" in name:
         _need_gunicorn(name)
         found = _by_path(name)
@@ -76,34 +77,14 @@ def _failed(name: str, error: BaseException) -> Failure:
     return Failure.config(f"worker class {name}: {first_line(error)}", traceback_text(error))
 
 
-def _entry_point(name: str) -> Any:
-    from importlib.metadata import PackageNotFoundError, distribution
-
-    package, _, wanted = name[len("egg:") :].partition("#")
-    try:
-        announced = distribution(package).entry_points.select(group=GROUP)
-    except PackageNotFoundError as error:
-        raise Failure.config(f"worker class {name}: the package {package!r} is not installed") from error
-    found = [point for point in announced if wanted in ("", point.name)]
-    if len(found) != 1:
-        names = ", ".join(sorted(point.name for point in announced)) or "none"
-        raise Failure.config(
-            f"worker class {name}: name one entry point of the group {GROUP} as egg:{package}#NAME; "
-            f"{package} has: {names}"
-        )
-    return _loaded(found[0], name)
-
-
 def _announced(name: str) -> Any:
-    from importlib.metadata import entry_points
-
-    found = list(entry_points(group=GROUP, name=name))
-    if not found:
+    found = entry_point.of_any(name, GROUP)
+    if found is None:
         raise Failure.config(
             f"there is no worker type {name!r}, nor an entry point of that name in the group {GROUP}; podicorn --help "
             "lists the types, and a class is named as package.module.Class"
         )
-    return _loaded(found[0], name)
+    return _loaded(found, name)
 
 
 def _loaded(point: EntryPoint, name: str) -> Any:
