@@ -1,9 +1,5 @@
-//! The response of one request: its head, its framing, and its bytes on their way to the client.
-//!
-//! Small responses leave in one write: the head waits in `buffer` for the first bytes of the body. A piece above
-//! [`FLATTEN`] is not copied but sent from where it lies.
+//! The response of one request: its head, its framing, and how it ends. How its bytes leave is in [`sending`].
 
-use std::io::IoSlice;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,26 +7,25 @@ use nix::errno::Errno;
 use podicorn_http::Version;
 use podicorn_http::date::DateCache;
 use podicorn_http::response::{
-    CRLF, Exchange, Framing, LAST_CHUNK, RequestMethod, ResponseHead, decide_framing, write_chunk,
-    write_chunk_size, write_error,
+    CRLF, Exchange, Framing, LAST_CHUNK, RequestMethod, ResponseHead, decide_framing, write_chunk_size,
+    write_error,
 };
-use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyRuntimeError, PyTimeoutError, PyTypeError};
+use pyo3::exceptions::{PyAssertionError, PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
+mod sending;
+
+use self::sending::{Part, client_is_gone};
 use super::client_socket::Giving;
-use super::wait::{Patience, Waited};
+use super::wait::Patience;
 use crate::clock::{SECOND, unix};
 use crate::reactor::SERVER;
 use crate::reactor::conn::CONTINUE;
 use crate::reactor::outbound::{FilePart, Outbound, Piece, Sent};
-use crate::reactor::socket::{Readiness, Socket};
+use crate::reactor::socket::Socket;
 use crate::slot::SharedSlot;
 use crate::tls::describe::Facts;
-
-/// Pieces up to this many bytes are copied behind the head; longer ones are sent by reference.
-const FLATTEN: usize = 4096;
 
 /// Memory of ended responses that is kept for later ones; more than threads that answer are no use.
 const SPARE: usize = 16;
@@ -111,14 +106,6 @@ pub(super) struct Given {
     pub(super) common: Arc<Common>,
 }
 
-/// What a wait for the client needs, apart from the response.
-struct Wait {
-    socket: Arc<Socket>,
-    patience: Patience,
-    /// Bytes that the socket has taken so far.
-    sent: u64,
-}
-
 /// Why the client gets nothing more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broken {
@@ -166,23 +153,6 @@ pub(crate) struct Response {
     broken: Option<Broken>,
     /// Body bytes were given where there may be none.
     dropped_body: bool,
-}
-
-/// A `bytes` object of the app, or a stretch of one.
-struct Part {
-    bytes: PyBackedBytes,
-    start: usize,
-    end: usize,
-}
-
-impl AsRef<[u8]> for Part {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
-    }
-}
-
-fn client_is_gone(errno: Errno) -> PyErr {
-    PyBrokenPipeError::new_err((errno as i32, "the client went away before the response was complete"))
 }
 
 impl Response {
@@ -394,190 +364,6 @@ impl Response {
 
     fn is_body_complete(&self) -> bool {
         self.on_its_way.as_ref().is_none_or(|body| body.complete.load(Ordering::Relaxed))
-    }
-
-    /// Frames one piece of the body, behind whatever waits already.
-    fn add(&mut self, data: &Bound<'_, PyBytes>) {
-        let bytes = data.as_bytes();
-        let length = match self.framing {
-            Framing::NoBody => {
-                self.dropped_body |= !bytes.is_empty();
-                0
-            }
-            Framing::ContentLength(length) => {
-                bytes.len().min(usize::try_from(length - self.body_bytes).unwrap_or(usize::MAX))
-            }
-            Framing::Chunked | Framing::UntilClose => bytes.len(),
-        };
-        if length == 0 {
-            return;
-        }
-        self.body_bytes += length as u64;
-        let chunked = self.framing == Framing::Chunked;
-        if self.tail.is_some() {
-            self.queue();
-        }
-        if length <= FLATTEN {
-            if chunked {
-                write_chunk(&mut self.buffer, bytes);
-            } else {
-                self.buffer.extend_from_slice(&bytes[..length]);
-            }
-            return;
-        }
-        if chunked {
-            write_chunk_size(&mut self.buffer, length);
-        }
-        self.tail = Some(Part { bytes: PyBackedBytes::from(data.clone()), start: 0, end: length });
-        if chunked {
-            self.queue();
-            self.buffer.extend_from_slice(CRLF);
-        }
-    }
-
-    /// Lets what is ready wait.
-    fn queue(&mut self) {
-        if !self.buffer.is_empty() {
-            self.outbound.push(Piece::Owned(std::mem::take(&mut self.buffer)));
-        }
-        if let Some(part) = self.tail.take() {
-            self.outbound.push(Piece::Shared(Box::new(part)));
-        }
-    }
-
-    fn drop_output(&mut self) {
-        self.buffer.clear();
-        self.tail = None;
-        self.outbound.clear();
-    }
-
-    /// Sends what the socket takes now.
-    fn send_ready(&mut self) -> Sent {
-        let Some(socket) = &self.socket else { return Sent::All };
-        if self.given_away {
-            self.drop_output();
-            return Sent::All;
-        }
-        if self.broken == Some(Broken::Client) || self.common.slot.is_disabled() {
-            self.drop_output();
-            return Sent::Failed(Errno::EPIPE);
-        }
-        // Interim responses do not answer the request.
-        let free = if self.head_sent { socket.answer() } else { !socket.is_timed_out() };
-        if !free {
-            return self.lose_to_watchdog();
-        }
-        if !self.outbound.is_empty() {
-            self.queue();
-            let Some(socket) = &self.socket else { return Sent::All };
-            return match self.outbound.flush(socket) {
-                Sent::Failed(errno) => self.lose_client(errno),
-                sent => sent,
-            };
-        }
-        // The common case: one send takes it all, and nothing has to be allocated.
-        loop {
-            let result = match &self.tail {
-                None if self.buffer.is_empty() => return Sent::All,
-                None => socket.send(&self.buffer),
-                Some(part) => socket.send_pieces(&[IoSlice::new(&self.buffer), IoSlice::new(part.as_ref())]),
-            };
-            match result {
-                Ok(sent) => {
-                    return if self.has_gone(sent) {
-                        Sent::All
-                    } else {
-                        self.queue();
-                        Sent::Blocked { progress: true }
-                    };
-                }
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    self.queue();
-                    return Sent::Blocked { progress: false };
-                }
-                Err(errno) => return self.lose_client(errno),
-            }
-        }
-    }
-
-    /// The socket has taken so many bytes of `buffer` and `tail`; whether that was all.
-    fn has_gone(&mut self, sent: usize) -> bool {
-        self.sent += sent as u64;
-        if sent < self.buffer.len() {
-            self.buffer.drain(..sent);
-            return false;
-        }
-        let of_tail = sent - self.buffer.len();
-        self.buffer.clear();
-        match &mut self.tail {
-            Some(part) if of_tail < part.end - part.start => {
-                part.start += of_tail;
-                false
-            }
-            _ => {
-                self.tail = None;
-                true
-            }
-        }
-    }
-
-    fn lose_client(&mut self, errno: Errno) -> Sent {
-        self.broken = Some(Broken::Client);
-        self.drop_output();
-        Sent::Failed(errno)
-    }
-
-    fn lose_to_watchdog(&mut self) -> Sent {
-        if self.sent + self.outbound.sent() == 0 {
-            // For the log: what the client has got.
-            self.timed_out = true;
-            self.head.clear();
-            let _ = self.head.set_status_code(504);
-            self.head_sent = true;
-            self.body_bytes = 0;
-        }
-        self.lose_client(Errno::ETIMEDOUT)
-    }
-
-    /// Sends everything, waiting for the client where it is slow: PEP 3333 wants each piece on its way before the app is
-    /// asked for the next one. Nothing is borrowed during a wait, in which other greenlets run.
-    pub(super) fn send_all(slf: &Bound<'_, Self>) -> PyResult<()> {
-        loop {
-            let Some(Wait { socket, mut patience, sent }) = slf.try_borrow_mut()?.send_or_wait()? else {
-                return Ok(());
-            };
-            let delivered = || sent.wrapping_sub(socket.undelivered());
-            let waited = patience.wait(slf.py(), &socket, Readiness::Writable, delivered)?;
-            slf.try_borrow_mut()?.has_waited(patience, waited)?;
-        }
-    }
-
-    /// What to wait for before more can be sent; `None`: all is sent.
-    fn send_or_wait(&mut self) -> PyResult<Option<Wait>> {
-        match self.send_ready() {
-            Sent::All => Ok(None),
-            Sent::Failed(errno) => Err(client_is_gone(errno)),
-            Sent::Blocked { .. } => Ok(self.socket.clone().map(|socket| Wait {
-                socket,
-                patience: self.patience.take().unwrap_or_else(|| self.common.patience()),
-                sent: self.sent + self.outbound.sent(),
-            })),
-        }
-    }
-
-    fn has_waited(&mut self, patience: Patience, waited: Waited) -> PyResult<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
-        self.patience = Some(patience);
-        if waited == Waited::Ready {
-            return Ok(());
-        }
-        if socket.is_timed_out() {
-            self.lose_to_watchdog();
-            return Err(client_is_gone(Errno::ETIMEDOUT));
-        }
-        self.lose_client(Errno::ETIMEDOUT);
-        Err(PyTimeoutError::new_err((Errno::ETIMEDOUT as i32, "the client stopped reading the response")))
     }
 
     /// One piece from the app's iterable or `write()`: sent before the app is asked for more.
