@@ -305,3 +305,27 @@ fn fields_are_told_again_for_logs() {
     let told: Vec<(&[u8], &[u8])> = head.fields().collect();
     assert_eq!(told, [(&b"X-A"[..], &b"b: c"[..]), (b"Empty", b"")]);
 }
+
+#[test]
+fn a_piece_goes_out_as_far_as_the_framing_allows() {
+    use Framing::{Chunked, ContentLength, NoBody, UntilClose};
+    for (framing, sent, piece, goes_out) in [
+        (NoBody, 0, 5, 0),
+        (ContentLength(10), 0, 5, 5),
+        (ContentLength(10), 8, 5, 2),
+        (ContentLength(10), 10, 5, 0),
+        (Chunked, 1 << 40, 5, 5),
+        (UntilClose, 1 << 40, 5, 5),
+    ] {
+        assert_eq!(framing.takes(piece, sent), goes_out, "{framing:?} after {sent}");
+    }
+    for (framing, sent, ends) in [
+        (NoBody, 0, true),
+        (ContentLength(3), 3, true),
+        (ContentLength(3), 2, false),
+        (Chunked, 2, true),
+        (UntilClose, 2, false),
+    ] {
+        assert_eq!(framing.ends_after(sent), ends, "{framing:?} after {sent}");
+    }
+}

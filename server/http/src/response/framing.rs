@@ -46,6 +46,29 @@ pub enum Framing {
     NoBody,
 }
 
+impl Framing {
+    /// Bytes of the next piece, of `piece` bytes, that may go out after `sent` bytes of the body: no more than was said,
+    /// since the rest would be read as the next response.
+    #[must_use]
+    pub fn takes(self, piece: u64, sent: u64) -> u64 {
+        match self {
+            Self::NoBody => 0,
+            Self::ContentLength(length) => piece.min(length.saturating_sub(sent)),
+            Self::Chunked | Self::UntilClose => piece,
+        }
+    }
+
+    /// Whether the client knows the end of a body of `sent` bytes, so that another response may follow.
+    #[must_use]
+    pub fn ends_after(self, sent: u64) -> bool {
+        match self {
+            Self::ContentLength(length) => length == sent,
+            Self::Chunked | Self::NoBody => true,
+            Self::UntilClose => false,
+        }
+    }
+}
+
 /// See [`decide_framing`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]

@@ -119,12 +119,7 @@ impl Response {
 
     /// Whether another request may follow on the connection, once the response is complete.
     pub(super) fn persists(&self) -> bool {
-        let whole = match self.framing {
-            Framing::ContentLength(length) => length == self.body_bytes,
-            Framing::Chunked | Framing::NoBody => true,
-            Framing::UntilClose => false,
-        };
-        self.keep_alive && self.is_complete() && whole
+        self.keep_alive && self.is_complete() && self.framing.ends_after(self.body_bytes)
     }
 
     pub(super) fn start(
@@ -200,17 +195,8 @@ impl Response {
             let known = (!more && !self.trailers && says).then_some(bytes.len() as u64);
             self.write_head(known, moment);
         }
-        let length = match self.framing {
-            Framing::NoBody => {
-                self.dropped_body |= !bytes.is_empty();
-                0
-            }
-            // No more than was said: it would be read as the next response.
-            Framing::ContentLength(length) => {
-                bytes.len().min(usize::try_from(length - self.body_bytes).unwrap_or(usize::MAX))
-            }
-            Framing::Chunked | Framing::UntilClose => bytes.len(),
-        };
+        self.dropped_body |= self.framing == Framing::NoBody && !bytes.is_empty();
+        let length = self.framing.takes(bytes.len() as u64, self.body_bytes) as usize;
         self.add(body, length);
         if !more {
             self.end_body();
@@ -259,15 +245,11 @@ impl Response {
         if self.stage == Stage::Started {
             self.write_head((!self.trailers).then_some(part.length), moment);
         }
-        match self.framing {
-            Framing::NoBody => part.length = 0,
-            Framing::ContentLength(length) => part.length = part.length.min(length - self.body_bytes),
-            Framing::Chunked if part.length > 0 => {
+        part.length = self.framing.takes(part.length, self.body_bytes);
+        if part.length > 0 {
+            if self.framing == Framing::Chunked {
                 write_chunk_size(&mut self.parcel.buffer, usize::try_from(part.length).unwrap_or(0));
             }
-            Framing::Chunked | Framing::UntilClose => {}
-        }
-        if part.length > 0 {
             self.body_bytes += part.length;
             self.parcel.seal();
             self.parcel.pieces.push(Piece::File(part));

@@ -218,12 +218,7 @@ impl Response {
 
     /// Whether another request may follow on the connection.
     pub(crate) fn persists(&self) -> bool {
-        let whole = match self.framing {
-            Framing::ContentLength(length) => length == self.body_bytes,
-            Framing::Chunked | Framing::NoBody => true,
-            Framing::UntilClose => false,
-        };
-        self.keep_alive && self.finished && whole && self.broken.is_none()
+        self.keep_alive && self.finished && self.framing.ends_after(self.body_bytes) && self.broken.is_none()
     }
 
     /// Whether the watchdog has answered, and counted, in place of the app.
@@ -408,11 +403,12 @@ impl Response {
         if !self.head_sent {
             self.begin(Some(part.length))?;
         }
-        match self.framing {
-            Framing::NoBody => return Ok(()),
-            Framing::ContentLength(length) => part.length = part.length.min(length - self.body_bytes),
-            Framing::Chunked => write_chunk_size(&mut self.buffer, usize::try_from(part.length).unwrap_or(0)),
-            Framing::UntilClose => {}
+        if self.framing == Framing::NoBody {
+            return Ok(());
+        }
+        part.length = self.framing.takes(part.length, self.body_bytes);
+        if self.framing == Framing::Chunked {
+            write_chunk_size(&mut self.buffer, usize::try_from(part.length).unwrap_or(0));
         }
         self.body_bytes += part.length;
         self.queue();

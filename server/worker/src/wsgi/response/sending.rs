@@ -50,16 +50,8 @@ impl Response {
     /// Frames one piece of the body, behind whatever waits already.
     pub(super) fn add(&mut self, data: &Bound<'_, PyBytes>) {
         let bytes = data.as_bytes();
-        let length = match self.framing {
-            Framing::NoBody => {
-                self.dropped_body |= !bytes.is_empty();
-                0
-            }
-            Framing::ContentLength(length) => {
-                bytes.len().min(usize::try_from(length - self.body_bytes).unwrap_or(usize::MAX))
-            }
-            Framing::Chunked | Framing::UntilClose => bytes.len(),
-        };
+        self.dropped_body |= self.framing == Framing::NoBody && !bytes.is_empty();
+        let length = self.framing.takes(bytes.len() as u64, self.body_bytes) as usize;
         if length == 0 {
             return;
         }
