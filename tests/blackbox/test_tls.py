@@ -551,7 +551,6 @@ FAULTS = {
     "so ca_certs has to name": ("--certfile", "server.crt", "--keyfile", "server.key", "--cert-reqs", "2"),
     "ca_certs": ("--certfile", "server.crt", "--keyfile", "server.key", "--ca-certs", "none.pem"),
     "is no cipher string": ("--certfile", "server.crt", "--keyfile", "server.key", "--ciphers", "NOSUCH"),
-    "among the cipher suites": ("--certfile", "server.crt", "--keyfile", "server.key", "--ciphers", "AES256-SHA"),
 }
 
 
@@ -703,22 +702,3 @@ def test_the_hook_asks_for_client_certificates(serve, files, authority, config, 
     assert server.get("/", context=authority.trusting(good, tmp_path / "good")).status == 200
     with pytest.raises((OSError, http.ExchangeError)):
         server.get("/", context=authority.trusting())
-
-
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
-        ("return ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)", "which the engine cannot look into"),
-        ("return None", "it must return an ssl.SSLContext"),
-        ("raise KeyError('x')", "hook ssl_context failed: KeyError"),
-        ("c = default_ssl_context_factory(); c.sni_callback = print; return c", "one certificate for all names"),
-        (
-            "c = default_ssl_context_factory(); c.maximum_version = ssl.TLSVersion.TLSv1_1; return c",
-            "the settings leave neither",
-        ),
-    ],
-)
-def test_what_the_engine_cannot_carry_over_ends_the_start(files, config, body, says):
-    done = run("secure:app", "-c", hooked(config, files, body), "--check-config")
-    assert done.returncode == 1
-    assert says in done.stderr

@@ -15,11 +15,11 @@ PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPri
 
 
 def new_key(kind: str = "ec") -> PrivateKey:
-    """A private key: ``ec`` (P-256), ``rsa`` (2048 bits), ``ed25519``, or ``weak`` (RSA of 1024 bits)."""
+    """A private key: ``ec`` (P-256), ``p521``, ``rsa`` (2048 bits), ``ed25519``, or ``weak`` (RSA of 1024 bits)."""
     if kind == "ed25519":
         return ed25519.Ed25519PrivateKey.generate()
-    if kind == "ec":
-        return ec.generate_private_key(ec.SECP256R1())
+    if kind in ("ec", "p521"):
+        return ec.generate_private_key(ec.SECP256R1() if kind == "ec" else ec.SECP521R1())
     return rsa.generate_private_key(65537, {"rsa": 2048, "weak": 1024}[kind])
 
 

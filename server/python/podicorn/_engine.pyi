@@ -3,6 +3,7 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from logging import Logger
+from ssl import SSLContext
 from typing import Any, Final
 
 BOOTING: Final[int]
@@ -97,6 +98,20 @@ class TlsContext:
         protocols: list[str] = ...,
         strict_ends: bool = False,
     ) -> None: ...
+
+class PythonTlsContext:
+    def __init__(
+        self,
+        context: SSLContext,
+        *,
+        facts: Callable[[Any], tuple[Any, ...]],
+        remake: Callable[[], SSLContext] | None,
+        files: list[str],
+        strict_ends: bool,
+    ) -> None: ...
+
+class NotInRustls(ValueError):  # noqa: N818
+    """What is wanted of TLS may be to be had of OpenSSL; `args`: the error, and why it is no mistake."""
 
 class Engine:
     """The reactor on the listeners, whose descriptors it takes over."""

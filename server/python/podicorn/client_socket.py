@@ -48,11 +48,20 @@ class ClientSocket(Residue, socket.socket):
 class SecureSocket:
     """What stands in `gunicorn.socket` over TLS: what the session is like, and nothing to read from or to write to."""
 
-    _VERSIONS: ClassVar[dict[int, str]] = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
+    _VERSIONS: ClassVar[dict[int, str]] = {0x0301: "TLSv1", 0x0302: "TLSv1.1", 0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
 
-    def __init__(self, version: int | None, cipher: str | None, protocol: str | None, chain: list[bytes]) -> None:
+    def __init__(
+        self,
+        version: int | None,
+        cipher: str | None,
+        grade: tuple[str, int] | None,
+        protocol: str | None,
+        chain: list[bytes],
+    ) -> None:
         self._version = version
         self._cipher = cipher
+        #: What OpenSSL says of version and bits; None: it was not asked.
+        self._grade = grade
         self._protocol = protocol
         self._chain = chain
 
@@ -65,6 +74,8 @@ class SecureSocket:
         version = self.version()
         if self._cipher is None or version is None:
             return None
+        if self._grade is not None:
+            return (self._cipher, *self._grade)
         bits = 128 if "128" in self._cipher else 256
         return (self._cipher, "TLSv1.3" if version == "TLSv1.3" else "TLSv1.2", bits)
 

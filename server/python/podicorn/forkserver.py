@@ -190,6 +190,8 @@ class ForkServer:
         if with_records:
             self._records = ArbiterRecords(records_fd, log)
             self._records.pass_on()
+        if kind.why_python_tls is not None:
+            log.warning("TLS by Python's ssl, because %s: slower than the engine's own", kind.why_python_tls)
         server = ArbiterView(
             pid=request["arbiter_pid"],
             cfg=cfg,

@@ -13,34 +13,54 @@ if TYPE_CHECKING:
     from podicorn.settings import Settings
 
 
-def engine_context(cfg: Settings, *, hook: bool = True) -> Any:
-    """What the engine's connections speak; None: plain HTTP. Raises Failure, in one sentence."""
+def engine_context(cfg: Settings) -> tuple[Any, str | None]:
+    """What the engine's connections speak, and why that is Python's ssl; None, None: plain HTTP. Raises Failure."""
     if not cfg.is_ssl:
-        return None
-    certfile = _certfile(cfg)
+        return None, None
+    certfile, context = certificate_file(cfg), None
     wanted: dict[str, Any] = {
         "keyfile": cfg.keyfile,
         "ca_certs": cfg.ca_certs,
         "verify": int(cfg.cert_reqs or 0),
         "ciphers": _resolved(cfg.ciphers) if cfg.ciphers else None,
     }
-    if hook and callable(cfg.ssl_context):
+    if callable(cfg.ssl_context):
         # Imported where it is used: ssl is large, and rustls does without it.
-        from podicorn.tls_recorder import recorded
+        from podicorn import tls_recorder
 
-        certfile, wanted = recorded(cfg)
+        context = called(cfg, lambda: tls_recorder.default(cfg))
+        why = tls_recorder.beyond_rustls(context)
+        if why is not None:
+            return _by_python(cfg, context), f"hook ssl_context {why}"
+        certfile, wanted = tls_recorder.recorded(context)
     # The fork server says what is wrong where it cannot be imported, so nothing may import it before.
     from podicorn import _engine
 
-    # Whoever does not ask for h2 is served HTTP/1.1, whatever http_protocols says, as by Gunicorn.
-    protocols = ["h2", "http/1.1"] if _speaks_http2(cfg) else ["http/1.1"]
-    if cfg.http_protocols and cfg.http_protocols[0] == "h1":
-        protocols.reverse()
-    wanted |= {"protocols": protocols, "strict_ends": not cfg.suppress_ragged_eofs}
+    wanted |= {"protocols": protocols(cfg), "strict_ends": not cfg.suppress_ragged_eofs}
     try:
-        return _engine.TlsContext(certfile, **wanted)
+        return _engine.TlsContext(certfile, **wanted), None
+    except _engine.NotInRustls as error:
+        return _by_python(cfg, context), str(error.args[1])
     except ValueError as error:
         raise Failure.config(str(error)) from error
+
+
+def _by_python(cfg: Settings, context: ssl.SSLContext | None) -> Any:
+    """For the engine: the hook's context, or one that is made here, and made anew where its files have changed."""
+    from podicorn import _engine, tls_python
+
+    def made() -> ssl.SSLContext:
+        fault = _fault(cfg)
+        if fault is not None and not isinstance(fault, _engine.NotInRustls):
+            raise Failure.config(str(fault))
+        try:
+            return tls_python.made(cfg)
+        except (OSError, ValueError) as error:
+            raise _clear(cfg, error) from error
+
+    if context is not None:
+        return tls_python.engine_context(cfg, context, None)
+    return tls_python.engine_context(cfg, made(), made)
 
 
 def python_context(cfg: Settings) -> ssl.SSLContext | None:
@@ -49,7 +69,7 @@ def python_context(cfg: Settings) -> ssl.SSLContext | None:
         return None
     import ssl
 
-    certfile = _certfile(cfg)
+    certfile = certificate_file(cfg)
 
     def default() -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=cfg.ca_certs)
@@ -62,11 +82,7 @@ def python_context(cfg: Settings) -> ssl.SSLContext | None:
     try:
         return called(cfg, default) if callable(cfg.ssl_context) else default()
     except (OSError, ValueError) as error:
-        # The engine's words are clearer than OpenSSL's, where it finds the same fault.
-        engine_context(cfg, hook=False)
-        raise Failure.config(
-            f"certfile {certfile!r} and what belongs to it cannot be used: {first_line(error)}"
-        ) from error
+        raise _clear(cfg, error) from error
 
 
 def called(cfg: Settings, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
@@ -84,17 +100,45 @@ def called(cfg: Settings, default: Callable[[], ssl.SSLContext]) -> ssl.SSLConte
     return context
 
 
-def _speaks_http2(cfg: Settings) -> bool:
-    return "h2" in (cfg.http_protocols or ()) and cfg.worker_type in ("gthread", "gevent", "eventlet", "asgi")
+def protocols(cfg: Settings) -> list[str]:
+    """What ALPN offers, the best first. Who does not ask for h2 is served HTTP/1.1 in any case, as by Gunicorn."""
+    two = "h2" in (cfg.http_protocols or ()) and cfg.worker_type in ("gthread", "gevent", "eventlet", "asgi")
+    offered = ["h2", "http/1.1"] if two else ["http/1.1"]
+    if cfg.http_protocols and cfg.http_protocols[0] == "h1":
+        offered.reverse()
+    return offered
 
 
-def _certfile(cfg: Settings) -> str:
+def certificate_file(cfg: Settings) -> str:
+    """The setting `certfile`. Raises Failure where there is none."""
     if not cfg.certfile:
         raise Failure.config(
             f"keyfile {cfg.keyfile!r} is set without certfile; name the file of the certificate by certfile, "
             "which may hold both"
         )
     return str(cfg.certfile)
+
+
+def _fault(cfg: Settings) -> ValueError | None:
+    """What the engine finds wrong in the files of the settings."""
+    from podicorn import _engine
+
+    verify = int(cfg.cert_reqs or 0)
+    try:
+        _engine.TlsContext(certificate_file(cfg), keyfile=cfg.keyfile, ca_certs=cfg.ca_certs, verify=verify)
+    except ValueError as fault:
+        return fault
+    return None
+
+
+def _clear(cfg: Settings, error: Exception) -> Failure:
+    """In the engine's words, which are clearer than OpenSSL's, where it finds a fault in the same files."""
+    fault = _fault(cfg)
+    if fault is not None:
+        return Failure.config(str(fault.args[0]))
+    return Failure.config(
+        f"certfile {certificate_file(cfg)!r} and what belongs to it cannot be used: {first_line(error)}"
+    )
 
 
 def _resolved(ciphers: str) -> list[str]:

@@ -29,10 +29,12 @@ class WorkerType:
         self.cfg = cfg
         #: What connections speak; None: plain HTTP.
         self.tls: Any = None
+        #: Why they speak it by Python's ssl.
+        self.why_python_tls: str | None = None
 
     def prepare_tls(self) -> None:
         """Reads certificates and keys. Raises Failure."""
-        self.tls = tls.engine_context(self.cfg)
+        self.tls, self.why_python_tls = tls.engine_context(self.cfg)
 
     def import_shared(self) -> None:
         """Imports what workers are to share."""

@@ -29,7 +29,7 @@ use crate::reactor::wake::Wake;
 use crate::reactor::{EVENTS, Notice, Reactor, Ready};
 use crate::slot::{self, SharedSlot, Slot};
 use crate::stopping::{Progress, Stopping};
-use crate::tls::context::Tls;
+use crate::tls::entrance::{Context, Entrance};
 use crate::tls::session::Failure;
 use crate::wsgi::service::{Orders, Service, Shared};
 use crate::{gthread, sync};
@@ -262,7 +262,8 @@ pub(crate) struct Engine {
     /// A late heartbeat means that the loop, the hub or the GIL was not to be had.
     measures_lag: bool,
     /// `None`: plain HTTP.
-    tls: Option<Arc<Tls>>,
+    tls: Option<Context>,
+    entrance: Option<Arc<Entrance>>,
     /// For a request that comes back in a child that the app has forked, where requests are greenlets.
     back_in_child: Option<Py<PyAny>>,
     /// When a guest lets its host go on; 0: no request of this turn has begun.
@@ -422,7 +423,7 @@ impl Engine {
 
     /// Certificates are replaced while the server runs, by the kubelet for one.
     fn follow_certificates(&self, py: Python<'_>) {
-        match self.tls.as_ref().and_then(|tls| tls.refresh()) {
+        match self.tls.as_ref().and_then(|tls| tls.refresh(py)) {
             None => {}
             Some(Ok(())) => {
                 self.service.log(py, "info", "TLS: the certificate's files have changed and are in use");
@@ -483,7 +484,12 @@ impl Engine {
             reactor.close_all();
         }
         self.core.work.notify_all();
-        py.detach(|| self.service.finish_log());
+        py.detach(|| {
+            if let Some(entrance) = &self.entrance {
+                entrance.finish();
+            }
+            self.service.finish_log();
+        });
     }
 }
 
@@ -517,6 +523,8 @@ impl Engine {
             http2: options.http2,
         };
         let peers = (options.trusted.clone(), options.proxies.clone());
+        let stall = options.limits.stall_timeout;
+        let entrance = options.tls.as_ref().map(|tls| tls.enter(py, stall, &wake)).transpose()?.map(Arc::new);
         let reactor = Reactor::new(
             listeners,
             rules,
@@ -524,7 +532,7 @@ impl Engine {
             peers,
             Arc::clone(&slot),
             Arc::clone(&wake),
-            options.tls.clone(),
+            entrance.clone(),
         )?;
         let core = Arc::new(Core {
             reactor: Mutex::new(Some(reactor)),
@@ -566,6 +574,7 @@ impl Engine {
             threads,
             measures_lag,
             tls,
+            entrance,
             back_in_child,
             slice_until: AtomicU64::new(0),
             in_turn: AtomicBool::new(false),

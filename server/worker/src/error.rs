@@ -12,6 +12,13 @@ create_exception!(
     "The arbiter has given this worker's slot up: leave at once, by os._exit(0)."
 );
 
+create_exception!(
+    _engine,
+    NotInRustls,
+    PyValueError,
+    "What is wanted of TLS may be to be had of OpenSSL. Its arguments: the error, and what rustls does not have."
+);
+
 /// Every error that leaves the engine for Python.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EngineError {

@@ -77,13 +77,15 @@ mod _engine {
     #[pymodule_export]
     use super::entry::Entry;
     #[pymodule_export]
-    use super::error::SlotLost;
+    use super::error::{NotInRustls, SlotLost};
     #[pymodule_export]
     use super::green::Request;
     #[pymodule_export]
     use super::slot::Slot;
     #[pymodule_export]
     use super::tls::context::TlsContext;
+    #[pymodule_export]
+    use super::tls::python::context::PythonTlsContext;
     #[pymodule_export]
     use super::wsgi::client_socket::ClientSocket;
     #[pymodule_export]

@@ -3,8 +3,6 @@
 //! Values come from `podicorn-settings`, so they have been checked; what is absent gets that table's default, so that the
 //! engine also runs under a test driver that passes an empty dict.
 
-use std::sync::Arc;
-
 use podicorn_http::websocket::DeflatePolicy;
 use podicorn_http::{HeaderMap, Leniency, Limits as HttpLimits, ParserConfig, ProxyProtocol};
 use pyo3::prelude::*;
@@ -17,7 +15,7 @@ use crate::error::EngineError;
 use crate::log_trace::LogTrace;
 use crate::reactor::http2::Http2Rules;
 use crate::reactor::preamble::Proxies;
-use crate::tls::context::{Tls, TlsContext};
+use crate::tls::entrance::Context;
 use crate::trust::TrustedPeers;
 
 /// How lines of the access log look.
@@ -126,7 +124,7 @@ pub(crate) struct Options {
     pub(crate) client_socket: Py<PyAny>,
     pub(crate) asgi: Asgi,
     /// `None`: plain HTTP.
-    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) tls: Option<Context>,
     pub(crate) http2: Http2Rules,
 }
 
@@ -209,8 +207,7 @@ impl Options {
         // The app is called in a loop that is not the engine's.
         let guest = asgi || green.is_some();
         let connections = reader.size("worker_connections", 1000)?.max(1);
-        let tls = reader.get("tls")?.map(Bound::cast_into::<TlsContext>).transpose()?;
-        let tls = tls.map(|tls| Arc::clone(&tls.get().0));
+        let tls = reader.get("tls")?.map(|tls| Context::read(&tls)).transpose()?;
         let http2 = http2_rules(&reader, tls.is_some(), gthread || guest)?;
         let threads = match reader.size("threads", 1)?.max(1) {
             // With HTTP/2 a request needs the reactor while it runs: its body and its response go by way of the reactor.

@@ -18,6 +18,9 @@ mod tls {
     pub(crate) mod describe;
     mod error;
     mod material;
+    pub(crate) mod python {
+        pub(crate) mod link;
+    }
     pub(crate) mod session;
 }
 #[path = "../src/trace.rs"]

@@ -27,11 +27,12 @@ pub(super) const SETTINGS: &[Setting] = &[
         "(server, new, old): in the fork server, when the number of workers has changed.",
     ),
     hook("on_exit", "(server): in the fork server, as the server exits."),
-    hook("ssl_context", "(config, default_factory): in the fork server; changes and returns the default TLS context.")
+    hook("ssl_context", "(config, default_factory): in the fork server; returns a TLS context.")
         .details(
-            "The engine carries over versions, ciphers, files, authorities and whether clients need a certificate; \
-             what it cannot (sni_callback, a passphrase, a context not made by default_factory) ends the start. \
-             Tornado and third-party classes use the context itself.",
+            "Of that of default_factory the engine carries over versions, ciphers, files, authorities and whether \
+             clients need a certificate. For what it cannot carry over (sni_callback, a passphrase, a context not made \
+             by default_factory) TLS is by Python's ssl, which is slower; the log says why. Tornado and third-party \
+             classes use the context itself.",
         ),
     hook("on_dirty_starting", "(arbiter): of dirty arbiters.").no_effect(NO_DIRTY),
     hook("dirty_post_fork", "(arbiter, worker): of dirty arbiters.").no_effect(NO_DIRTY),

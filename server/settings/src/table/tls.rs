@@ -47,8 +47,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         .flags(&["--ciphers"])
         .metavar("NAMES")
         .details(
-            "Of those that OpenSSL makes of it the engine has the ones with ECDHE and AES-GCM or ChaCha20; if none is \
-             left, the server does not start. Those of TLS 1.3 are always there.",
+            "Of those that OpenSSL makes of it the engine has the ones with ECDHE and AES-GCM or ChaCha20. If none is \
+             left, TLS is by Python's ssl, which is slower, and has them all. Those of TLS 1.3 are always there.",
         ),
     setting("ssl_version", Kind::Any, "Protocol version; Gunicorn ignores it, too.")
         .flags(&["--ssl-version"])

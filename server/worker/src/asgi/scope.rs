@@ -267,7 +267,7 @@ impl ScopeFactory {
 fn tls_extension(py: Python<'_>, facts: &Facts) -> PyResult<Py<PyDict>> {
     let chain = PyList::new(py, facts.client.iter().map(|der| pem(der)))?;
     let extension = PyDict::new(py);
-    extension.set_item("server_cert", pem(&facts.server))?;
+    extension.set_item("server_cert", (!facts.server.is_empty()).then(|| pem(&facts.server)))?;
     extension.set_item("client_cert_chain", chain)?;
     extension.set_item("client_cert_name", facts.client.first().and_then(|der| subject(der)))?;
     // A client whose certificate is not accepted has no session.

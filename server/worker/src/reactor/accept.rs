@@ -344,13 +344,16 @@ impl Reactor {
                     if self.table.len() >= self.acceptor.most {
                         self.evict(now);
                     }
-                    if let Some(tls) = &self.tls {
-                        match tls.session() {
-                            Ok(session) => socket.secure(session),
-                            // The configuration was tried before: there is no memory, or no random numbers.
-                            Err(_) => return true,
-                        }
-                    }
+                    let socket = match &self.tls {
+                        None => socket,
+                        Some(tls) => match tls.secure(socket) {
+                            Ok(socket) => socket,
+                            Err(errno) => {
+                                self.pause_accepting(errno, now);
+                                return false;
+                            }
+                        },
+                    };
                     let trusted = self.acceptor.trusted.trusts(&peer);
                     let mut connection = Box::new(Connection::new(socket, peer, number, trusted));
                     connection.expected = self.acceptor.proxies.expect_from(&peer);
@@ -364,12 +367,7 @@ impl Reactor {
                 // The client has given up: there may be others behind it.
                 Err(Errno::ECONNABORTED | Errno::EINTR | Errno::EPROTO) => {}
                 Err(errno @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)) => {
-                    self.acceptor.paused_until = Some(now + PAUSE);
-                    if self.acceptor.complain_again_at <= now {
-                        self.acceptor.complain_again_at = now + COMPLAIN_EVERY;
-                        self.notices.push(Notice::AcceptFailed(errno));
-                    }
-                    self.welcome_connections(now);
+                    self.pause_accepting(errno, now);
                     return false;
                 }
                 // The arbiter has shut the listener down, or the descriptor is none.
@@ -382,6 +380,16 @@ impl Reactor {
             }
         }
         false
+    }
+
+    /// There are no descriptors, or there is no memory.
+    fn pause_accepting(&mut self, errno: Errno, now: Nanos) {
+        self.acceptor.paused_until = Some(now + PAUSE);
+        if self.acceptor.complain_again_at <= now {
+            self.acceptor.complain_again_at = now + COMPLAIN_EVERY;
+            self.notices.push(Notice::AcceptFailed(errno));
+        }
+        self.welcome_connections(now);
     }
 
     /// A connection waits while this worker has enough to do: the first time it is left to others.

@@ -30,7 +30,8 @@ impl Reactor {
 
     /// Whether all is done after [`Self::stop_accepting`].
     pub(crate) fn is_idle(&self) -> bool {
-        self.acceptor.is_closed() && self.table.len() == 0
+        let sent = || self.tls.as_ref().is_none_or(|tls| tls.is_idle());
+        self.acceptor.is_closed() && self.table.len() == 0 && sent()
     }
 
     /// Ends an idle connection that its client was told it may use again: a request may be on its way.

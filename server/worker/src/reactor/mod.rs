@@ -53,7 +53,7 @@ use crate::error::EngineError;
 use crate::listener::Listener;
 use crate::options::Limits;
 use crate::slot::SharedSlot;
-use crate::tls::context::Tls;
+use crate::tls::entrance::Entrance;
 use crate::tls::session::Failure;
 use crate::trust::TrustedPeers;
 
@@ -130,7 +130,7 @@ pub(crate) struct Reactor {
     date: DateCache,
     slot: Arc<SharedSlot>,
     /// All listeners speak TLS.
-    tls: Option<Arc<Tls>>,
+    tls: Option<Arc<Entrance>>,
 }
 
 impl Reactor {
@@ -141,7 +141,7 @@ impl Reactor {
         (trusted, proxies): (TrustedPeers, Proxies),
         slot: Arc<SharedSlot>,
         wake: Arc<Wake>,
-        tls: Option<Arc<Tls>>,
+        tls: Option<Arc<Entrance>>,
     ) -> Result<Self, EngineError> {
         let epoll =
             Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(EngineError::system("epoll_create"))?;

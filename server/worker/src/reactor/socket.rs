@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::tls::describe::Facts;
+use crate::tls::python::link::Link;
 use crate::tls::session::{Failure, Session};
 
 /// Who is at the other end.
@@ -43,6 +44,8 @@ pub(crate) struct Socket {
 enum Guise {
     /// What is read and sent goes through it.
     Tls(Box<Mutex<Session>>),
+    /// The other end is a session of Python's `ssl`.
+    Relayed(Arc<Link>),
     /// The other end is a stream of HTTP/2.
     Stream(Arc<StreamOrigin>),
 }
@@ -83,6 +86,10 @@ impl AsFd for Socket {
     }
 }
 
+fn lock(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
+    session.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn check(result: isize) -> Result<usize, Errno> {
     usize::try_from(result).map_err(|_| Errno::last())
 }
@@ -113,6 +120,16 @@ impl Socket {
         let _ = self.guise.set(Guise::Tls(Box::new(Mutex::new(session))));
     }
 
+    /// One end of a pair: the other one is a session of Python's `ssl`.
+    pub(crate) fn behind_tls(fd: OwnedFd, link: Arc<Link>) -> Self {
+        Self { fd, answer: AtomicU8::new(OPEN), guise: OnceLock::from(Guise::Relayed(link)) }
+    }
+
+    /// The descriptor alone.
+    pub(crate) fn into_fd(self) -> OwnedFd {
+        self.fd
+    }
+
     /// One end of a pair: the other one is a stream of HTTP/2.
     pub(crate) fn of_stream(fd: OwnedFd, origin: Arc<StreamOrigin>) -> Self {
         Self { fd, answer: AtomicU8::new(OPEN), guise: OnceLock::from(Guise::Stream(origin)) }
@@ -122,7 +139,7 @@ impl Socket {
     pub(crate) fn is_secure(&self) -> bool {
         match self.guise.get() {
             None => false,
-            Some(Guise::Tls(_)) => true,
+            Some(Guise::Tls(_) | Guise::Relayed(_)) => true,
             Some(Guise::Stream(origin)) => origin.secure,
         }
     }
@@ -135,8 +152,15 @@ impl Socket {
     /// The lock is held for calls that do not wait; the watchdog's thread is the only one that may be in the way.
     fn tls(&self) -> Option<MutexGuard<'_, Session>> {
         match self.guise.get() {
-            Some(Guise::Tls(session)) => Some(session.lock().unwrap_or_else(PoisonError::into_inner)),
-            Some(Guise::Stream(_)) | None => None,
+            Some(Guise::Tls(session)) => Some(lock(session)),
+            Some(Guise::Stream(_) | Guise::Relayed(_)) | None => None,
+        }
+    }
+
+    fn link(&self) -> Option<&Link> {
+        match self.guise.get() {
+            Some(Guise::Relayed(link)) => Some(link),
+            _ => None,
         }
     }
 
@@ -144,18 +168,20 @@ impl Socket {
     pub(crate) fn tls_facts(&self) -> Option<Facts> {
         match self.guise.get() {
             Some(Guise::Stream(origin)) => origin.facts.clone(),
+            Some(Guise::Relayed(link)) => Some(link.facts()),
             _ => self.tls().map(|session| session.facts()),
         }
     }
 
     /// Whether HTTP/2 was agreed upon (RFC 7301).
     pub(crate) fn has_agreed_on_http2(&self) -> bool {
-        self.tls().is_some_and(|session| session.has_agreed_on_http2())
+        let relayed = self.link().is_some_and(Link::has_agreed_on_http2);
+        relayed || self.tls().is_some_and(|session| session.has_agreed_on_http2())
     }
 
     /// Why there is no TLS session where there should be one.
     pub(crate) fn tls_failure(&self) -> Option<Failure> {
-        self.tls().and_then(|session| session.failure())
+        self.link().and_then(Link::failure).or_else(|| self.tls().and_then(|session| session.failure()))
     }
 
     /// epoll has said that there is room: TLS may have something of its own to send.
@@ -167,8 +193,10 @@ impl Socket {
 
     /// The address that the client has connected to.
     pub(crate) fn own_address(&self) -> Peer {
-        if let Some(Guise::Stream(origin)) = self.guise.get() {
-            return origin.own_address;
+        match self.guise.get() {
+            Some(Guise::Stream(origin)) => return origin.own_address,
+            Some(Guise::Relayed(link)) => return link.own_address(),
+            Some(Guise::Tls(_)) | None => {}
         }
         // SAFETY: all-zero bytes are a valid sockaddr_storage.
         let mut address: libc::sockaddr_storage = unsafe { mem::zeroed() };
@@ -180,8 +208,10 @@ impl Socket {
 
     /// Reads what has arrived. 0: the peer has finished sending. `EAGAIN`: nothing there.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Result<usize, Errno> {
-        if let Some(mut session) = self.tls() {
-            return session.read(self.fd.as_fd(), buffer);
+        match self.guise.get() {
+            Some(Guise::Tls(session)) => return lock(session).read(self.fd.as_fd(), buffer),
+            Some(Guise::Relayed(link)) => return link.read(self.fd.as_fd(), buffer),
+            Some(Guise::Stream(_)) | None => {}
         }
         // SAFETY: pointer and length are of one live, exclusively borrowed slice.
         check(unsafe {
@@ -191,10 +221,10 @@ impl Socket {
 
     /// Appends what has arrived, at most `most` bytes. 0: the peer has finished sending. `EAGAIN`: nothing there.
     pub(crate) fn receive(&self, buffer: &mut Vec<u8>, most: usize) -> Result<usize, Errno> {
-        if let Some(mut session) = self.tls() {
+        if matches!(self.guise.get(), Some(Guise::Tls(_) | Guise::Relayed(_))) {
             let before = buffer.len();
             buffer.resize(before + most, 0);
-            let received = session.read(self.fd.as_fd(), &mut buffer[before..]);
+            let received = self.read(&mut buffer[before..]);
             buffer.truncate(before + received.unwrap_or(0));
             return received;
         }

@@ -13,6 +13,7 @@ use super::error::TlsError;
 use super::files::Stamps;
 use super::material::{Authorities, Material, Recipe};
 use super::session::Session;
+use crate::error::NotInRustls;
 
 /// What is in use, and what it was made from.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ struct Current {
 }
 
 /// `TlsContext(certfile, …)`, for the option `tls` of an engine. Raises `ValueError`, in one sentence, for what cannot be
-/// used.
+/// used; `NotInRustls`, which is one, for what OpenSSL may be able to use.
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct TlsContext(pub(crate) Arc<Tls>);
 
@@ -61,7 +62,11 @@ impl Tls {
 
 impl From<TlsError> for PyErr {
     fn from(error: TlsError) -> Self {
-        PyValueError::new_err(error.to_string())
+        let text = error.to_string();
+        match error.lacking() {
+            Some(why) => NotInRustls::new_err((text, why)),
+            None => PyValueError::new_err(text),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an app is told of a session: the ASGI extension `tls`, and the getters of Python's `SSLSocket`.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use base64::Engine as _;
@@ -13,10 +14,18 @@ use super::session::Session;
 /// Characters of a line of a PEM block (RFC 7468 §2).
 const LINE: usize = 64;
 
+/// What OpenSSL says of a cipher suite beside its name.
+#[derive(Debug, Clone)]
+pub(crate) struct Grade {
+    /// The version of TLS that has brought it.
+    pub(crate) version: String,
+    pub(crate) bits: u16,
+}
+
 /// Facts of a session.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
-    /// As DER.
+    /// As DER; empty: it is not known.
     pub(crate) server: Vec<u8>,
     /// The client's certificate and those of its issuers, as DER; empty: it has sent none.
     pub(crate) client: Vec<Vec<u8>>,
@@ -25,7 +34,9 @@ pub(crate) struct Facts {
     /// The number of the cipher suite at IANA.
     pub(crate) suite: Option<u16>,
     /// OpenSSL's name of it.
-    pub(crate) cipher: Option<&'static str>,
+    pub(crate) cipher: Option<Cow<'static, str>>,
+    /// `None`: the name says it.
+    pub(crate) grade: Option<Grade>,
     pub(crate) protocol: Option<String>,
 }
 
@@ -39,7 +50,8 @@ impl Session {
             client: client.iter().map(|der| der.to_vec()).collect(),
             version: tls.protocol_version().map(u16::from),
             suite: suite.map(|suite| u16::from(suite.suite())),
-            cipher: suite.map(ciphers::name),
+            cipher: suite.map(|suite| Cow::Borrowed(ciphers::name(suite))),
+            grade: None,
             protocol: tls.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
         }
     }

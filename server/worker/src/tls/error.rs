@@ -20,7 +20,7 @@ pub(crate) enum TlsError {
     )]
     NoKey { setting: &'static str, path: String },
     #[error(
-        "the private key in {setting} {path:?} is encrypted, and there is nobody to ask for its passphrase; decrypt it with: openssl pkey -in {path} -out key.pem"
+        "the private key in {setting} {path:?} is encrypted, and there is nobody to ask for its passphrase; decrypt it with: openssl pkey -in {path} -out key.pem, or load it with its passphrase in the hook ssl_context"
     )]
     EncryptedKey { setting: &'static str, path: String },
     #[error(
@@ -45,4 +45,20 @@ pub(crate) enum TlsError {
     NoVersion,
     #[error("TLS cannot be set up: {0}")]
     Provider(rustls::Error),
+}
+
+impl TlsError {
+    /// What rustls does not have, where OpenSSL may have it.
+    pub(crate) fn lacking(&self) -> Option<String> {
+        match self {
+            Self::NoCiphers { .. } => {
+                Some("rustls has none of the cipher suites that are asked for".to_owned())
+            }
+            Self::NoVersion => Some("rustls has none of the versions that are asked for".to_owned()),
+            Self::BadKey { setting, path, .. } => {
+                Some(format!("rustls does not take a private key as that in {setting} {path:?}"))
+            }
+            _ => None,
+        }
+    }
 }

@@ -36,6 +36,9 @@ pub(crate) enum Failure {
     Unfinished,
     #[error("TLS: {0}")]
     Broken(rustls::Error),
+    /// By Python's `ssl`.
+    #[error("TLS: {0}")]
+    Python(String),
 }
 
 /// See the module's text.

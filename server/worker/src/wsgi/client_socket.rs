@@ -83,7 +83,8 @@ impl ClientSocket {
 fn describe(py: Python<'_>, facts: Facts) -> PyResult<Bound<'_, PyAny>> {
     let chain = facts.client.iter().map(|der| PyBytes::new(py, der)).collect::<Vec<_>>();
     let view = py.import(intern!(py, "podicorn.client_socket"))?.getattr("SecureSocket")?;
-    view.call1((facts.version, facts.cipher, facts.protocol, chain))
+    let grade = facts.grade.map(|grade| (grade.version, grade.bits));
+    view.call1((facts.version, facts.cipher, grade, facts.protocol, chain))
 }
 
 #[pymethods]
