@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -500,6 +501,29 @@ def test_no_client_holds_another(serve, own, authority):
             half.send(b"GET / HT")
             for _ in range(20):
                 assert len(server.get("/bytes/200000", context=authority.trusting()).body) == 200_000
+
+
+def test_without_descriptors_nobody_is_lost(serve, own, authority):
+    """Each takes three; whoever cannot have them stays in the kernel's queue."""
+    server = serve("secure:app", "-k", "gthread", *own, "--keep-alive", "60")
+    (pid,) = server.worker_pids()
+
+    def ask(client):
+        client.send(http.head("GET", "/"))
+        assert client.read_response().status == 200
+
+    with server.connect(authority.trusting()) as first:
+        ask(first)
+        _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 2, hard))
+        waiting = [server.connect() for _ in range(4)]
+        for client in waiting:
+            client.send(hello())
+        server.err.wait_for("cannot accept connections: EMFILE")
+        ask(first)
+    for client in waiting:
+        assert client.socket.recv(1) == b"\x16"
+        client.close()
 
 
 # ---- ends ----

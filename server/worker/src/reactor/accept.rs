@@ -329,6 +329,10 @@ impl Reactor {
             if self.table.len() >= self.acceptor.most && self.evictable(now).is_none() {
                 return false;
             }
+            if let Some(Err(errno)) = self.tls.as_ref().map(|tls| tls.prepare()) {
+                self.pause_accepting(errno, now);
+                return false;
+            }
             match Socket::accept(self.acceptor.listeners[number].listener.as_fd()) {
                 Ok((socket, peer)) => {
                     self.acceptor.turn = number + 1;

@@ -52,6 +52,14 @@ pub(crate) enum Entrance {
 }
 
 impl Entrance {
+    /// Whether there is room for another client.
+    pub(crate) fn prepare(&self) -> Result<(), Errno> {
+        match self {
+            Self::Rustls(_) => Ok(()),
+            Self::Python(pump) => pump.prepare(),
+        }
+    }
+
     /// For a client that has just come.
     pub(crate) fn secure(&self, socket: Socket) -> Result<Socket, Errno> {
         match self {

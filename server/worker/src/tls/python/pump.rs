@@ -64,6 +64,8 @@ struct Shared {
 /// A worker's end of the thread. Dropping it ends the thread.
 pub(crate) struct Pump {
     shared: Arc<Shared>,
+    /// For the next client: the reactor's end, and ours.
+    pair: Mutex<Option<(OwnedFd, OwnedFd)>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -110,15 +112,22 @@ impl Pump {
                 what: "starting the thread of TLS",
                 errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)),
             })?;
-        Ok(Self { shared })
+        Ok(Self { shared, pair: Mutex::default() })
+    }
+
+    /// Makes a pair for the next client, so that nobody is taken whom there is none for.
+    pub(crate) fn prepare(&self) -> Result<(), Errno> {
+        let mut pair = lock(&self.pair);
+        if pair.is_none() {
+            *pair = Some(new_pair()?);
+        }
+        Ok(())
     }
 
     /// What the reactor is to have in a client's place.
     pub(crate) fn admit(&self, client: Socket) -> Result<Socket, Errno> {
-        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
-        let (theirs, ours) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
-        setsockopt(&theirs, SndBuf, &PAIR_BUFFER)?;
-        setsockopt(&ours, SndBuf, &PAIR_BUFFER)?;
+        let prepared = lock(&self.pair).take();
+        let (theirs, ours) = prepared.map_or_else(new_pair, Ok)?;
         let link = Arc::new(Link::new(client.own_address()));
         let arrival = Arrival { client: client.into_fd(), reactor: ours, link: Arc::clone(&link) };
         self.shared.count.fetch_add(1, Ordering::AcqRel);
@@ -296,6 +305,14 @@ impl Shared {
             self.reactor.ring();
         }
     }
+}
+
+fn new_pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let (theirs, ours) = socketpair(AddressFamily::Unix, SockType::Stream, None, flags)?;
+    setsockopt(&theirs, SndBuf, &PAIR_BUFFER)?;
+    setsockopt(&ours, SndBuf, &PAIR_BUFFER)?;
+    Ok((theirs, ours))
 }
 
 /// For a wait; `None`: nothing is due.
