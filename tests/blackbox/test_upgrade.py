@@ -233,13 +233,6 @@ def test_the_second_server_may_listen_elsewhere(serve, tmp_path, config):
         assert http.request(("127.0.0.1", port), "/").status == 200
 
 
-def test_as_pid1_it_is_refused(serve, namespaces):
-    server = serve("probe:app", pid1=True)
-    server.send(signal.SIGUSR2)
-    wait_until(lambda: "roll out a new pod" in server.err.text, "the refusal")
-    assert server.get("/").status == 200
-
-
 @pytest.mark.parametrize("value", ["x", "99999", "1"])
 def test_a_wrong_hand_over_is_said(serve, value):
     server = serve("probe:app", environment={"GUNICORN_PID": "7", "GUNICORN_FD": value}, ready=False)

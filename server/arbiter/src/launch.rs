@@ -72,6 +72,15 @@ pub struct Blueprint {
     pub listeners: Vec<Arc<Listener>>,
     /// Hooks that the config file defines.
     pub hooks: BTreeSet<String>,
+    /// What the config file says, as it was read: of this, the command line and the environment the settings are made.
+    pub configured: Arc<Configured>,
+}
+
+impl Blueprint {
+    pub fn new(settings: Arc<Settings>, configured: Configured, listeners: Vec<Arc<Listener>>) -> Self {
+        let hooks = configured.python.iter().cloned().collect();
+        Self { settings, listeners, hooks, configured: Arc::new(configured) }
+    }
 }
 
 /// What every fork server is given.
@@ -88,14 +97,11 @@ pub struct Shared {
 }
 
 /// Reads the config file in the fork server and merges the settings.
-pub async fn configure(
-    client: &Client,
-    origin: &Origin,
-) -> Result<(Arc<Settings>, BTreeSet<String>), LaunchError> {
+pub async fn configure(client: &Client, origin: &Origin) -> Result<(Arc<Settings>, Configured), LaunchError> {
     let reply = client.request("load_config", origin.load_config(), Vec::new(), CONFIG_DEADLINE);
     let configured: Configured = reply.await?;
     let settings = origin.settings(&configured)?;
-    Ok((settings, configured.python.into_iter().collect()))
+    Ok((settings, configured))
 }
 
 /// Opens the sockets that the settings name, keeping those that are open already.

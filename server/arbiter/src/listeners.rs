@@ -13,6 +13,7 @@ use std::time::Duration;
 use nix::sys::socket::{getsockopt, sockopt};
 use nix::sys::stat::{Mode, umask};
 use podicorn_settings::Bind;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::accept_queue;
@@ -68,8 +69,8 @@ pub struct Listener {
 }
 
 /// The file of a unix socket that we have made. Another server may have put its own in its place.
-#[derive(Debug)]
-struct SocketFile {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -91,6 +92,37 @@ impl SocketFile {
 }
 
 impl Listener {
+    /// Goes on with a socket of the program before this one, which [`Self::file`] and the rest describe.
+    pub fn resume(
+        bind: &Bind,
+        socket: OwnedFd,
+        secure: bool,
+        file: Option<SocketFile>,
+    ) -> Result<Self, ListenError> {
+        let mut listener = take_over(bind, socket.into(), secure)?;
+        listener.file = Mutex::new(file);
+        listener.lend(false);
+        Ok(listener)
+    }
+
+    /// The file that goes with it, if it has one of its own.
+    pub fn file(&self) -> Option<SocketFile> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The number that it was given to this process by.
+    pub fn inherited(&self) -> Option<i32> {
+        match self.bind {
+            Bind::Fd(number) => Some(number),
+            Bind::Tcp { .. } | Bind::Unix { .. } => None,
+        }
+    }
+
+    /// TLS is spoken on it.
+    pub fn is_secure(&self) -> bool {
+        self.description.address.starts_with("https:")
+    }
+
     pub fn description(&self) -> &ListenerDescription {
         &self.description
     }
@@ -267,7 +299,7 @@ fn take_over(bind: &Bind, socket: Socket, secure: bool) -> Result<Listener, List
     let (description, file) = match (bind, local.as_socket()) {
         (Bind::Unix { path }, _) => (unix_description(path), SocketFile::of(path)),
         (_, Some(address)) => (tcp_description(address, secure), None),
-        (_, None) => (unix_description(Path::new("")), None),
+        (_, None) => (unix_description(local.as_pathname().unwrap_or(Path::new(""))), None),
     };
     Ok(Listener {
         bind: bind.clone(),

@@ -31,6 +31,17 @@ impl Pidfile {
     }
 }
 
+impl Pidfile {
+    /// The program before this one has written it, with the pid that is ours now.
+    pub fn resume(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 impl Drop for Pidfile {
     fn drop(&mut self) {
         if read(&self.path) == Some(own()) {

@@ -13,10 +13,15 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
+use crate::moment::Clock;
+
 pub use podicorn_admin_api::{LeaseView, MAX_TTL_SECONDS, Reason, ScaleRequest, ScaleView, StepView};
 
 /// The setting `--workers`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Workers {
     Fixed(u32),
     /// Both ends included.
@@ -47,6 +52,17 @@ struct Accepted {
     deadline: Option<Instant>,
 }
 
+/// The machine as plain data, from which the next program goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    configured: Workers,
+    base: u32,
+    reason: Reason,
+    accepted: Option<ScaleRequest>,
+    /// When its lease ends, as a stamp of a [`Clock`].
+    deadline: Option<u64>,
+}
+
 /// The machine.
 #[derive(Debug, Clone)]
 pub struct Scale {
@@ -69,6 +85,28 @@ impl Scale {
         };
         scale.base = scale.configured_base();
         scale
+    }
+
+    pub fn save(&self, clock: &Clock) -> Saved {
+        Saved {
+            configured: self.configured,
+            base: self.base,
+            reason: self.reason,
+            accepted: self.accepted.map(|accepted| accepted.request),
+            deadline: self.deadline().map(|deadline| clock.stamp(deadline)),
+        }
+    }
+
+    /// Leases and epochs hold on, whichever program keeps them.
+    pub fn resume(saved: &Saved, capacity: u32, clock: &Clock) -> Self {
+        let deadline = saved.deadline.map(|stamp| clock.instant(stamp));
+        Self {
+            configured: saved.configured,
+            capacity: capacity.max(1),
+            base: saved.base,
+            reason: saved.reason,
+            accepted: saved.accepted.map(|request| Accepted { request, deadline }),
+        }
     }
 
     /// Workers wanted now. Call [`Scale::expire`] first.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::{getpid, gettid};
 use tokio::io::unix::AsyncFd;
 
 use crate::kernel;
@@ -49,6 +50,43 @@ extern "C" fn on_signal(number: libc::c_int, info: *mut libc::siginfo_t, _contex
         unsafe { libc::write(WAKE.load(Ordering::Acquire), one.as_ptr().cast(), one.len()) };
     }
     Errno::set_raw(saved);
+}
+
+/// Leaves all signals to the main thread: at the start of every other one. While that one holds them back they are pending
+/// for the process, and an exec loses none.
+pub fn leave_to_main_thread() {
+    if gettid() != getpid() {
+        hold_back();
+    }
+}
+
+/// From now on signals to this thread wait.
+pub fn hold_back() {
+    let _ = SigSet::all().thread_block();
+}
+
+/// Those that have waited come now.
+pub fn let_through() {
+    let _ = SigSet::all().thread_unblock();
+}
+
+/// Deliveries that nobody has heard of yet, by number.
+pub fn take() -> Vec<(i32, u32)> {
+    let taken =
+        HANDLED.iter().zip(&COUNTS).map(|(signal, count)| (*signal as i32, count.swap(0, Ordering::AcqRel)));
+    taken.filter(|(_, count)| *count > 0).collect()
+}
+
+/// As if they had been delivered now.
+pub fn put_back(taken: &[(i32, u32)]) {
+    for (number, deliveries) in taken {
+        if let Some(position) = HANDLED.iter().position(|signal| *signal as i32 == *number) {
+            COUNTS[position].fetch_add(*deliveries, Ordering::AcqRel);
+        }
+    }
+    let one = 1_u64.to_ne_bytes();
+    // SAFETY: eight readable bytes; a wrong or full descriptor only yields an error, which is not needed.
+    unsafe { libc::write(WAKE.load(Ordering::Acquire), one.as_ptr().cast(), one.len()) };
 }
 
 /// The deliveries since the last look.

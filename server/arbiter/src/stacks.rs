@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
@@ -64,13 +65,21 @@ fn threads(pid: i32) -> Option<String> {
 #[derive(Debug)]
 pub struct StackReader {
     task: JoinHandle<()>,
+    /// While it reads.
+    pipe: Weak<AsyncFd<OwnedFd>>,
 }
 
 impl StackReader {
     /// Reads dumps from `pipe` (non-blocking) and passes each to `deliver`, until all writers have gone.
     pub fn start(pipe: OwnedFd, deliver: impl Fn(String) + Send + 'static) -> std::io::Result<Self> {
-        let pipe = kernel::watch(pipe)?;
-        Ok(Self { task: tokio::spawn(pump(pipe, deliver)) })
+        let pipe = Arc::new(kernel::watch(pipe)?);
+        let held = Arc::downgrade(&pipe);
+        Ok(Self { task: tokio::spawn(pump(pipe, deliver)), pipe: held })
+    }
+
+    /// The pipe, while somebody may write to it.
+    pub(crate) fn pipe(&self) -> Option<Arc<AsyncFd<OwnedFd>>> {
+        self.pipe.upgrade()
     }
 }
 
@@ -80,7 +89,7 @@ impl Drop for StackReader {
     }
 }
 
-async fn pump(pipe: AsyncFd<OwnedFd>, deliver: impl Fn(String)) {
+async fn pump(pipe: Arc<AsyncFd<OwnedFd>>, deliver: impl Fn(String)) {
     let mut dump = Vec::new();
     loop {
         let more = if dump.is_empty() {

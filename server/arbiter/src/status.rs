@@ -4,10 +4,11 @@
 //! `/metrics` renders it. Nothing here reads a clock, a process or the scoreboard. Durations are seconds as `f64`,
 //! counts are since the arbiter started, and JSON names are camelCase.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use schemars::JsonSchema;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::scale::ScaleView;
 use crate::telemetry::traces::Exported;
@@ -83,10 +84,10 @@ pub struct Scaling {
 }
 
 /// The target went from one number to another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetChange {
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "rfc3339", deserialize_with = "from_rfc3339")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: SystemTime,
     pub from: u32,
@@ -152,12 +153,12 @@ pub struct Reloads {
 }
 
 /// The latest error of its kind.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastError {
     /// One line.
     pub message: String,
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "rfc3339", deserialize_with = "from_rfc3339")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: SystemTime,
 }
@@ -273,7 +274,7 @@ pub struct WorkerStatus {
     pub recent_requests: Vec<RecentRequest>,
 }
 
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CurrentRequest {
     pub method: String,
@@ -283,7 +284,7 @@ pub struct CurrentRequest {
     pub seconds: f64,
 }
 
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecentRequest {
     pub method: String,
@@ -291,19 +292,19 @@ pub struct RecentRequest {
     pub path: String,
     /// The response's status; absent if none was sent.
     pub status: Option<u16>,
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "rfc3339", deserialize_with = "from_rfc3339")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: SystemTime,
     pub seconds: f64,
 }
 
 /// The flight recorder of a worker that has died: what it was doing.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Death {
     pub slot: u32,
     pub pid: u32,
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "rfc3339", deserialize_with = "from_rfc3339")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: SystemTime,
     /// Such as `was killed by signal 9`.
@@ -444,6 +445,22 @@ pub struct Restarts {
 }
 
 impl Restarts {
+    /// The inverse of [`Self::by_reason`]; reasons that this program does not know are left out.
+    pub fn from_reasons(counts: &BTreeMap<String, u64>) -> Self {
+        let count = |reason: &str| counts.get(reason).copied().unwrap_or_default();
+        Self {
+            max_requests: count("max_requests"),
+            timeout: count("timeout"),
+            boot_timeout: count("boot_timeout"),
+            max_memory: count("max_memory"),
+            memory_pressure: count("memory_pressure"),
+            oom: count("oom"),
+            crash: count("crash"),
+            scale: count("scale"),
+            reload: count("reload"),
+        }
+    }
+
     pub fn by_reason(&self) -> [(&'static str, u64); 9] {
         [
             ("max_requests", self.max_requests),
@@ -479,6 +496,11 @@ pub struct AcceptQueue {
 fn rfc3339<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
     let timestamp = jiff::Timestamp::try_from(*at).map_err(serde::ser::Error::custom)?;
     serializer.collect_str(&format_args!("{timestamp:.3}"))
+}
+
+fn from_rfc3339<'d, D: Deserializer<'d>>(deserializer: D) -> Result<SystemTime, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse::<jiff::Timestamp>().map(Into::into).map_err(serde::de::Error::custom)
 }
 
 #[cfg(test)]

@@ -71,6 +71,12 @@ impl Notifier {
         Self { socket, watchdog, ready: false, stopping: false }
     }
 
+    /// The program before this one has told all there was to tell.
+    #[must_use]
+    pub fn resume(self) -> Self {
+        Self { ready: true, ..self }
+    }
+
     /// A worker serves: for the first time, or again after a reload.
     pub fn ready(&mut self, status: &str) {
         if !self.stopping {

@@ -131,7 +131,7 @@ pub fn start(start: &Start<'_>) -> std::io::Result<i32> {
 }
 
 /// The file that this program was started from: after an upgrade of the package the one that has taken its place.
-fn program() -> std::io::Result<PathBuf> {
+pub(crate) fn program() -> std::io::Result<PathBuf> {
     const DELETED: &[u8] = b" (deleted)";
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let current = std::env::current_exe()?;

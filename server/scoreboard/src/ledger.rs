@@ -10,6 +10,7 @@ use crate::slot::Counters;
 
 /// Sums over all workers, living and dead.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Totals {
     pub counters: Counters,
     /// How often a slot said something that cannot be true.
@@ -17,14 +18,16 @@ pub struct Totals {
 }
 
 /// Keeps [`Totals`] from successive readings of the slots.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Ledger {
     slots: HashMap<u32, Account>,
     totals: Totals,
 }
 
 /// What is known of one slot.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 struct Account {
     /// As last read.
     last: Counters,

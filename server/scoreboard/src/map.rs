@@ -52,17 +52,18 @@ impl Map {
         self.set_draining(ends_at);
     }
 
+    /// Maps the scoreboard of an arbiter whose place this one takes. What the header says is not asked: workers' code may have
+    /// overwritten it, so that it is written again. That the layouts are the same the two arbiters settle between them.
+    pub fn adopt(fd: BorrowedFd<'_>, ends_at: Option<u64>) -> Result<Self, ScoreboardError> {
+        let map = Self::of_this_size(fd)?;
+        map.write_header(ends_at);
+        Ok(map)
+    }
+
     /// Maps an existing scoreboard for a worker and closes the descriptor. The map is not inherited by children that
     /// the app forks.
     pub fn attach(fd: OwnedFd) -> Result<Self, ScoreboardError> {
-        let size = fstat(&fd).map_err(system("fstat"))?.st_size;
-        if u64::try_from(size).unwrap_or(0) != layout::BYTES as u64 {
-            return Err(ScoreboardError::Mismatch {
-                found: u64::try_from(size).unwrap_or(0),
-                want: layout::BYTES as u64,
-            });
-        }
-        let map = Self::mapping(fd.as_fd())?;
+        let map = Self::of_this_size(fd.as_fd())?;
         for (word, want) in [(header::MAGIC, layout::MAGIC), (header::VERSION, layout::VERSION)] {
             let found = map.get(word);
             if found != want {
@@ -74,6 +75,14 @@ impl Map {
             .map_err(system("madvise(MADV_DONTFORK)"))?;
         drop(fd);
         Ok(map)
+    }
+
+    fn of_this_size(fd: BorrowedFd<'_>) -> Result<Self, ScoreboardError> {
+        let size = u64::try_from(fstat(fd).map_err(system("fstat"))?.st_size).unwrap_or(0);
+        if size != layout::BYTES as u64 {
+            return Err(ScoreboardError::Mismatch { found: size, want: layout::BYTES as u64 });
+        }
+        Self::mapping(fd)
     }
 
     fn mapping(fd: BorrowedFd<'_>) -> Result<Self, ScoreboardError> {
@@ -216,6 +225,19 @@ mod tests {
         assert!(matches!(Map::attach(fd), Err(ScoreboardError::Mismatch { .. })));
         let small = memfd_noexec().unwrap();
         assert!(matches!(Map::attach(small), Err(ScoreboardError::Mismatch { found: 0, .. })));
+    }
+
+    #[test]
+    fn the_next_arbiter_finds_what_workers_have_written() {
+        let (first, fd) = Map::create().unwrap();
+        first.set(header::VERSION, 0);
+        first.reader(3).unwrap().offer(7);
+        drop(first);
+        let second = Map::adopt(fd.as_fd(), None).unwrap();
+        assert_eq!(second.get(header::VERSION), layout::VERSION);
+        assert_eq!(second.reader(3).unwrap().read().claim.epoch, 7);
+        let small = memfd_noexec().unwrap();
+        assert!(matches!(Map::adopt(small.as_fd(), None), Err(ScoreboardError::Mismatch { found: 0, .. })));
     }
 
     #[test]

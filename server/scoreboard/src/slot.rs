@@ -29,6 +29,7 @@ impl Claim {
 
 /// Everything in a slot that only grows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Counters {
     pub accepted: u64,
     /// Requests that the app was given, those that run included.

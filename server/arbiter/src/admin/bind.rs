@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -81,6 +82,29 @@ pub enum AdminListener {
     Unix(UnixSocket),
 }
 
+/// A listening socket, and what is to be known of its file.
+#[derive(Debug)]
+pub struct Spare {
+    pub socket: OwnedFd,
+    /// Path, device and inode.
+    pub file: Option<(PathBuf, (u64, u64))>,
+}
+
+impl Spare {
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, file: self.file.clone() })
+    }
+
+    pub fn listener(self) -> AdminListener {
+        match self.file {
+            None => AdminListener::Tcp(self.socket.into()),
+            Some((path, file)) => {
+                AdminListener::Unix(UnixSocket { listener: self.socket.into(), path, file, is_left: false })
+            }
+        }
+    }
+}
+
 /// A unix socket that takes its file away when dropped.
 #[derive(Debug)]
 pub struct UnixSocket {
@@ -88,6 +112,15 @@ pub struct UnixSocket {
     path: PathBuf,
     /// Device and inode of the file, so that a successor's file is left alone.
     file: (u64, u64),
+    /// Another program goes on with it.
+    is_left: bool,
+}
+
+impl UnixSocket {
+    /// The file stays when this is dropped.
+    pub(super) fn leave(&mut self) {
+        self.is_left = true;
+    }
 }
 
 impl AdminListener {
@@ -99,6 +132,17 @@ impl AdminListener {
             }
             BindAddress::Unix(path) => bind_unix(path, address).map(Self::Unix),
         }
+    }
+
+    /// A second handle, by which another program is to go on.
+    pub fn spare(&self) -> io::Result<Spare> {
+        Ok(match self {
+            Self::Tcp(listener) => Spare { socket: listener.try_clone()?.into(), file: None },
+            Self::Unix(socket) => Spare {
+                socket: socket.listener.try_clone()?.into(),
+                file: Some((socket.path.clone(), socket.file)),
+            },
+        })
     }
 
     /// As the log and the tests want it; for TCP the port that the kernel chose.
@@ -120,7 +164,7 @@ impl AdminListener {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        if file_identity(&self.path).is_ok_and(|file| file == self.file) {
+        if !self.is_left && file_identity(&self.path).is_ok_and(|file| file == self.file) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -177,7 +221,7 @@ fn bind_unix(path: &Path, address: &BindAddress) -> Result<UnixSocket, BindError
     // Nobody can connect before listen(), so the mode is tight in time.
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
     socket.listen(BACKLOG).map_err(failed)?;
-    Ok(UnixSocket { listener: socket.into(), path: path.to_owned(), file })
+    Ok(UnixSocket { listener: socket.into(), path: path.to_owned(), file, is_left: false })
 }
 
 /// Takes away the socket file of a dead process, and nothing else.

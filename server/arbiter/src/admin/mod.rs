@@ -22,6 +22,7 @@
 
 pub mod access;
 pub mod bind;
+mod closing;
 pub mod command;
 pub mod server;
 
@@ -40,7 +41,8 @@ mod watch;
 mod workers;
 
 pub use access::{Access, TokenGate};
-pub use bind::{AdminListener, BindAddress, BindError};
+pub use bind::{AdminListener, BindAddress, BindError, Spare};
+pub use closing::Closing;
 pub use command::{Command, Detail, DrainView, Refusal, ReloadView, StackError, Step};
 pub use routes::router;
 pub use server::serve;
@@ -62,6 +64,15 @@ pub struct AdminState {
     /// What the app counts.
     pub app_metrics: Option<Arc<AppMetrics>>,
     pub watchers: Arc<Watchers>,
+    pub closing: Closing,
+}
+
+impl AdminState {
+    /// Of an app that counts nothing.
+    pub fn new(commands: mpsc::Sender<Command>, access: Access) -> Self {
+        let (watchers, closing) = (Arc::default(), Closing::default());
+        Self { commands, access, app_metrics: None, watchers, closing }
+    }
 }
 
 #[cfg(test)]

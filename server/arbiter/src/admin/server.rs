@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tower::ServiceExt;
 
-use super::{AdminListener, AdminState, router};
+use super::{AdminListener, AdminState, Closing, router};
 
 /// Connections at a time on one listener.
 pub const MAX_CONNECTIONS: usize = 256;
@@ -27,34 +27,49 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(20);
 /// A request head may have this many bytes.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
+/// How often to look for the first request of a new connection, once the API closes.
+const FIRST_REQUEST_PAUSE: Duration = Duration::from_millis(2);
 /// How long to wait when `accept` fails for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the admin API on one listener until it is dropped. The error is that of taking the listener over; errors of
+/// Serves the admin API on one listener until it is dropped, or [`Closing`] has begun and the last answer is given. The error is that of taking the listener over; errors of
 /// single connections are theirs alone.
 pub async fn serve(listener: AdminListener, state: AdminState) -> io::Result<()> {
+    let closing = state.closing.clone();
     let router = router(state);
-    let mut connections = Connections::default();
+    let mut connections = Connections::new(closing.clone());
+    let begun = closing.begun();
+    tokio::pin!(begun);
     match listener {
         AdminListener::Tcp(listener) => {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            loop {
-                let stream = connections.reap_until(listener.accept()).await;
+            while let Some(stream) = unless(begun.as_mut(), connections.reap_until(listener.accept())).await {
                 if let Some((stream, _)) = accepted(stream).await {
                     let _ = stream.set_nodelay(true);
                     connections.admit(stream, router.clone());
                 }
             }
         }
-        AdminListener::Unix(socket) => {
+        AdminListener::Unix(mut socket) => {
             let listener = tokio::net::UnixListener::from_std(socket.listener.try_clone()?)?;
-            loop {
-                let stream = connections.reap_until(listener.accept()).await;
+            while let Some(stream) = unless(begun.as_mut(), connections.reap_until(listener.accept())).await {
                 if let Some((stream, _)) = accepted(stream).await {
                     connections.admit(stream, router.clone());
                 }
             }
+            socket.leave();
         }
+    }
+    while connections.tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// `None` once `end` has come.
+async fn unless<T>(end: impl Future<Output = ()>, work: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = end => None,
+        done = work => Some(done),
     }
 }
 
@@ -94,18 +109,17 @@ impl Activity {
 }
 
 struct Connections {
+    closing: Closing,
     born: Instant,
     tasks: JoinSet<()>,
     open: HashMap<Id, (AbortHandle, Arc<Activity>)>,
 }
 
-impl Default for Connections {
-    fn default() -> Self {
-        Self { born: Instant::now(), tasks: JoinSet::new(), open: HashMap::new() }
-    }
-}
-
 impl Connections {
+    fn new(closing: Closing) -> Self {
+        Self { closing, born: Instant::now(), tasks: JoinSet::new(), open: HashMap::new() }
+    }
+
     /// Waits for the future and forgets connections that end meanwhile.
     async fn reap_until<T>(&mut self, future: impl Future<Output = T>) -> T {
         tokio::pin!(future);
@@ -133,8 +147,17 @@ impl Connections {
         }
         let activity = Arc::new(Activity::default());
         activity.at.store(millis_since(self.born), Ordering::Relaxed);
-        let handle = self.tasks.spawn(connection(stream, router, Arc::clone(&activity), self.born));
+        let closing = self.closing.clone();
+        let handle = self.tasks.spawn(connection(stream, router, Arc::clone(&activity), self.born, closing));
         self.open.insert(handle.id(), (handle, activity));
+    }
+}
+
+/// At the end, but not before the first request: whoever has just connected is about to ask.
+async fn has_been_asked(closing: &Closing, activity: &Activity) {
+    closing.begun().await;
+    while activity.begun.load(Ordering::Relaxed) == 0 {
+        tokio::time::sleep(FIRST_REQUEST_PAUSE).await;
     }
 }
 
@@ -147,7 +170,9 @@ async fn connection(
     router: Router,
     activity: Arc<Activity>,
     born: Instant,
+    closing: Closing,
 ) {
+    let seen = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
         let activity = Arc::clone(&activity);
@@ -160,13 +185,21 @@ async fn connection(
             response
         }
     });
-    let served = hyper::server::conn::http1::Builder::new()
+    let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let served = tokio::select! {
+        biased;
+        served = serving.as_mut() => served,
+        () = has_been_asked(&closing, &seen) => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
     if let Err(error) = served {
         tracing::debug!("An admin connection ended early: {error}");
     }

@@ -14,11 +14,12 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use http_body_util::channel::{Channel, Sender};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use super::ask::status;
-use super::{AdminState, Command, Detail};
+use super::{AdminState, Closing, Command, Detail};
 use crate::problem::Problem;
 use crate::status::Status;
 
@@ -47,7 +48,7 @@ pub struct Watchers {
 }
 
 /// What has been watched so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watched {
     /// Streams that are open now.
     pub open: u64,
@@ -69,7 +70,13 @@ impl Default for Watchers {
 }
 
 impl Watchers {
-    pub(super) fn watched(&self) -> Watched {
+    /// So many were seen by the program before this one.
+    pub fn resume(before: Watched) -> Self {
+        let (opened, refused) = (before.opened.into(), before.refused.into());
+        Self { opened, refused, ..Self::default() }
+    }
+
+    pub fn watched(&self) -> Watched {
         Watched {
             open: (PLACES - self.places.available_permits().min(PLACES)) as u64,
             opened: self.opened.load(Ordering::Relaxed),
@@ -116,7 +123,7 @@ pub(super) async fn watch(State(state): State<AdminState>) -> Result<Response, P
     };
     let snapshots = state.watchers.subscribe(&state);
     let (sender, body) = Channel::<Bytes, std::io::Error>::new(1);
-    tokio::spawn(deliver(snapshots, sender, state.commands, place));
+    tokio::spawn(deliver(snapshots, sender, state.commands, state.closing, place));
     let headers = [
         (CONTENT_TYPE, NDJSON),
         (CACHE_CONTROL, "no-store"),
@@ -162,6 +169,7 @@ async fn deliver(
     mut snapshots: watch::Receiver<Option<Bytes>>,
     mut body: Sender<Bytes, std::io::Error>,
     commands: mpsc::Sender<Command>,
+    closing: Closing,
     _place: OwnedSemaphorePermit,
 ) {
     let end = Instant::now() + LONGEST;
@@ -180,6 +188,7 @@ async fn deliver(
         tokio::select! {
             changed = snapshots.changed() => if changed.is_err() { return },
             () = commands.closed() => return,
+            () = closing.begun() => return,
             () = sleep_until(end) => return,
         }
     }

@@ -4,6 +4,7 @@
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ const PREFIX: &str = "podicorn-metrics-";
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: Flock<File>,
+    lock: Flock<File>,
 }
 
 impl Directory {
@@ -53,11 +54,21 @@ impl Directory {
                 chown(&path, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))?;
                 std::fs::set_permissions(&path, Permissions::from_mode(0o700))?;
                 if let Some(lock) = lock {
-                    return Ok(Self { path, _lock: lock });
+                    return Ok(Self { path, lock });
                 }
             }
         }
         Err(io::Error::other("no name is free"))
+    }
+
+    /// The lock belongs to the open file, so that it has been held all the time.
+    pub(super) fn resume(path: PathBuf, lock: OwnedFd) -> io::Result<Self> {
+        let lock = Flock::lock(File::from(lock), FlockArg::LockExclusiveNonblock);
+        lock.map(|lock| Self { path, lock }).map_err(|(_, errno)| errno.into())
+    }
+
+    pub(super) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -16,6 +16,7 @@ mod merge;
 mod values;
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -64,6 +65,20 @@ impl AppMetrics {
     pub fn create(owner: (u32, u32)) -> io::Result<Option<Self>> {
         let directory = Directory::create(owner)?;
         Ok(directory.map(|directory| Self { place: Place::Ours(directory), reading: Mutex::new(()) }))
+    }
+
+    /// The directory that the program before this one has made, with the descriptor that holds its lock.
+    pub fn resume(path: PathBuf, lock: OwnedFd) -> io::Result<Self> {
+        let directory = Directory::resume(path, lock)?;
+        Ok(Self { place: Place::Ours(directory), reading: Mutex::new(()) })
+    }
+
+    /// What [`Self::resume`] takes; `None` where the directory is the user's.
+    pub fn place(&self) -> Option<(&Path, BorrowedFd<'_>)> {
+        match &self.place {
+            Place::Ours(directory) => Some((directory.path(), directory.lock())),
+            Place::Users(_) => None,
+        }
     }
 
     /// For workers; `None`: they know theirs.

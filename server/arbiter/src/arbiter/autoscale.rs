@@ -12,6 +12,7 @@ use podicorn_policy::{
     WorkersPolicy, fits_in_memory,
 };
 use podicorn_settings::{Settings, WorkerClass};
+use serde::{Deserialize, Serialize};
 
 use super::{Arbiter, Ending};
 use crate::cgroup::{self, CpuGroup};
@@ -41,7 +42,33 @@ pub(super) struct Autoscale {
     auto_start: Option<u32>,
 }
 
+/// What the next program has to know of it. The policy's own windows begin anew, as on a reload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    decisions: Vec<(Direction, Reason, u64)>,
+    boot: Option<Duration>,
+    auto_start: Option<u32>,
+}
+
 impl Autoscale {
+    pub(super) fn save(&self) -> Saved {
+        let decisions = self.decisions.iter();
+        Saved {
+            decisions: decisions.map(|((direction, reason), count)| (*direction, *reason, *count)).collect(),
+            boot: self.boot,
+            auto_start: self.auto_start,
+        }
+    }
+
+    pub(super) fn resume(settings: &Settings, saved: Saved, now: Instant) -> Self {
+        let decisions = saved.decisions.into_iter();
+        Self {
+            decisions: decisions.map(|(direction, reason, count)| ((direction, reason), count)).collect(),
+            boot: saved.boot,
+            ..Self::new(settings, saved.auto_start, now)
+        }
+    }
+
     pub(super) fn new(settings: &Settings, auto_start: Option<u32>, now: Instant) -> Self {
         Self {
             // A tick at time zero has nothing behind it.

@@ -19,6 +19,11 @@ impl Boots {
         Self { start: Some(start) }
     }
 
+    /// Somebody has served before this program began.
+    pub(super) fn over() -> Self {
+        Self { start: None }
+    }
+
     /// As long as nobody has served.
     pub(super) fn starting(&self) -> Option<&Span> {
         self.start.as_ref()

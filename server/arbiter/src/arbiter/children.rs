@@ -21,6 +21,8 @@ impl Arbiter {
             self.on_worker_death(slot, pid, exit);
         } else if let Some(server) = self.forkservers.remove(&pid) {
             self.on_forkserver_death(pid, &server, exit);
+        } else if self.is_trial(pid) {
+            self.trial_ended(exit);
         } else if self.successor() == Some(pid) {
             self.successor_ended(pid, exit);
         } else if self.pool.awaits_pids() {

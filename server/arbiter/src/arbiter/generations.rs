@@ -41,17 +41,17 @@ impl Arbiter {
         let (origin, shared, inputs) = (Arc::clone(&self.origin), self.shared.clone(), self.inputs.clone());
         tokio::spawn(async move {
             let bring_up = async {
-                let (settings, hooks) = launch::configure(&client, &origin).await?;
+                let (settings, configured) = launch::configure(&client, &origin).await?;
                 let existing = keep.as_ref().map(|kept| kept.listeners.clone()).unwrap_or_default();
                 let blueprint = if let (Occasion::Restart, Some(kept)) = (occasion, keep) {
-                    Blueprint { hooks, ..kept }
+                    Blueprint { hooks: configured.python.into_iter().collect(), ..kept }
                 } else {
                     if let Some(present) = present.filter(|_| preloads && settings.preload_app) {
                         let check = tokio::task::spawn_blocking(move || launch::check_headroom(present));
                         check.await.unwrap_or(Ok(()))?;
                     }
                     let listeners = launch::listen(&settings, &origin, &existing).await?;
-                    Blueprint { settings, listeners, hooks }
+                    Blueprint::new(settings, configured, listeners)
                 };
                 let relay = relay_for(&blueprint.settings);
                 let start =

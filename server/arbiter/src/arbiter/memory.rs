@@ -3,19 +3,30 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use podicorn_scoreboard::RingEntry;
+use serde::{Deserialize, Serialize};
 
 use super::report::current_request;
 use super::workers::request_text;
 use super::{Arbiter, Ending, Input};
 use crate::cgroup::{Memory, MemoryGroup};
 use crate::memory::{
-    Holding, Judgement, Keeper, Limits, Look, OomLedger, Scene, Stage, Suspicion, Verdict, Watch, Why, mib,
+    Holding, Judgement, Keeper, Learned, Limits, Look, OomLedger, Scene, Stage, Suspicion, Verdict, Watch,
+    Why, mib,
 };
 use crate::pool::{Event, Order, Phase, RetireReason};
 use crate::status::{OomKill, Victim};
 
 /// The same complaint is not made more often.
 const QUIET: Duration = Duration::from_secs(600);
+
+/// What the next program has to know of memory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    learned: Learned,
+    explained: Option<u64>,
+    kills: u64,
+    last_kill: Option<OomKill>,
+}
 
 /// What the arbiter knows of memory.
 #[derive(Debug)]
@@ -53,6 +64,23 @@ impl MemoryCare {
             kills: 0,
             last_kill: None,
         }
+    }
+
+    pub(super) fn save(&self) -> Saved {
+        Saved {
+            learned: self.keeper.learned(),
+            explained: self.ledger.explained(),
+            kills: self.kills,
+            last_kill: self.last_kill.clone(),
+        }
+    }
+
+    pub(super) fn resume(limits: Limits, saved: Saved, now: Instant) -> Self {
+        let mut ledger = OomLedger::resume(saved.explained);
+        let care = Self::new(limits, now);
+        ledger.observe(care.group.as_ref().and_then(|group| group.oom_events().kills), now);
+        let keeper = Keeper::resume(limits, saved.learned);
+        Self { keeper, ledger, kills: saved.kills, last_kill: saved.last_kill, ..care }
     }
 
     /// What the start-up log says of the limit.

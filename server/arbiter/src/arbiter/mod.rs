@@ -3,17 +3,21 @@
 //!
 //! One file per kind of work: [`mod@run`] starts and ends it all, [`setup`] puts settings to work, [`generations`] brings fork servers up and down,
 //! [`workers`] carries out the pool's actions, [`children`] takes the dead in, [`commands`] answers the admin API,
-//! [`report`] fills its snapshot, [`boots`] and [`requests`] make spans, [`mod@memory`] watches what workers hold, [`autoscale`] follows the load, [`ending`] is the shutdown, [`succession`] the upgrade by USR2.
+//! [`report`] fills its snapshot, [`boots`] and [`requests`] make spans, [`mod@memory`] watches what workers hold, [`autoscale`] follows the load, [`ending`] is the shutdown, [`succession`] the upgrade by USR2 and [`in_place`] that of PID 1, with [`packing`] before it and [`mod@resume`] after it.
 
+mod admin_api;
 mod autoscale;
 mod boots;
 mod children;
 mod commands;
 mod ending;
 mod generations;
+mod in_place;
 mod memory;
+mod packing;
 mod report;
 mod requests;
+mod resume;
 mod run;
 mod setup;
 mod statsd;
@@ -47,10 +51,14 @@ use crate::telemetry::log::{LogHandle, Relay};
 use crate::telemetry::statsd::Statsd;
 use crate::telemetry::traces::Traces;
 
+use admin_api::AdminApi;
 use autoscale::Autoscale;
+pub(crate) use autoscale::Saved as SavedAutoscale;
 use boots::Boots;
 pub(crate) use generations::reload_span;
+use in_place::InPlace;
 use memory::MemoryCare;
+pub(crate) use memory::Saved as SavedMemory;
 use requests::Harvesting;
 pub use run::run;
 use succession::Succession;
@@ -76,6 +84,12 @@ enum Input {
     /// The hook `pre_exec` has run.
     Prepared {
         error: Option<String>,
+    },
+    /// The admin API has given its last answer, before an upgrade in place.
+    AdminClosed,
+    /// The program on trial has not said anything in time.
+    TrialOverdue {
+        pid: i32,
     },
     HookFailed {
         hook: &'static str,
@@ -122,13 +136,13 @@ struct Forkserver {
     /// The way of the log's records into its Python, where they are wanted there.
     relay: Option<Arc<Relay>>,
     /// Dropped with the entry.
-    _stacks: StackReader,
+    stacks: Option<StackReader>,
 }
 
 impl Forkserver {
     /// Its process runs.
     fn launching(generation: u32, client: Client, stacks: StackReader) -> Self {
-        Self { generation, client, ready: false, dismissed: false, relay: None, _stacks: stacks }
+        Self { generation, client, ready: false, dismissed: false, relay: None, stacks: Some(stacks) }
     }
 }
 
@@ -149,7 +163,7 @@ struct Attendant {
     /// Slow requests from this number on have not been told, and when the last one was.
     slow_told: Option<(u64, Instant)>,
     /// Dropped with the entry.
-    _stacks: Option<StackReader>,
+    stacks: Option<StackReader>,
 }
 
 #[derive(Debug, Default)]
@@ -238,6 +252,8 @@ struct Arbiter {
     exit_code: i32,
     finished: bool,
     succession: Succession,
+    in_place: InPlace,
+    admin: Option<AdminApi>,
     pidfile: Option<Pidfile>,
 }
 

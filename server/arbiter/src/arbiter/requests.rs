@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use podicorn_scoreboard::RingNews;
+
 use super::Arbiter;
 use crate::pool::{Exit, Phase};
 use crate::telemetry::traces::{Ending, Harvester, RequestSpan};
@@ -24,6 +26,22 @@ impl Harvesting {
     /// A new worker begins with an empty ring.
     pub(super) fn begin(&mut self, slot: u32) {
         self.harvesters.insert(slot, Harvester::default());
+    }
+
+    /// Where the program before this one has come to with a slot's ring.
+    pub(super) fn resume(
+        &mut self,
+        slot: u32,
+        next: u64,
+        running: &[u64],
+        read: impl Fn(u64) -> Option<RingNews>,
+    ) {
+        self.harvesters.insert(slot, Harvester::resume(next, running, read));
+    }
+
+    /// See [`Self::resume`].
+    pub(super) fn place(&self, slot: u32) -> Option<(u64, Vec<u64>)> {
+        self.harvesters.get(&slot).map(Harvester::place)
     }
 
     /// When [`Arbiter::harvest`] is next needed.

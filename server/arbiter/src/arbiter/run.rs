@@ -17,16 +17,18 @@ use super::autoscale::Autoscale;
 use super::boots::Boots;
 use super::generations::relay_for;
 use super::requests::Harvesting;
+use super::resume::resume;
 use super::setup::{
-    FLUSH_TIME, announce, app_metrics, auto_start, configured_workers, limits, memory_limits, open_pidfile,
-    stack_reader, start_telemetry, statsd,
+    FLUSH_TIME, announce, app_metrics, auto_start, configured_workers, limits, log_options, memory_limits,
+    open_pidfile, stack_reader, start_telemetry, statsd,
 };
 use super::succession::Succession;
-use super::{Arbiter, Ending, Forkserver, Input, MemoryCare, Python, ReloadState, Tally, share};
+use super::{Arbiter, Ending, Forkserver, InPlace, Input, MemoryCare, Python, ReloadState, Tally, share};
 use crate::admin::{self, Command};
 use crate::forkserver::interpreter::{InterpreterError, Surroundings, find};
 use crate::forkserver::spawn::spawn;
 use crate::forkserver::{Client, SpawnError};
+use crate::handover::{Inheritance, StateError};
 use crate::kernel;
 use crate::launch::{self, Blueprint, LaunchError, Occasion, Shared};
 use crate::origin::{Origin, OriginError};
@@ -34,7 +36,7 @@ use crate::pidfile::PidfileError;
 use crate::pool::{Event, Pool};
 use crate::reaper;
 use crate::scale::Scale;
-use crate::signals::{SignalStream, Signals, become_subreaper};
+use crate::signals::{SignalStream, Signals, become_subreaper, leave_to_main_thread};
 use crate::stacks::StackReader;
 use crate::systemd::Notifier;
 use crate::telemetry::log::{LogError, LogHandle, Relay};
@@ -68,6 +70,8 @@ pub(super) enum RunError {
     Token(#[from] TokenError),
     #[error(transparent)]
     Pidfile(#[from] PidfileError),
+    #[error(transparent)]
+    Handover(#[from] StateError),
     #[error("cannot change to the directory {} (setting chdir): {source}", path.display())]
     Chdir { path: std::path::PathBuf, source: std::io::Error },
     #[error("cannot set up the event loop: {0}")]
@@ -86,12 +90,16 @@ impl RunError {
     }
 }
 
-/// Serves until told to stop; the process's exit code.
-pub fn run(command_line: CommandLine, signals: Signals) -> i32 {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+/// Serves until told to stop, from the beginning or in another program's place; the process's exit code.
+pub fn run(command_line: CommandLine, signals: Signals, inheritance: Option<Inheritance>) -> i32 {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().on_thread_start(leave_to_main_thread).build();
     let result = match runtime {
         Ok(runtime) => {
-            let code = runtime.block_on(begin(command_line, signals));
+            let code = match inheritance {
+                Some(inheritance) => runtime.block_on(resume(command_line, signals, inheritance)),
+                None => runtime.block_on(begin(command_line, signals)),
+            };
             // Name look-ups and file reads that hang must not hold up the exit.
             runtime.shutdown_background();
             code
@@ -128,7 +136,7 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
     let pid = process.pid;
     let configuring = launch::configure(&client, &origin);
     let Some(configured) = unless_stopped(&mut signals, configuring).await? else { return Ok(0) };
-    let (settings, hooks) = match configured {
+    let (settings, configured) = match configured {
         Err(error) if error.is_death() => {
             let how = death_of(pid).await;
             return Err(RunError::NoForkserver { program: python.program, origin: python.origin, how });
@@ -139,13 +147,13 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         .map_err(|source| RunError::Chdir { path: settings.chdir.clone(), source })?;
 
     let (map, doorbell, mut shared) = shared_with_workers()?;
-    let mut blueprint = Blueprint { settings: Arc::clone(&settings), listeners: Vec::new(), hooks };
+    let mut blueprint = Blueprint::new(Arc::clone(&settings), configured, Vec::new());
 
     if settings.print_config || settings.check_config {
         return check(&client, &blueprint, &shared, &mut signals).await;
     }
 
-    let (log, traces) = start_telemetry(&settings)?;
+    let (log, traces) = start_telemetry(&settings, log_options(&settings).2)?;
     let relay = relay_for(&settings);
     log.relay_to(relay.clone());
     shared.tracing = traces.as_ref().map(Traces::sampling);
@@ -164,9 +172,9 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
 
     let (command_tx, commands) = mpsc::channel(64);
     shared.app_metrics = app_metrics(&settings);
-    let succession =
+    let (succession, admin) =
         match Succession::begin(&settings, origin.predecessor(), command_tx, shared.app_metrics.clone()) {
-            Ok(succession) => succession,
+            Ok(begun) => begun,
             Err(error) => return Ok(give_up(&log, relay.as_ref(), &error, error.exit_code())),
         };
     let (inputs, inbox) = mpsc::unbounded_channel();
@@ -209,6 +217,8 @@ async fn begin(command_line: CommandLine, signals: Signals) -> Result<i32, RunEr
         exit_code: 0,
         finished: false,
         succession,
+        in_place: InPlace::default(),
+        admin,
         settings,
         pidfile,
     };
@@ -308,7 +318,7 @@ impl Arbiter {
         self.start_generation(1, pid, blueprint, Occasion::First);
     }
 
-    async fn serve(
+    pub(super) async fn serve(
         &mut self,
         signals: SignalStream,
         doorbell: AsyncFd<OwnedFd>,
@@ -340,6 +350,7 @@ impl Arbiter {
                 }
                 () = tokio::time::sleep_until(deadline.into()) => self.on_deadline(),
             }
+            self.go_on_upgrading(inbox.is_empty());
         }
         // Nobody answers any more: those who ask and those who watch are to know.
         drop(commands);
@@ -394,6 +405,8 @@ impl Arbiter {
                 self.on_spawned(slot, epoch, generation, result);
             }
             Input::Stacks { who, text } => self.on_stacks(who, &text),
+            Input::AdminClosed => self.admin_closed(),
+            Input::TrialOverdue { pid } => self.trial_is_overdue(pid),
             Input::Prepared { error } => self.start_successor(error),
             Input::HookFailed { hook, error } => tracing::error!("Hook {hook} failed: {error}"),
             Input::Looked { watch, look } => self.on_look(watch, look),

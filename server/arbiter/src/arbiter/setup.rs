@@ -1,4 +1,4 @@
-//! What the settings say, put to work: log, limits, admin API.
+//! What the settings say, put to work: log, limits, pid file.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -11,7 +11,6 @@ use tokio::sync::mpsc;
 
 use super::run::RunError;
 use super::{Input, Python};
-use crate::admin::{self, Access, AdminListener, AdminState, BindAddress, Command};
 use crate::app_metrics::{self, AppMetrics};
 use crate::cgroup;
 use crate::launch;
@@ -23,7 +22,6 @@ use crate::stacks::StackReader;
 use crate::telemetry::log::{self, Format, Level, LogHandle, Target};
 use crate::telemetry::statsd::Statsd;
 use crate::telemetry::traces::{self, Traces};
-use crate::token::TokenFile;
 
 /// The longest that the exit waits for a slow reader of the log.
 pub(super) const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -48,9 +46,12 @@ pub(super) fn log_options(settings: &Settings) -> (Level, Format, Target) {
 }
 
 /// Logs and traces: one subscriber serves both.
-pub(super) fn start_telemetry(settings: &Settings) -> Result<(LogHandle, Option<Traces>), RunError> {
+pub(super) fn start_telemetry(
+    settings: &Settings,
+    target: Target,
+) -> Result<(LogHandle, Option<Traces>), RunError> {
     let traces::Start { traces, complaints } = traces::start(&settings.proc_name);
-    let (level, format, target) = log_options(settings);
+    let (level, format, _) = log_options(settings);
     let log = log::init(level, format, target, traces.as_ref())?;
     for complaint in complaints {
         tracing::warn!("{complaint}");
@@ -143,30 +144,6 @@ pub(super) fn open_pidfile(settings: &Settings, second: bool) -> Result<Option<P
         name.push(".2");
     }
     Pidfile::create(Path::new(&name)).map(Some)
-}
-
-pub(super) fn open_admin(
-    settings: &Settings,
-    commands: mpsc::Sender<Command>,
-    app_metrics: Option<Arc<AppMetrics>>,
-) -> Result<(), RunError> {
-    let Some(bind) = &settings.admin_bind else { return Ok(()) };
-    let address = BindAddress::parse(&bind.to_string())?;
-    let listener = AdminListener::bind(&address)?;
-    let token =
-        settings.admin_token_file.as_ref().map(TokenFile::open).transpose()?.map(admin::TokenGate::new);
-    let access =
-        listener.tcp_address().map_or(Access::Trusted, |address| Access::for_tcp(address, token.as_ref()));
-    tracing::info!("Admin API at {}: {}", listener.address()?, access.note());
-    tokio::spawn(async move {
-        if let Err(error) =
-            admin::serve(listener, AdminState { commands, access, app_metrics, watchers: Arc::default() })
-                .await
-        {
-            crate::critical!("The admin API has stopped: {error}");
-        }
-    });
-    Ok(())
 }
 
 pub(super) fn stack_reader(

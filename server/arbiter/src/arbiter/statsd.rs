@@ -12,24 +12,42 @@ impl Arbiter {
         if self.statsd.as_ref().is_none_or(|statsd| now < statsd.deadline()) {
             return;
         }
+        self.tell_statsd_now(now);
+    }
+
+    /// Also between two times: this program goes.
+    pub(super) fn tell_statsd_now(&mut self, now: Instant) {
+        if self.statsd.is_none() {
+            return;
+        }
         self.read_scoreboard();
-        let sums = Sums {
-            requests: self
-                .ledger
-                .totals()
-                .counters
-                .latency
-                .iter()
-                .fold(0, |sum, one| sum.saturating_add(*one)),
-            workers: self.pool.workers().count() as u64,
-            logged: self.logged(),
-            backlog: self.backlog(now),
-        };
-        let rings: Vec<RingLook> =
-            self.pool.workers().filter_map(|(slot, worker)| self.ring_look(slot, worker.epoch)).collect();
+        let sums = Sums { backlog: self.backlog(now), ..self.sums() };
+        let rings = self.ring_looks();
         if let Some(statsd) = &mut self.statsd {
             statsd.tell(sums, &rings, now);
         }
+    }
+
+    /// The program before this one has told `StatsD` what there is so far.
+    pub(super) fn resume_statsd(&mut self) {
+        let (sums, rings) = (self.sums(), self.ring_looks());
+        if let Some(statsd) = &mut self.statsd {
+            statsd.resume(sums, &rings);
+        }
+    }
+
+    fn sums(&self) -> Sums {
+        let ended = &self.ledger.totals().counters.latency;
+        Sums {
+            requests: ended.iter().fold(0, |sum, one| sum.saturating_add(*one)),
+            workers: self.pool.workers().count() as u64,
+            logged: self.logged(),
+            backlog: None,
+        }
+    }
+
+    fn ring_looks(&self) -> Vec<RingLook> {
+        self.pool.workers().filter_map(|(slot, worker)| self.ring_look(slot, worker.epoch)).collect()
     }
 
     fn ring_look(&self, slot: u32, epoch: u32) -> Option<RingLook> {

@@ -8,9 +8,10 @@ use podicorn_settings::{Bind, Settings};
 use tokio::sync::mpsc;
 
 use super::Arbiter;
+use super::admin_api::AdminApi;
 use super::generations::{HOOK_DEADLINE, HookDone};
 use super::run::RunError;
-use super::setup::{open_admin, open_pidfile};
+use super::setup::open_pidfile;
 use super::{Ending, Input};
 use crate::admin::Command;
 use crate::app_metrics::AppMetrics;
@@ -42,16 +43,15 @@ impl Succession {
         predecessor: Option<i32>,
         commands: mpsc::Sender<Command>,
         app_metrics: Option<Arc<AppMetrics>>,
-    ) -> Result<Self, RunError> {
+    ) -> Result<(Self, Option<AdminApi>), RunError> {
         let Some(pid) = predecessor else {
-            open_admin(settings, commands, app_metrics)?;
-            return Ok(Self::default());
+            return Ok((Self::default(), AdminApi::open(settings, commands, app_metrics)?));
         };
         tracing::info!("This is a second server, beside the one with pid {pid}");
         if settings.admin_bind.is_some() {
             tracing::info!("The admin API is that one's until it leaves");
         }
-        Ok(Self { predecessor, commands: Some(commands), ..Self::default() })
+        Ok((Self { predecessor, commands: Some(commands), ..Self::default() }, None))
     }
 }
 
@@ -67,10 +67,8 @@ impl Arbiter {
             tracing::warn!("USR2 signal ignored. Child exists.");
         } else if self.succession.predecessor.is_some() {
             tracing::warn!("USR2 signal ignored. Parent exists.");
-        } else if std::process::id() == 1 {
-            tracing::warn!(
-                "USR2 signal ignored. This is PID 1, and its container ends with it: roll out a new pod, or send HUP for new code"
-            );
+        } else if self.is_being_upgraded() {
+            tracing::warn!("USR2 signal ignored. An upgrade is under way.");
         } else if self.ending != Ending::Not {
             tracing::warn!("USR2 signal ignored. The server is shutting down.");
         } else {
@@ -100,11 +98,16 @@ impl Arbiter {
     pub(super) fn start_successor(&mut self, failure: Option<String>) {
         self.succession.preparing = false;
         if let Some(error) = failure {
-            tracing::error!("Hook pre_exec failed, so that no second server is started: {error}");
+            let what = if is_pid_1() { "this program stays" } else { "no second server is started" };
+            tracing::error!("Hook pre_exec failed, so that {what}: {error}");
             return;
         }
         if self.ending != Ending::Not {
             return;
+        }
+        if is_pid_1() {
+            // Its container would end with it, so that there cannot be a second one.
+            return self.want_upgrade();
         }
         let listeners = self.listeners();
         let (mut sockets, mut numbered) = (Vec::new(), Vec::new());
@@ -171,13 +174,16 @@ impl Arbiter {
         self.pidfile = open_pidfile(&self.settings, false)
             .map_err(|error| tracing::error!("{error}"))
             .unwrap_or_default();
-        if let Some(commands) = self.succession.commands.take()
-            && let Err(error) = open_admin(&self.settings, commands, self.shared.app_metrics.clone())
-        {
-            crate::critical!("{error}");
+        if let Some(commands) = self.succession.commands.take() {
+            let opened = AdminApi::open(&self.settings, commands, self.shared.app_metrics.clone());
+            self.admin = opened.map_err(|error| crate::critical!("{error}")).unwrap_or_default();
         }
         self.systemd.main_process(nix::unistd::getpid().as_raw());
     }
+}
+
+fn is_pid_1() -> bool {
+    std::process::id() == 1
 }
 
 /// While two servers have a socket neither of them may end it.

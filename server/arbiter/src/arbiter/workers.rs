@@ -125,7 +125,7 @@ impl Arbiter {
             timed_out: 0,
             timeout_told: None,
             slow_told: None,
-            _stacks: stacks,
+            stacks,
         };
         self.attendants.insert(slot, attendant);
         if self.traces.is_some() {

@@ -2,7 +2,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use nix::cmsg_space;
@@ -44,26 +44,48 @@ struct Job {
     descriptors: Vec<Descriptor>,
     deadline: Duration,
     reply: oneshot::Sender<Result<Value, RequestError>>,
+    /// Until it is answered or given up.
+    outstanding: Outstanding,
 }
+
+/// One for each request that has not been answered, and one for the handle itself.
+type Outstanding = Arc<()>;
 
 /// A handle to the connection; the connection ends when the last one is dropped, and with it the fork server.
 #[derive(Debug, Clone)]
 pub struct Client {
     jobs: mpsc::UnboundedSender<Job>,
+    /// While the connection lasts.
+    socket: Weak<AsyncFd<OwnedFd>>,
+    outstanding: Weak<()>,
 }
 
 impl Client {
     /// Takes the control socket over.
     pub fn new(control: OwnedFd) -> std::io::Result<Self> {
-        let socket = kernel::watch(control)?;
+        let socket = Arc::new(kernel::watch(control)?);
         let (jobs, queue) = mpsc::unbounded_channel();
-        tokio::spawn(Connection { socket, next_id: 0, buffer: vec![0; MESSAGE_BYTES] }.serve(queue));
-        Ok(Self { jobs })
+        let outstanding = Outstanding::default();
+        let client =
+            Self { jobs, socket: Arc::downgrade(&socket), outstanding: Arc::downgrade(&outstanding) };
+        let buffer = vec![0; MESSAGE_BYTES];
+        tokio::spawn(Connection { socket, next_id: 0, buffer, _lives: outstanding }.serve(queue));
+        Ok(client)
+    }
+
+    /// The control socket, while the connection lasts.
+    pub(crate) fn socket(&self) -> Option<Arc<AsyncFd<OwnedFd>>> {
+        self.socket.upgrade()
+    }
+
+    /// Whether every request has been answered.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outstanding.strong_count() <= 1
     }
 
     /// A handle to no connection: every request is answered by [`RequestError::Gone`].
     pub fn closed() -> Self {
-        Self { jobs: mpsc::unbounded_channel().0 }
+        Self { jobs: mpsc::unbounded_channel().0, socket: Weak::new(), outstanding: Weak::new() }
     }
 
     /// Queues a request now, and waits for its reply later. `deadline` counts from when its turn comes.
@@ -76,7 +98,8 @@ impl Client {
     ) -> impl Future<Output = Result<T, RequestError>> + Send + 'static {
         let (reply, answer) = oneshot::channel();
         // A closed queue drops the job, and with it the sender of the answer.
-        let _ = self.jobs.send(Job { request, body, descriptors, deadline, reply });
+        let outstanding = self.outstanding.upgrade().unwrap_or_default();
+        let _ = self.jobs.send(Job { request, body, descriptors, deadline, reply, outstanding });
         async move {
             let value = answer.await.map_err(|_| RequestError::Gone)??;
             serde_json::from_value(value)
@@ -86,14 +109,16 @@ impl Client {
 }
 
 struct Connection {
-    socket: AsyncFd<OwnedFd>,
+    socket: Arc<AsyncFd<OwnedFd>>,
     next_id: u64,
     buffer: Vec<u8>,
+    _lives: Outstanding,
 }
 
 impl Connection {
     async fn serve(mut self, mut queue: mpsc::UnboundedReceiver<Job>) {
-        while let Some(Job { request, body, descriptors, deadline, reply }) = queue.recv().await {
+        while let Some(Job { request, body, descriptors, deadline, reply, outstanding }) = queue.recv().await
+        {
             let exchange = self.exchange(request, body, &descriptors);
             let result = match tokio::time::timeout(deadline, exchange).await {
                 Ok(result) => result,
@@ -101,6 +126,7 @@ impl Connection {
             };
             let over = matches!(result, Err(RequestError::Gone | RequestError::Deadline { .. }));
             let _ = reply.send(result);
+            drop(outstanding);
             if over {
                 // Answers would no longer match questions. The rest of the queue learns that it is gone.
                 return;

@@ -8,6 +8,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::cgroup::Memory;
 use crate::pool::Order;
 
@@ -112,6 +114,13 @@ impl Line {
     }
 }
 
+/// What a keeper knows of fresh workers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Learned {
+    firsts: VecDeque<u64>,
+    met: HashMap<u32, u32>,
+}
+
 #[derive(Debug, Default)]
 pub struct Keeper {
     limits: Limits,
@@ -128,6 +137,16 @@ pub struct Keeper {
 impl Keeper {
     pub fn new(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// Goes on with what the program before this one has learned of fresh workers; those that it had met have grown since.
+    pub fn resume(limits: Limits, learned: Learned) -> Self {
+        Self { limits, firsts: learned.firsts, met: learned.met, ..Self::default() }
+    }
+
+    /// See [`Self::resume`].
+    pub fn learned(&self) -> Learned {
+        Learned { firsts: self.firsts.clone(), met: self.met.clone() }
     }
 
     /// New code and settings: what a fresh worker holds is to be learned anew.

@@ -8,7 +8,7 @@ mod oom;
 pub mod process;
 mod watch;
 
-pub use keeper::{Holding, Judgement, Keeper, Limits, Scene, Stage, Verdict, Why};
+pub use keeper::{Holding, Judgement, Keeper, Learned, Limits, Scene, Stage, Verdict, Why};
 pub use oom::{OomLedger, Suspicion};
 pub use watch::{Look, Watch};
 

@@ -28,6 +28,16 @@ pub struct OomLedger {
 }
 
 impl OomLedger {
+    /// Goes on from [`Self::explained`] of the program before this one.
+    pub fn resume(explained: Option<u64>) -> Self {
+        Self { counted: explained, unexplained: Vec::new() }
+    }
+
+    /// The kills that are settled; `None` before the first count.
+    pub fn explained(&self) -> Option<u64> {
+        self.counted.map(|counted| counted.saturating_sub(self.unexplained.len() as u64))
+    }
+
     /// Takes the present count in; how many kills will not be explained any more.
     pub fn observe(&mut self, kills: Option<u64>, now: Instant) -> usize {
         let Some(kills) = kills else { return 0 };
@@ -93,6 +103,16 @@ mod tests {
         assert_eq!(ledger.observe(Some(1), at(12)), 1);
         assert_eq!(ledger.observe(Some(1), at(13)), 0);
         assert_eq!(ledger.explain(Some(1), at(14)), Suspicion::Unfounded);
+    }
+
+    #[test]
+    fn a_kill_before_an_upgrade_explains_a_death_after_it() {
+        let mut ledger = OomLedger::default();
+        ledger.observe(Some(3), at(0));
+        ledger.observe(Some(4), at(1));
+        let mut next = OomLedger::resume(ledger.explained());
+        assert_eq!(next.explain(Some(4), at(2)), Suspicion::Certain);
+        assert_eq!(next.explain(Some(4), at(2)), Suspicion::Unfounded);
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// After so many failed boots under the program before this one.
+    pub(super) fn resume(total: u64) -> Self {
+        Self { total, ..Self::default() }
+    }
+
     /// Failed boots in a row.
     pub fn failures(&self) -> u32 {
         self.failures

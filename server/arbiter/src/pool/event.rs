@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use podicorn_scoreboard::State;
+use serde::{Deserialize, Serialize};
 
 use super::Limits;
 
@@ -74,7 +75,8 @@ impl fmt::Display for DeathCause {
 }
 
 /// Why a worker is taken for hung.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum HangReason {
     /// No heartbeat for `timeout`.
     Silent,
@@ -83,7 +85,8 @@ pub enum HangReason {
 }
 
 /// Why a healthy worker is told to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RetireReason {
     ScaledDown,
     /// A newer generation serves.

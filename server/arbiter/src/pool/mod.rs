@@ -13,6 +13,7 @@
 mod backoff;
 mod event;
 mod reconcile;
+mod saved;
 mod worker;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 pub use backoff::{Backoff, Verdict};
 pub use event::{Action, DeathCause, Event, Exit, HangReason, Order, Reading, RetireReason, signal_name};
+pub use saved::Saved;
 pub use worker::{Phase, Worker};
 
 use podicorn_scoreboard::State;

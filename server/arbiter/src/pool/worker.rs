@@ -48,7 +48,7 @@ pub struct Worker {
     pub in_flight: u32,
     pub parked: u32,
     pub connections: u32,
-    beat: u64,
+    pub(super) beat: u64,
     /// When the arbiter last saw the beat change.
     pub beat_seen: Instant,
     pub spawned_at: Instant,

@@ -394,3 +394,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_lease_and_its_epoch_outlive_the_program() {
+    let (now, clock) = (Instant::now(), Clock::now());
+    let mut scale = Scale::new(Workers::Fixed(2), 100);
+    let request = ScaleRequest { workers: 5, min: None, max: None, epoch: 7, ttl_seconds: 30 };
+    scale.apply(request, now).unwrap();
+    let text = serde_json::to_string(&scale.save(&clock)).unwrap();
+    let mut next = Scale::resume(&serde_json::from_str(&text).unwrap(), 100, &clock);
+    assert_eq!(next.target(), 5);
+    let older = ScaleRequest { epoch: 6, ..request };
+    assert!(matches!(next.apply(older, now), Err(ScaleError::OlderEpoch { given: 6, current: 7 })));
+    let other = ScaleRequest { workers: 6, ..request };
+    assert!(matches!(next.apply(other, now), Err(ScaleError::EpochReused { epoch: 7 })));
+    assert!(next.expire(now + Duration::from_secs(31)));
+    assert_eq!((next.target(), next.view(now).last_epoch), (2, Some(7)));
+}

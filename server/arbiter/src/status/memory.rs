@@ -3,9 +3,9 @@
 use std::time::SystemTime;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{CurrentRequest, rfc3339};
+use super::{CurrentRequest, from_rfc3339, rfc3339};
 
 /// Memory of the container.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -66,10 +66,10 @@ pub struct ProcessMemory {
 }
 
 /// A process that the kernel has killed because the container was out of memory.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OomKill {
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(serialize_with = "rfc3339", deserialize_with = "from_rfc3339")]
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub at: SystemTime,
     pub victim: Victim,
@@ -80,7 +80,7 @@ pub struct OomKill {
     pub request: Option<CurrentRequest>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Victim {
     Worker,

@@ -253,6 +253,11 @@ impl LogHandle {
         self.shared.writer.dropped()
     }
 
+    /// So many lines were not written by the program before this one.
+    pub fn resume(&self, dropped: u64) {
+        self.shared.writer.resume(dropped);
+    }
+
     /// Waits until the lines logged so far are written, or the time is over; true if they are. For the end of the
     /// process: a stuck reader costs `limit`, not for ever.
     pub fn flush(&self, limit: Duration) -> bool {

@@ -17,7 +17,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     hook("post_worker_init", "(worker): in the worker, after the app is loaded."),
     hook("worker_int", "(worker): in the worker, on INT or QUIT."),
     hook("worker_abort", "(worker): in the worker, on ABRT, which a timeout sends."),
-    hook("pre_exec", "(server): in the fork server, before USR2 starts a second server."),
+    hook("pre_exec", "(server): in the fork server, before USR2 starts a second server or, as PID 1, replaces the program."),
     hook("pre_request", "(worker, request): in the worker, before a request."),
     hook("post_request", "(worker, request, environ, response): in the worker, after a request."),
     hook("child_exit", "(server, worker): in the fork server, after a worker has exited."),

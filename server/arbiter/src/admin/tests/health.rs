@@ -66,8 +66,7 @@ async fn without_a_ready_worker_the_reason_is_told() {
 #[tokio::test(start_paused = true)]
 async fn a_loop_that_stands_still_is_not_live() {
     let (commands, inbox) = mpsc::channel(1);
-    let router =
-        router(AdminState { commands, access: Access::Trusted, app_metrics: None, watchers: Arc::default() });
+    let router = router(AdminState::new(commands, Access::Trusted));
     for path in ["/livez", "/readyz", "/startupz"] {
         let answer = get(&router, path).await;
         assert_eq!(answer.status, 503, "{path}");

@@ -95,7 +95,7 @@ fn answer(pool: &mut Pool, command: Command) {
 /// A router with a fake loop behind it.
 fn api(access: Access) -> (SharedPool, Router) {
     let (pool, commands) = fake_loop();
-    (pool, router(AdminState { commands, access, app_metrics: None, watchers: Arc::default() }))
+    (pool, router(AdminState::new(commands, access)))
 }
 
 /// A whole answer.

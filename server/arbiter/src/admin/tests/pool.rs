@@ -42,8 +42,7 @@ async fn stacks_of_a_worker() {
 #[tokio::test(start_paused = true)]
 async fn a_stack_that_nobody_answers_is_a_timeout() {
     let (commands, _inbox) = mpsc::channel(1);
-    let router =
-        router(AdminState { commands, access: Access::Trusted, app_metrics: None, watchers: Arc::default() });
+    let router = router(AdminState::new(commands, Access::Trusted));
     get(&router, "/workers/0/stack").await.problem(504);
 }
 

@@ -8,7 +8,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::*;
 use crate::admin::server::MAX_CONNECTIONS;
-use crate::admin::{AdminListener, BindAddress, serve};
+use crate::admin::{AdminListener, BindAddress, Closing, serve};
 
 const PROBE: &[u8] = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 const SOON: Duration = Duration::from_secs(20);
@@ -17,10 +17,7 @@ fn serve_tcp() -> SocketAddr {
     let (_pool, commands) = fake_loop();
     let listener = AdminListener::bind(&BindAddress::parse("127.0.0.1:0").unwrap()).unwrap();
     let address = listener.tcp_address().unwrap();
-    tokio::spawn(serve(
-        listener,
-        AdminState { commands, access: Access::HealthOnly, app_metrics: None, watchers: Arc::default() },
-    ));
+    tokio::spawn(serve(listener, AdminState::new(commands, Access::HealthOnly)));
     address
 }
 
@@ -50,10 +47,7 @@ async fn serves_a_unix_socket() {
     let path = std::env::temp_dir().join(format!("podicorn-serve-{}.sock", std::process::id()));
     let (_pool, commands) = fake_loop();
     let listener = AdminListener::bind(&BindAddress::Unix(path.clone())).unwrap();
-    let server = tokio::spawn(serve(
-        listener,
-        AdminState { commands, access: Access::Trusted, app_metrics: None, watchers: Arc::default() },
-    ));
+    let server = tokio::spawn(serve(listener, AdminState::new(commands, Access::Trusted)));
     let mut stream = UnixStream::connect(&path).await.unwrap();
     stream.write_all(b"GET /scale HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
@@ -107,4 +101,42 @@ async fn heads_are_bounded() {
     assert!(exchange(address, many.as_bytes()).await.starts_with("HTTP/1.1 431"));
     assert!(exchange(address, b"nonsense\r\n\r\n").await.starts_with("HTTP/1.1 400"));
     assert!(exchange(address, PROBE).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn another_program_goes_on_with_the_socket() {
+    let path = std::env::temp_dir().join(format!("podicorn-closing-{}.sock", std::process::id()));
+    let (_pool, commands) = fake_loop();
+    let listener = AdminListener::bind(&BindAddress::Unix(path.clone())).unwrap();
+    let spare = listener.spare().unwrap();
+    let state = AdminState::new(commands, Access::Trusted);
+    let closing = state.closing.clone();
+    let first = tokio::spawn(serve(listener, state.clone()));
+    let mut silent = UnixStream::connect(&path).await.unwrap();
+    let mut asked = UnixStream::connect(&path).await.unwrap();
+    let mut answer = [0; 1024];
+    asked.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(asked.read(&mut answer).await.unwrap() > 0);
+
+    closing.begin();
+    let mut rest = String::new();
+    asked.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(rest, "", "an idle connection ends");
+    // Who has connected and has not asked yet is still answered, who comes now waits.
+    let mut late = UnixStream::connect(&path).await.unwrap();
+    late.write_all(PROBE).await.unwrap();
+    silent.write_all(PROBE).await.unwrap();
+    silent.read_to_string(&mut rest).await.unwrap();
+    assert!(rest.starts_with("HTTP/1.1 200 OK\r\n"), "{rest}");
+    first.await.unwrap().unwrap();
+    assert!(path.exists());
+
+    let state = AdminState { closing: Closing::default(), ..state };
+    let second = tokio::spawn(serve(spare.try_clone().unwrap().listener(), state));
+    let mut answer = String::new();
+    tokio::time::timeout(SOON, late.read_to_string(&mut answer)).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    second.abort();
+    let _ = second.await;
+    assert!(!path.exists(), "the file goes with the last one");
 }

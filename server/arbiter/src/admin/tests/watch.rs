@@ -7,7 +7,7 @@ use crate::admin::watch::{NDJSON, PLACES};
 /// A router whose loop is ours to end.
 fn server() -> (SharedPool, AdminState, Router) {
     let (pool, commands) = fake_loop();
-    let state = AdminState { commands, access: Access::Trusted, app_metrics: None, watchers: Arc::default() };
+    let state = AdminState::new(commands, Access::Trusted);
     (pool, state.clone(), router(state))
 }
 
@@ -90,7 +90,7 @@ async fn a_stream_ends_after_a_quarter_of_an_hour() {
 #[tokio::test]
 async fn the_end_of_the_loop_completes_the_body() {
     let (commands, inbox) = mpsc::channel::<Command>(64);
-    let state = AdminState { commands, access: Access::Trusted, app_metrics: None, watchers: Arc::default() };
+    let state = AdminState::new(commands, Access::Trusted);
     let body = open(&router(state)).await;
     drop(inbox);
     assert!(body.collect().await.unwrap().to_bytes().is_empty());

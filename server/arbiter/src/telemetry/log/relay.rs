@@ -43,6 +43,16 @@ impl Relay {
         Ok(Self { ours, theirs: Arc::new(theirs) })
     }
 
+    /// One that another program has made for a fork server which still reads it.
+    pub fn resume(ours: OwnedFd, theirs: OwnedFd) -> Self {
+        Self { ours, theirs: Arc::new(theirs) }
+    }
+
+    /// Our end and the reader's.
+    pub fn ends(&self) -> [&OwnedFd; 2] {
+        [&self.ours, &self.theirs]
+    }
+
     /// The end that goes to the fork server.
     pub fn reader(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.theirs)

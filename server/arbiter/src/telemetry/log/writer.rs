@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{LogError, Target};
+use crate::signals;
 
 const MAX_LINES: usize = 8192;
 const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -58,7 +59,10 @@ impl Writer {
         let thread = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("log-writer".to_owned())
-            .spawn(move || run(&thread, target, output))
+            .spawn(move || {
+                signals::leave_to_main_thread();
+                run(&thread, target, output);
+            })
             .map_err(LogError::Thread)?;
         Ok(Self { shared })
     }
@@ -93,6 +97,11 @@ impl Writer {
 
     pub(super) fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
+    }
+
+    /// So many were dropped by the program before this one.
+    pub(super) fn resume(&self, dropped: u64) {
+        self.shared.dropped.fetch_add(dropped, Ordering::Relaxed);
     }
 
     /// Drops for want of room that no line has told of yet.

@@ -15,6 +15,7 @@ use prost::Message;
 use super::delivery::{Delivery, Outcome};
 use super::queue::Queue;
 use super::wire;
+use crate::signals;
 
 /// Says in the log that the collector is away, or back; no more often than the state changes.
 #[derive(Debug, Default)]
@@ -31,6 +32,7 @@ pub(super) fn start(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let thread = std::thread::Builder::new().name("trace-export".to_owned());
     thread.spawn(move || {
+        signals::leave_to_main_thread();
         runtime.block_on(run(&queue, &delivery, &Envelope::new(resource), delay));
         // A name look-up that hangs is not waited for.
         runtime.shutdown_background();

@@ -32,6 +32,20 @@ pub struct Harvest {
 }
 
 impl Harvester {
+    /// Goes on where that of the program before this one has come to: the next entry, and those that ran.
+    pub fn resume(next: u64, running: &[u64], read: impl Fn(u64) -> Option<RingNews>) -> Self {
+        let still_there = running.iter().filter_map(|sequence| match read(*sequence) {
+            Some(RingNews::Request(entry)) if entry.sequence == *sequence => Some((*sequence, entry)),
+            _ => None,
+        });
+        Self { next, running: still_there.take(MOST_RUNNING).collect() }
+    }
+
+    /// See [`Self::resume`].
+    pub fn place(&self) -> (u64, Vec<u64>) {
+        (self.next, self.running.keys().copied().collect())
+    }
+
     /// `head` entries have begun so far; `read` copies one.
     pub fn look(&mut self, head: u64, read: impl Fn(u64) -> Option<RingNews>) -> Harvest {
         let mut harvest = Harvest::default();

@@ -124,6 +124,11 @@ impl Traces {
             .with_filter(filter_fn(|metadata| is_ours(metadata.target())))
     }
 
+    /// What has become of the spans of the program before this one.
+    pub fn resume(&self, before: Exported) {
+        self.queue.resume(before);
+    }
+
     pub fn exported(&self) -> Exported {
         self.queue.exported()
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::trace::v1::Span;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::request::RequestSpan;
@@ -85,7 +85,7 @@ struct Figures {
 }
 
 /// What has become of the spans so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Exported {
     /// Taken by the collector.
@@ -112,6 +112,16 @@ impl Queue {
             batch,
             figures: Figures::default(),
         }
+    }
+
+    /// What waited in the queue of the program before this one has gone with it.
+    pub(super) fn resume(&self, before: Exported) {
+        let add = |figure: &AtomicU64, count| figure.fetch_add(count, Ordering::Relaxed);
+        add(&self.figures.sent, before.sent);
+        add(&self.figures.full, before.full);
+        add(&self.figures.undelivered, before.undelivered.saturating_add(before.waiting));
+        add(&self.figures.overrun, before.overrun);
+        add(&self.figures.failed_attempts, before.failed_attempts);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

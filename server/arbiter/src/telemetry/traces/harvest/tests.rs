@@ -179,3 +179,21 @@ fn scribbles_are_not_believed() {
     let harvest = harvester.look(5 + RING, |_| None);
     assert_eq!((harvest.ended.len(), harvest.lost), (0, RING));
 }
+
+#[test]
+fn the_next_program_tells_the_rest_and_nothing_twice() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.begin("/1"), bench.begin("/2"));
+    bench.serve(1);
+    assert_eq!(paths(&bench.look()), [("/filler", 200)]);
+    let (next, running) = bench.harvester.place();
+    // One ends while no program is there.
+    bench.end(first, 200);
+    let reader = bench.map.reader(0).unwrap();
+    let resumed = Harvester::resume(next, &running, |sequence| reader.ring_entry(sequence));
+    bench.harvester = resumed;
+    assert_eq!(paths(&bench.look()), [("/1", 200)]);
+    bench.end(second, 500);
+    bench.serve(1);
+    assert_eq!(paths(&bench.look()), [("/2", 500), ("/filler", 200)]);
+}
