@@ -1,6 +1,5 @@
 """USR2 as PID 1: the arbiter becomes the program that lies in its file now, and keeps its sockets and its workers."""
 
-import contextlib
 import json
 import os
 import shutil
@@ -11,16 +10,17 @@ import threading
 
 import pytest
 from podtest import http, processes
+from podtest.collector import Collector
 from podtest.load import Load
 from podtest.server import RANDOM_UID, program_path, settle
 from podtest.waiting import wait_until
 
 pytestmark = [pytest.mark.pid1, pytest.mark.usefixtures("namespaces")]
 
-#: Runs in the new program's place: it is held between the exec and the program until the test lets it go.
+#: Runs in the new program's place. It is held before the trial, or between the exec and the program.
 HOLD = """#!{python} -IS
 import os, sys, time
-if sys.argv[1:2] != ["--try-upgrade"]:
+if (sys.argv[1:2] == ["--try-upgrade"]) == {trial}:
     open({held!r}, "w").close()
     while not os.path.exists({go!r}):
         time.sleep(0.01)
@@ -49,11 +49,12 @@ class Installation:
         shutil.copy(program_path(), new)
         new.rename(self.directory / name)
 
-    def hold(self) -> None:
-        """The next upgrade stops between the exec and the new program, until ``let_go``."""
+    def hold(self, *, trial: bool = False) -> None:
+        """The next upgrade stops between the exec and the new program, or before the trial, until ``let_go``."""
         self.replace("real")
         real = str(self.directory / "real")
-        self.put(HOLD.format(python=sys.executable, held=str(self.held), go=str(self.go), real=real))
+        held, go = str(self.held), str(self.go)
+        self.put(HOLD.format(python=sys.executable, trial=trial, held=held, go=go, real=real))
 
     def let_go(self) -> None:
         self.go.touch()
@@ -235,9 +236,10 @@ def test_signals_and_probes_of_the_time_between_wait_for_the_new_program(start, 
     server.admin.wait_workers(3)
 
 
-def test_term_in_the_time_between_ends_the_server(start, installation):
+@pytest.mark.parametrize("trial", [False, True], ids=["after-the-exec", "on-trial"])
+def test_term_in_the_time_between_ends_the_server(start, installation, trial):
     server = start("probe:app", "--workers", "2")
-    installation.hold()
+    installation.hold(trial=trial)
     ask(server)
     wait_until(installation.held.exists, lambda: f"the exec:\n{server.err.text}")
     server.send(signal.SIGTERM)
@@ -247,13 +249,17 @@ def test_term_in_the_time_between_ends_the_server(start, installation):
     assert not server.family()
 
 
-def test_signals_right_behind_usr2_count(start):
+def test_signals_right_behind_usr2_count(start, installation):
     server = start("probe:app")
-    server.send(signal.SIGUSR2)
-    for _ in range(3):
+    installation.hold(trial=True)
+    ask(server)
+    wait_until(installation.held.exists, lambda: f"the trial:\n{server.err.text}")
+    for workers in (2, 3, 4):
         server.send(signal.SIGTTIN)
-        settle(0.005)
+        server.admin.wait_workers(workers)
+    installation.let_go()
     said(server, "Upgraded in place", 0)
+    wait_until(lambda: server.admin.pool()["generation"] == 2, "the new generation")
     server.admin.wait_workers(4)
 
 
@@ -338,6 +344,7 @@ def test_a_program_that_is_gone_is_refused(start, installation):
     assert server.get("/").status == 200
 
 
+@pytest.mark.slow
 def test_a_program_that_says_nothing_is_killed(start, installation):
     server = start("probe:app")
     installation.put("#!/bin/sh\nexec sleep 600\n")
@@ -572,6 +579,32 @@ def test_records_go_on_to_pythons_logging(start, config):
     wait_until(lambda: "by Python: Generation 2 is ready" in server.err.text, "what was said later")
 
 
+def test_a_log_that_cannot_be_opened_any_more_does_not_end_it(start, tmp_path):
+    directory = tmp_path / "logs"
+    directory.mkdir()
+    server = start("probe:app", "--error-logfile", str(directory / "error.log"))
+    shutil.rmtree(directory)
+    server.send(signal.SIGUSR2)
+    wait_until(lambda: "the log goes to standard error" in server.err.text, "what became of the log")
+    # New workers could not open it either.
+    wait_until(lambda: "Reload failed, generation 1 keeps serving" in server.err.text, "the end of the reload")
+    assert server.get("/").status == 200
+    assert server.admin.ready()
+
+
+def test_each_request_is_one_span(start):
+    with Collector() as collector:
+        server = start("probe:app", environment=collector.environment())
+        for _ in range(5):
+            server.get("/pid")
+        upgrade(server)
+        for _ in range(5):
+            server.get("/identity")
+        collector.wait_for("GET", 5, url_path="/identity")
+        spans = [span.attributes["url.path"] for span in collector.spans() if span.name == "GET"]
+        assert (spans.count("/pid"), spans.count("/identity")) == (5, 5)
+
+
 def test_the_pid_file_stays(start, tmp_path):
     pidfile = tmp_path / "server.pid"
     server = start("probe:app", "--pid", str(pidfile))
@@ -657,8 +690,6 @@ def test_what_the_app_counts_goes_on(start):
 
 
 def test_a_state_that_nobody_has_handed_over_is_refused(serve):
-    with contextlib.suppress(KeyError):
-        del os.environ["PODICORN_UPGRADE_STATE"]
     for value in ("x", "0", "99"):
         server = serve("probe:app", environment={"PODICORN_UPGRADE_STATE": value}, ready=False)
         assert server.wait_exit() == 1

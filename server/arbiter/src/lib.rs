@@ -7,6 +7,7 @@
 //!   the workers through the scoreboard and signals only (`server/PROTOCOL.md`).
 //! - [`arbiter`] is the run loop; [`launch`], [`forkserver`], [`listeners`], [`drain`], [`upgrade`], [`signals`], [`reaper`] and [`stacks`] are its
 //!   hands.
+//! - [`handover`] is what one program tells the next, where PID 1 is upgraded in place.
 //! - What it says to the outside goes through [`admin`] (HTTP) and [`telemetry`] (logs, metrics).
 
 mod accept_queue;

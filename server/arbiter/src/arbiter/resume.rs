@@ -41,7 +41,7 @@ use crate::telemetry::log::{LogHandle, Relay, Target};
 use crate::telemetry::log_counts;
 use crate::telemetry::traces::Traces;
 
-/// A generation's newcomers have nothing to log to but this program's own log.
+/// By the pid of the fork server that reads them.
 type Relays = HashMap<i32, Arc<Relay>>;
 
 pub(super) async fn resume(
@@ -195,14 +195,15 @@ fn shared_with_workers(numbers: &handover::Descriptors) -> Result<(Map, OwnedFd,
 /// A log file that cannot be opened any more is no reason to end.
 fn telemetry(settings: &Settings) -> Result<(LogHandle, Option<Traces>), RunError> {
     let (_, _, target) = log_options(settings);
-    match start_telemetry(settings, target) {
-        Ok(started) => Ok(started),
-        Err(error) => {
-            let started = start_telemetry(settings, Target::Stderr)?;
-            tracing::error!("{error}; the log goes to standard error");
-            Ok(started)
-        }
+    let (target, problem) = match target.check() {
+        Ok(()) => (target, None),
+        Err(error) => (Target::Stderr, Some(error)),
+    };
+    let started = start_telemetry(settings, target)?;
+    if let Some(error) = problem {
+        tracing::error!("{error}; the log goes to standard error");
     }
+    Ok(started)
 }
 
 fn resume_app_metrics(before: Option<handover::Directory>, settings: &Settings) -> Option<Arc<AppMetrics>> {

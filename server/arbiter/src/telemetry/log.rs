@@ -128,6 +128,11 @@ impl Target {
     pub fn parse(value: &str) -> Self {
         if value == "-" { Self::Stderr } else { Self::File(PathBuf::from(value)) }
     }
+
+    /// Whether it can be opened now.
+    pub fn check(&self) -> Result<(), LogError> {
+        writer::check(self)
+    }
 }
 
 /// Why logging could not begin.

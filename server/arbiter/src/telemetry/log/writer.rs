@@ -163,6 +163,10 @@ impl Queue {
     }
 }
 
+pub(super) fn check(target: &Target) -> Result<(), LogError> {
+    Output::open(target).map(drop)
+}
+
 enum Output {
     Stderr(io::Stderr),
     File(File),
