@@ -1,8 +1,6 @@
 """TLS by Python's ssl on the engine types: what rustls cannot take, and that everything else is as over rustls."""
 
-import contextlib
 import hashlib
-import json
 import os
 import resource
 import signal
@@ -10,11 +8,11 @@ import socket
 import ssl
 
 import pytest
-import websockets.sync.client
 from podtest import http
 from podtest.certificates import Authority, key_pem
 from podtest.http2 import Client
-from podtest.server import APPS, run, settle
+from podtest.server import run
+from podtest.tls_clients import first_flight, only, slow_client
 from podtest.types import every_type, keeping_types, params, wsgi_types
 from podtest.waiting import wait_until
 
@@ -47,34 +45,12 @@ def own(files, hook):
     return (*files, *hook())
 
 
-def only(context, version):
-    context.minimum_version = context.maximum_version = version
-    return context
-
-
 def certificate_of(server, context, name="localhost"):
     with http.Connection(server.address, context=context, name=name) as client:
         return client.socket.getpeercert(binary_form=True)
 
 
-def failures(server):
-    return server.admin.metrics().value("podicorn_tls_failures_total")
-
-
-# ---- as over rustls ----
-
-
-@pytest.mark.parity
-@every_type
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_requests_are_answered(serve, kind, own, authority, version):
-    server = serve("secure:app", *kind, *own)
-    with server.connect(only(authority.trusting(), version)) as client:
-        assert client.socket.version() == version.name.replace("_", ".")
-        client.send(http.head("GET", "/", {"Connection": "close"}))
-        response = client.read_response()
-        assert (response.status, response.body) == (200, b"probe\n")
-        assert client.finish() in (http.End.FIN, http.End.RAGGED)
+# ---- as the settings want it ----
 
 
 @every_type
@@ -85,88 +61,6 @@ def test_it_is_said_once(serve, kind, own, authority):
         assert server.get("/", context=authority.trusting()).end is http.End.FIN
     assert server.err.text.count(SAID) == 1
     assert f"[WARNING] {SAID}hook ssl_context gives a context that it has made by itself: slower" in server.err.text
-
-
-@keeping_types
-def test_connections_are_kept_and_pipelined(serve, kind, own, authority):
-    server = serve("secure:app", *kind, *own)
-    with server.connect(authority.trusting()) as client:
-        client.send(b"".join(http.head("GET", f"/bytes/{size}") for size in range(1, 40)))
-        assert [len(client.read_response().body) for _ in range(39)] == list(range(1, 40))
-        client.send(http.head("GET", "/", {"Connection": "close"}))
-        assert client.read_response().body == b"probe\n"
-        assert client.finish() is http.End.FIN
-
-
-@pytest.mark.parity
-@every_type
-def test_large_bodies_go_both_ways(serve, kind, own, authority):
-    server = serve("secure:app", *kind, *own)
-    body = os.urandom(1 << 20) * 6
-    known = server.post("/digest", body, context=authority.trusting())
-    assert hashlib.sha256(body).hexdigest() in known.text
-    chunks = b"".join(b"10000\r\n%b\r\n" % body[at : at + 65536] for at in range(0, len(body), 65536)) + b"0\r\n\r\n"
-    with server.connect(authority.trusting()) as client:
-        client.send(http.head("POST", "/digest", {"Transfer-Encoding": "chunked", "Connection": "close"}) + chunks)
-        assert hashlib.sha256(body).hexdigest() in client.read_response().text
-    assert server.post("/echo", body, context=authority.trusting()).body == body
-
-
-def slow_client(server, context):
-    plain = socket.socket()
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    plain.settimeout(60)
-    plain.connect(server.address)
-    return context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
-
-
-def read_slowly(client, pauses):
-    received = b""
-    while piece := client.recv(16384):
-        received += piece
-        if pauses:
-            settle(0.01)
-            pauses -= 1
-    return received.partition(b"\r\n\r\n")[2]
-
-
-@every_type
-def test_a_client_that_reads_slowly_gets_all_of_it(serve, kind, own, authority):
-    """Each queue on the way is full many times."""
-    server = serve("secure:app", *kind, *own)
-    with slow_client(server, authority.trusting()) as client:
-        client.sendall(http.head("GET", "/bytes/3000000", {"Connection": "close"}))
-        body = read_slowly(client, 20)
-    assert body == server.get("/bytes/3000000", context=authority.trusting()).body
-
-
-@wsgi_types
-def test_a_file(serve, kind, own, authority):
-    server = serve("secure:app", *kind, *own)
-    assert server.get("/file", context=authority.trusting()).body == (APPS / "probe.py").read_bytes()
-
-
-@every_type
-def test_expect_continue(serve, kind, own, authority):
-    server = serve("secure:app", *kind, *own)
-    with server.connect(authority.trusting()) as client:
-        fields = {"Content-Length": "5", "Expect": "100-continue", "Connection": "close"}
-        client.send(http.head("POST", "/echo", fields))
-        assert client.read_head().status == 100
-        client.send(b"hello")
-        assert client.read_response().body == b"hello"
-
-
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_websockets(serve, own, authority, loop):
-    server = serve("secure:app", "-k", "asgi", "--asgi-loop", loop, *own)
-    url = f"wss://localhost:{server.port}/"
-    with websockets.sync.client.connect(url, ssl=authority.trusting(), max_size=None) as client:
-        assert json.loads(client.recv()) == ["wss", 0x0304]
-        for size in (1, 70_000, 3_000_000):
-            data = os.urandom(size)
-            client.send(data)
-            assert client.recv() == data
 
 
 @keeping_types
@@ -430,73 +324,12 @@ def test_what_nobody_can_use_ends_the_start(authority, tmp_path, says):
 # ---- handshakes that come to nothing ----
 
 
-@every_type
-def test_plain_http_is_told_so(serve, kind, own):
-    server = serve("secure:app", *kind, *own)
-    response = server.get("/")
-    assert response.status == 400
-    assert "This port speaks HTTPS" in response.text
-    server.err.wait_for("Invalid request from ip=127.0.0.1: plain HTTP on a port that speaks TLS")
-    wait_until(lambda: failures(server) == 1, "the count")
-
-
-@every_type
-@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x00\x05hello", b"\x00" * 300, b"\x16\x03\x01\xff\xff" * 9])
-def test_garbage_ends_the_connection(serve, kind, own, authority, garbage):
-    server = serve("secure:app", *kind, *own, "--log-level", "debug")
-    with server.connect() as client:
-        client.send(garbage)
-        client.read_to_end()
-        assert client.end in (http.End.FIN, http.End.RESET)
-    server.err.wait_for("No TLS session from ip=127.0.0.1: TLS: ")
-    assert server.get("/", context=authority.trusting()).status == 200
-    wait_until(lambda: failures(server) == 1, "the count")
-
-
-def hello():
-    """The first flight of a real client."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
-    with pytest.raises(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
-
-
-@every_type
-def test_slow_handshakes_hold_no_worker_and_end_with_the_head_timeout(serve, kind, own, authority):
-    server = serve("secure:app", *kind, *own, "--head-timeout", "3", "--log-level", "debug")
-    first = hello()
-    slow = [server.connect() for _ in range(20)]
-    for at in range(10):
-        for client in slow:
-            # On a slow machine its time may be up already.
-            with contextlib.suppress(OSError):
-                client.send(first[at : at + 1])
-        assert server.get("/", context=authority.trusting()).status == 200
-    for client in slow:
-        client.read_to_end()
-        assert client.end in (http.End.FIN, http.End.RESET)
-        client.close()
-    server.err.wait_for("No TLS session from ip=127.0.0.1: the TLS handshake did not come to its end")
-    wait_until(lambda: failures(server) == 20, "the count")
-
-
-def test_a_connection_without_a_byte_is_no_failure(serve, own, authority):
-    server = serve("secure:app", "-k", "gthread", *own, "--log-level", "debug")
-    for _ in range(5):
-        server.connect().close()
-    assert server.get("/", context=authority.trusting()).status == 200
-    wait_until(lambda: server.admin.metrics().value("podicorn_connections") == 0, "the end of the connections")
-    assert failures(server) == 0
-    assert "No TLS session" not in server.err.text
-
-
 def test_no_client_holds_another(serve, own, authority):
     """One that takes nothing of a long answer, one in its handshake, one that sends half a request."""
     server = serve("secure:app", "-k", "gthread", "--threads", "4", *own)
-    with slow_client(server, authority.trusting()) as lazy, server.connect() as mute:
+    with slow_client(server.address, authority.trusting()) as lazy, server.connect() as mute:
         lazy.sendall(http.head("GET", "/bytes/30000000"))
-        mute.send(hello())
+        mute.send(first_flight())
         with server.connect(authority.trusting()) as half:
             half.send(b"GET / HT")
             for _ in range(20):
@@ -518,7 +351,7 @@ def test_without_descriptors_nobody_is_lost(serve, own, authority):
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (len(os.listdir(f"/proc/{pid}/fd")) + 2, hard))
         waiting = [server.connect() for _ in range(4)]
         for client in waiting:
-            client.send(hello())
+            client.send(first_flight())
         server.err.wait_for("cannot accept connections: EMFILE")
         ask(first)
     for client in waiting:
@@ -553,17 +386,6 @@ def test_a_client_that_only_stops_sending_is_answered(serve, kind, own, authorit
         assert client.finish() is http.End.FIN
 
 
-@keeping_types
-def test_a_client_that_says_goodbye_is_let_go(serve, kind, own, authority):
-    server = serve("secure:app", *kind, *own, "--keep-alive", "60")
-    with server.connect(authority.trusting()) as client:
-        client.send(http.head("GET", "/"))
-        assert client.read_response().status == 200
-        plain = client.socket.unwrap()
-        assert plain.recv(100) == b""
-    wait_until(lambda: server.admin.metrics().value("podicorn_connections") == 0, "the end of the connection")
-
-
 @every_type
 def test_clients_that_break_off_leave_nothing_behind(serve, kind, own, authority):
     """By RST, in the midst of everything."""
@@ -584,25 +406,11 @@ def test_clients_that_break_off_leave_nothing_behind(serve, kind, own, authority
 
 
 @every_type
-def test_a_stop_finishes_what_has_begun(serve, kind, own, authority, gate):
-    server = serve("secure:app", *kind, *own, environment=gate.environment)
-    with server.connect(authority.trusting()) as client:
-        client.send(http.head("GET", "/hold/last"))
-        gate.wait(1, "last")
-        server.send(signal.SIGTERM)
-        server.err.wait_for("Handling signal: term")
-        gate.release_all()
-        assert client.read_response().body == b"released\n"
-        assert client.finish() is http.End.FIN
-    assert server.wait_exit() == 0
-
-
-@every_type
 def test_a_stop_waits_for_what_a_slow_client_has_not_taken(serve, kind, own, authority):
     """The app is done, and the last bytes are between the reactor and the client."""
     server = serve("secure:app", *kind, *own)
     expected = server.get("/bytes/1000000", context=authority.trusting()).body
-    with slow_client(server, authority.trusting()) as client:
+    with slow_client(server.address, authority.trusting()) as client:
         client.sendall(http.head("GET", "/bytes/1000000", {"Connection": "close"}))
         first = client.recv(1000)
         server.send(signal.SIGTERM)
@@ -610,15 +418,6 @@ def test_a_stop_waits_for_what_a_slow_client_has_not_taken(serve, kind, own, aut
         body = first.partition(b"\r\n\r\n")[2] + b"".join(iter(lambda: client.recv(16384), b""))
     assert body == expected
     assert server.wait_exit() == 0
-
-
-@every_type
-def test_a_request_that_takes_too_long_is_answered(serve, kind, own, authority, gate):
-    """The watchdog knows nothing of TLS here: its answer goes the way of others."""
-    server = serve("secure:app", *kind, *own, "--request-timeout", "1", environment=gate.environment)
-    response = server.get("/hold/long", context=authority.trusting())
-    assert (response.status, response.end) == (504, http.End.FIN)
-    gate.release_all()
 
 
 @every_type
@@ -641,7 +440,7 @@ def test_a_client_that_takes_nothing_is_given_up(serve, kind, own, authority):
     assert server.get("/", context=authority.trusting()).status == 200
     (pid,) = server.worker_pids()
     before = len(os.listdir(f"/proc/{pid}/fd"))
-    with slow_client(server, authority.trusting()) as client:
+    with slow_client(server.address, authority.trusting()) as client:
         client.sendall(http.head("GET", "/bytes/50000000", {"Connection": "close"}))
         assert client.recv(1)
         assert len(os.listdir(f"/proc/{pid}/fd")) > before
@@ -695,24 +494,3 @@ def test_a_reload_calls_the_hook_again(serve, authority, hook, tmp_path):
     second.write(tmp_path)
     server.send(signal.SIGHUP)
     wait_until(lambda: certificate_of(server, authority.trusting()) == second.der, "the new certificate")
-
-
-@pytest.mark.parametrize("kind", params("gthread-1", "gthread-4", "asgi"))
-def test_sessions_are_resumed_by_all_workers(serve, kind, own, authority):
-    server = serve("secure:app", *kind, *own, "--workers", "3")
-    wait_until(lambda: len(server.worker_pids()) == 3, "three workers")
-    context = only(authority.trusting(), ssl.TLSVersion.TLSv1_2)
-    session, pids = None, set()
-    for _ in range(60):
-        plain = socket.create_connection(server.address, timeout=60)
-        with context.wrap_socket(plain, server_hostname="localhost", session=session) as client:
-            assert client.session_reused == (session is not None)
-            session = session or client.session
-            client.sendall(http.head("GET", "/seen", {"Connection": "close"}))
-            answer = b""
-            while piece := client.recv(65536):
-                answer += piece
-            pids.add(json.loads(answer.partition(b"\r\n\r\n")[2])["pid"])
-        if len(pids) == 3:
-            break
-    assert len(pids) == 3

@@ -1,0 +1,32 @@
+"""Clients of TLS that do something by halves."""
+
+import socket
+import ssl
+
+from podtest import http
+
+
+def first_flight() -> bytes:
+    """What a real client sends first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    try:
+        client.do_handshake()
+    except ssl.SSLWantReadError:
+        return outgoing.read()
+    raise AssertionError("a handshake without a server")
+
+
+def slow_client(address: http.Address, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """Connected, with little room for what it does not read."""
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    plain.settimeout(60)
+    plain.connect(address)
+    return context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False)
+
+
+def only(context: ssl.SSLContext, version: ssl.TLSVersion) -> ssl.SSLContext:
+    """Speaks that version alone. Of 1.2 Python knows the session before it has read anything."""
+    context.minimum_version = context.maximum_version = version
+    return context
