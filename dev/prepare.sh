@@ -25,6 +25,7 @@ if [ "${1:-}" = tests ]; then
     command -v go >/dev/null 2>&1 || need golang-go
     command -v promtool >/dev/null 2>&1 || need prometheus
     command -v openssl >/dev/null 2>&1 || need openssl
+    command -v ss >/dev/null 2>&1 || need iproute2
     # The dashboard is looked at in a browser; fontconfig alone brings no letters.
     command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 || need "chromium fonts-dejavu-core"
 fi

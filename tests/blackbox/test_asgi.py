@@ -26,6 +26,7 @@ def scope(server, target="/scope", **options):
 # ---- loops ----
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize(
     ("choice", "module"), [("asyncio", "asyncio.unix_events"), ("uvloop", "uvloop"), ("auto", "uvloop")]
 )

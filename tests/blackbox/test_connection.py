@@ -25,6 +25,7 @@ def big(tmp_path):
 # ---- files ----
 
 
+@pytest.mark.parity
 @wsgi_types
 @pytest.mark.parametrize("option", ["", "--no-sendfile"])
 @pytest.mark.parametrize("how", ["buffered", "raw", "bytesio"])
@@ -32,7 +33,8 @@ def test_a_file_is_sent_whole(serve, big, kind, option, how):
     server = serve("plumbing:application", *kind, *option.split())
     response = server.get(f"/file?path={big}&how={how}")
     assert response.body == big.read_bytes()
-    if how != "bytesio" and not option:
+    # Gunicorn sends what has no length in chunks.
+    if how != "bytesio" and not option and server.program == "podicorn":
         assert response.header("Content-Length") == str(big.stat().st_size)
     assert server.get(f"/file?path={big}&how={how}", method="HEAD").body == b""
 

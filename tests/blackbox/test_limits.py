@@ -11,6 +11,7 @@ from podtest.waiting import wait_until
 MIB = 1 << 20
 
 
+@pytest.mark.parity
 @every_type
 @pytest.mark.parametrize(
     ("options", "raw", "status"),

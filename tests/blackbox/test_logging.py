@@ -236,6 +236,7 @@ REQUESTS = [
 ]
 
 
+@pytest.mark.parity
 def test_every_atom_says_what_gunicorn_says(serve):
     lines = {}
     for program in ("gunicorn", "podicorn"):

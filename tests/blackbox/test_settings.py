@@ -5,10 +5,11 @@ import os
 import re
 import socket
 import stat
+import subprocess
 
 import pytest
 from podtest import http, processes
-from podtest.server import RANDOM_UID, run
+from podtest.server import RANDOM_UID, run, settle
 from podtest.waiting import wait_until
 
 
@@ -206,9 +207,21 @@ def test_a_user_and_group_by_name(serve, namespaces):
     assert (identity["uid"], identity["gid"]) == (65534, 65534)
 
 
+@pytest.mark.parity
 def test_backlog_reaches_the_kernel(serve):
     server = serve("--backlog", "99", "hello:app")
-    assert server.admin.pool()["listeners"][0]["acceptQueue"]["limit"] == 99
+    shown = subprocess.run(
+        ["ss", "-Hltn", f"sport = :{server.port}"], capture_output=True, text=True, check=True
+    ).stdout
+    assert shown.split()[2] == "99", "Send-Q of a listening socket is its backlog"
+
+
+@pytest.mark.parity
+def test_as_many_workers_as_asked_for(serve):
+    server = serve("--workers", "3", "hello:app")
+    wait_until(lambda: len(server.worker_pids()) == 3, "three workers")
+    settle(0.5)
+    assert len(server.worker_pids()) == 3
 
 
 @pytest.mark.parity
@@ -520,11 +533,12 @@ def test_the_default_name(serve, config):
     )
 
 
+@pytest.mark.parity
 def test_two_servers_share_a_port_with_reuse_port_only(serve):
     first = serve("--reuse-port", "probe:app")
     first.get()
     bind = f"127.0.0.1:{first.port}"
-    second = serve("--reuse-port", "--bind", bind, "probe:app", bind=False)
+    second = serve("--reuse-port", "--bind", bind, "probe:app", bind=False, ready=False)
     second.err.wait_for("Listening at")
     second.err.wait_for("Booting worker")
     alone = run("--bind", bind, "probe:app", program=first.program)

@@ -48,12 +48,16 @@ def address(receiver: Receiver) -> str:
 
 @pytest.mark.parametrize(
     "line",
-    [("hello:app",), ("-k", "asgi", "probe_asgi:app"), ("-k", "gthread", "--threads", "2", "hello:app")],
-    ids=["sync", "asgi", "gthread"],
+    [
+        pytest.param(("hello:app",), id="sync", marks=pytest.mark.parity),
+        # Gunicorn's asgi worker counts none.
+        pytest.param(("-k", "asgi", "probe_asgi:app"), id="asgi"),
+        pytest.param(("-k", "gthread", "--threads", "2", "hello:app"), id="gthread", marks=pytest.mark.parity),
+    ],
 )
 def test_every_request(serve, udp, line):
     server = serve("--statsd-host", address(udp), "--workers", "2", *line)
-    server.admin.wait_workers(2)
+    wait_until(lambda: len(server.worker_pids()) == 2, "two workers")
     for _ in range(30):
         assert server.get("/").status == 200
     wait_until(lambda: udp.sums()["gunicorn.requests"] == 30, lambda: str(udp.read()))
@@ -63,6 +67,7 @@ def test_every_request(serve, udp, line):
     assert any(line.startswith("gunicorn.requests:") and line.endswith("|c|@1.0") for line in udp.read())
 
 
+@pytest.mark.parity
 def test_prefix_tags_and_backlog(serve, udp):
     server = serve(
         "--statsd-host", address(udp), "--statsd-prefix", "shop", "--dogstatsd-tags", "env:test,zone:a",

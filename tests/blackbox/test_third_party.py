@@ -28,7 +28,10 @@ def package(tmp_path) -> dict[str, str]:
     return {"PYTHONPATH": f"{tmp_path}{os.pathsep}{APPS}"}
 
 
-@pytest.mark.parametrize("name", ["egg:shop-workers#shop", "egg:shop-workers", "shop", f"{CLASSES}:Sync"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("egg:shop-workers#shop", marks=pytest.mark.parity), "egg:shop-workers", "shop", f"{CLASSES}:Sync"],
+)
 def test_other_ways_to_name_a_class(serve, package, name):
     server = serve("-k", name, APP, environment=package)
     server.err.wait_for(rf"Using worker: {re.escape(name)}$")

@@ -734,8 +734,9 @@ def test_hooks(serve, config, tmp_path):
 # ---- settings ----
 
 
+@pytest.mark.parity
 def test_the_largest_message(serve):
-    server = serve(*SOCKETS, "--websocket-max-message-size", "10")
+    server = serve("sockets:app", "-k", "asgi", "--websocket-max-message-size", "10")
     with websocket.connect(server.address, "/echo") as client:
         client.text("0123456789")
         client.expect(TEXT, "0123456789")
