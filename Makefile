@@ -100,6 +100,11 @@ node: venv-tests ## One real node: kubelet, containerd, the operator, Django und
 leak: venv-tests ## A leaking app in a container of 256 MiB, for three minutes on each of three worker types.
 	cd tests && PODTEST_LEAK_SECONDS=$(or $(LEAK_SECONDS),180) $(PYTEST) --quiet -k leaking_app blackbox/test_memory.py $(ARGS)
 
+.PHONY: seeing-long
+seeing-long: venv-tests ## Counters across 10,000 workers' deaths, and a collector that is away for a minute: 20 minutes. Short in `make test`.
+	cd tests && PODTEST_RECYCLES=10000 PODTEST_AWAY=60 $(PYTEST) --quiet --timeout 3000 blackbox/test_metrics.py blackbox/test_traces.py \
+	  -k 'counters_never_fall or away' $(ARGS)
+
 .PHONY: cgroup-v2
 cgroup-v2: venv-tests ## The tests of memory on cgroup v2, in an emulated machine (Debian, x86-64, root). K=together chooses.
 	@dev/prepare.sh cgroup-v2
