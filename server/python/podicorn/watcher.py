@@ -117,6 +117,8 @@ class Watcher:
         notifier = adapters.Inotify()
         watched: set[str] = set()
         self._add_directories(notifier, watched)
+        # What has changed before it was watched.
+        self._tell(self._look())
         # An event is only the occasion for a look: editors write by way of other files, and links point elsewhere.
         for event in notifier.event_gen():
             if event is None:
