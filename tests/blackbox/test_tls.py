@@ -16,6 +16,7 @@ import websockets.sync.client
 from podtest import http
 from podtest.server import APPS, settle
 from podtest.tls_clients import first_flight, only, slow_client
+from podtest.tls_hooks import config_of
 from podtest.types import every_type, keeping_types, params, wsgi_types
 from podtest.waiting import wait_until
 
@@ -23,16 +24,7 @@ from podtest.waiting import wait_until
 @pytest.fixture(params=["rustls", "python"])
 def secured(request, files, config):
     """The command line's part of TLS; with a context of the hook's own it is by Python's ssl."""
-    if request.param == "rustls":
-        return files
-    text = (
-        "import ssl\n"
-        "def ssl_context(conf, default_ssl_context_factory):\n"
-        "    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)\n"
-        "    context.load_cert_chain(conf.certfile, conf.keyfile)\n"
-        "    return context\n"
-    )
-    return (*files, "-c", config(text))
+    return files if request.param == "rustls" else (*files, "-c", config(config_of()))
 
 
 # ---- requests ----

@@ -12,31 +12,19 @@ from podtest import http
 from podtest.certificates import Authority, key_pem
 from podtest.http2 import Client
 from podtest.server import run
-from podtest.tls_clients import first_flight, only, slow_client
+from podtest.tls_clients import first_flight, only, serves_only_clients_of, slow_client
+from podtest.tls_hooks import MADE_BY_ITSELF, OWN, config_of
 from podtest.types import every_type, keeping_types, params, wsgi_types
 from podtest.waiting import wait_until
 
 SAID = "TLS by Python's ssl, because "
-
-#: A hook that makes its context by itself.
-OWN = (
-    "context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)\n"
-    "    context.load_cert_chain(conf.certfile, conf.keyfile)\n"
-    "    {}\n"
-    "    return context"
-)
-MADE_BY_ITSELF = OWN.format("")
 
 
 @pytest.fixture
 def hook(config):
     """The command line's part: a config file whose hook `ssl_context` does this."""
 
-    def write(body=MADE_BY_ITSELF, more=""):
-        text = f"import ssl\n{more}\ndef ssl_context(conf, default_ssl_context_factory):\n    {body}\n"
-        return ("-c", config(text))
-
-    return write
+    return lambda *body, **more: ("-c", config(config_of(*body, **more)))
 
 
 @pytest.fixture
@@ -98,13 +86,7 @@ def test_clients_need_a_certificate_of_ours(serve, kind, files, hook, authority,
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     more = f"context.load_verify_locations({str(tmp_path / 'ca.pem')!r}); context.verify_mode = ssl.CERT_REQUIRED"
     server = serve("secure:app", *kind, *files, *hook(OWN.format(more)))
-    good = authority.issue("good", client=True)
-    assert server.get("/", context=authority.trusting(good, tmp_path / "good")).status == 200
-    stranger = Authority("stranger").issue("bad", client=True)
-    for context in (authority.trusting(), authority.trusting(stranger, tmp_path / "bad")):
-        with pytest.raises((OSError, http.ExchangeError)):
-            server.get("/", context=context)
-    assert server.get("/", context=authority.trusting(good, tmp_path / "good")).status == 200
+    serves_only_clients_of(authority, server, tmp_path)
 
 
 @pytest.mark.parity

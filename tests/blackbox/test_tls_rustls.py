@@ -12,7 +12,8 @@ import pytest
 from podtest import http
 from podtest.certificates import Authority, key_pem
 from podtest.server import run
-from podtest.tls_clients import only
+from podtest.tls_clients import only, serves_only_clients_of
+from podtest.tls_hooks import config_of
 from podtest.types import every_type, keeping_types, params
 from podtest.waiting import wait_until
 
@@ -70,13 +71,7 @@ def test_wsgi_apps_ask_the_socket(serve, kind, files, authority, tmp_path):
 def test_clients_need_a_certificate_of_ours(serve, kind, files, authority, tmp_path):
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     server = serve("secure:app", *kind, *files, "--ca-certs", str(tmp_path / "ca.pem"), "--cert-reqs", "2")
-    good = authority.issue("good", client=True)
-    assert server.get("/", context=authority.trusting(good, tmp_path / "good")).status == 200
-    stranger = Authority("stranger").issue("bad", client=True)
-    for context in (authority.trusting(), authority.trusting(stranger, tmp_path / "bad")):
-        with pytest.raises((OSError, http.ExchangeError)):
-            server.get("/", context=context)
-    assert server.get("/", context=authority.trusting(good, tmp_path / "good")).status == 200
+    serves_only_clients_of(authority, server, tmp_path)
 
 
 @keeping_types
@@ -349,11 +344,7 @@ def test_a_worker_that_may_not_read_the_key_serves_all_the_same(serve, authority
 
 
 def hooked(config, files, body):
-    return config(
-        "import ssl\n"
-        f"certfile, keyfile = {files[1]!r}, {files[3]!r}\n"
-        f"def ssl_context(conf, default_ssl_context_factory):\n    {body}\n"
-    )
+    return config(config_of(body, f"certfile, keyfile = {files[1]!r}, {files[3]!r}"))
 
 
 @pytest.mark.parity

@@ -7,6 +7,7 @@ given the port too; so each has a part of the range to itself.
 import os
 import random
 import socket
+import subprocess
 from collections import deque
 
 FIRST, LAST = 20000, 32000
@@ -32,3 +33,9 @@ def free_port() -> int:
                 continue
         _given.append(port)
         return port
+
+
+def backlog(port: int) -> int:
+    """What the kernel has as the backlog of the socket that listens there: its Send-Q."""
+    shown = subprocess.run(["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=True).stdout
+    return int(shown.split()[2])

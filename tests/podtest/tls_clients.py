@@ -1,9 +1,14 @@
-"""Clients of TLS that do something by halves."""
+"""Clients of TLS: half a handshake, little room, one version, certificates of their own."""
 
 import socket
 import ssl
+from pathlib import Path
+
+import pytest
 
 from podtest import http
+from podtest.certificates import Authority
+from podtest.server import Server
 
 
 def first_flight() -> bytes:
@@ -30,3 +35,14 @@ def only(context: ssl.SSLContext, version: ssl.TLSVersion) -> ssl.SSLContext:
     """Speaks that version alone. Of 1.2 Python knows the session before it has read anything."""
     context.minimum_version = context.maximum_version = version
     return context
+
+
+def serves_only_clients_of(authority: Authority, server: Server, directory: Path) -> None:
+    """Those with a certificate of that authority, and neither strangers nor who has none."""
+    good = authority.issue("good", client=True)
+    assert server.get("/", context=authority.trusting(good, directory / "good")).status == 200
+    stranger = Authority("stranger").issue("bad", client=True)
+    for context in (authority.trusting(), authority.trusting(stranger, directory / "bad")):
+        with pytest.raises((OSError, http.ExchangeError)):
+            server.get("/", context=context)
+    assert server.get("/", context=authority.trusting(good, directory / "good")).status == 200
