@@ -2,6 +2,7 @@
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from podtest import http, processes
@@ -87,6 +88,17 @@ def test_a_full_worker_closes_idle_connections_first(serve, kind):
         client.close()
 
 
+def unread(client: http.Connection) -> int:
+    """Bytes on their way to the server, in the kernel's buffers at both ends."""
+    port = f":{client.socket.getsockname()[1]:04X}"
+    waiting = 0
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, _, queues, *_ = line.split()
+        to_send, to_read = (int(size, 16) for size in queues.split(":"))
+        waiting += to_send if local.endswith(port) else to_read if remote.endswith(port) else 0
+    return waiting
+
+
 @every_type
 def test_buffered_bodies_share_a_budget(serve, kind):
     """Uploads beyond the budget wait in the kernel and are served in their turn; small requests pass by."""
@@ -97,6 +109,8 @@ def test_buffered_bodies_share_a_budget(serve, kind):
     with server.connect() as holder, ThreadPoolExecutor(40) as pool:
         # All but the last byte, so that it cannot go to the app; one may be above the budget, for none else can end.
         holder.send(http.head("POST", "/digest", {"Content-Length": str(MIB)}) + b"x" * (MIB - 1))
+        # Were another upload the one that is read on, it would be answered.
+        wait_until(lambda: unread(holder) == 0, "all of it in the worker")
         uploads = [pool.submit(server.post, "/digest", b"y" * MIB) for _ in range(40)]
         wait_until(lambda: server.admin.workers()[0]["connections"] == 41, "uploads under way")
         for _ in range(20):

@@ -1,7 +1,11 @@
 """What a program has written to a pipe."""
 
+import array
+import fcntl
 import os
 import re
+import select
+import termios
 import threading
 import time
 
@@ -23,22 +27,37 @@ class Output:
         self._thread.start()
 
     def _read(self) -> None:
+        waiting = select.poll()
+        waiting.register(self._fd, select.POLLIN)
         while True:
             self._reading.wait()
-            try:
-                piece = os.read(self._fd, 65536)
-            except OSError:
-                piece = b""
+            # Outside the lock: what is read is there for everybody at once, see `_take_in`.
+            readable = waiting.poll(1000)
             with self._changed:
+                if not readable or not self._reading.is_set():
+                    continue
+                try:
+                    piece = os.read(self._fd, 65536)
+                except OSError:
+                    piece = b""
                 self._bytes += piece
                 self._ended = not piece
                 self._changed.notify_all()
-            if not piece:
-                os.close(self._fd)
-                return
+                if not piece:
+                    os.close(self._fd)
+                    return
+
+    def _take_in(self) -> None:
+        """Waits, with the lock held, for what is in the pipe by now: its writer knows nothing of this thread."""
+        if self._ended or not self._reading.is_set():
+            return
+        unread = array.array("i", [0])
+        fcntl.ioctl(self._fd, termios.FIONREAD, unread)
+        wanted = len(self._bytes) + unread[0]
+        self._changed.wait_for(lambda: len(self._bytes) >= wanted or self._ended, DEADLINE)
 
     def pause(self) -> None:
-        """Stop reading, after at most one more piece."""
+        """Stop reading."""
         self._reading.clear()
 
     def resume(self) -> None:
@@ -47,7 +66,7 @@ class Output:
 
     def hang_up(self) -> None:
         """Close the reading end under the writers. Nothing more is kept."""
-        # The thread sits in read(2): an empty pipe's end in its place lets it see the end of file after that.
+        # The thread waits for something to read: an empty pipe's end in its place lets it see the end of file then.
         read, write = os.pipe()
         os.close(write)
         os.dup2(read, self._fd)
@@ -55,8 +74,9 @@ class Output:
 
     @property
     def text(self) -> str:
-        """Everything so far."""
+        """Everything that was written before."""
         with self._changed:
+            self._take_in()
             return self._bytes.decode(errors="replace")
 
     @property
@@ -72,11 +92,13 @@ class Output:
     def mark(self) -> int:
         """A position for ``wait_for(since=…)``."""
         with self._changed:
+            self._take_in()
             return len(self._bytes)
 
     def since(self, mark: int) -> str:
         """What came after a mark."""
         with self._changed:
+            self._take_in()
             return self._bytes[mark:].decode(errors="replace")
 
     def wait_for(self, pattern: str, since: int = 0, deadline: float = DEADLINE) -> re.Match[str]:
