@@ -120,6 +120,18 @@ def test_a_forgotten_thread_does_not_keep_a_worker_for_ever(serve):
     assert not server.family()
 
 
+@every_type
+def test_memory_that_is_slow_to_clear_does_not_get_a_worker_killed(serve, kind):
+    """Behind the exit handlers nothing is left that is worth a wait; threads and handlers of Python's run no more."""
+    app = "faults.clears_slowly:" + ("asgi" if "asgi" in kind else "application")
+    server = serve(app, "--graceful-timeout", "2", *kind)
+    assert server.stop() == 0
+    assert not server.family()
+    assert "clears its memory" in server.err.text
+    assert "sent SIG" not in server.err.text
+    assert "the exit handler has run" in server.out.text
+
+
 def test_the_app_may_fork(serve):
     """A child of the app has no part in the worker's sockets, slot or signals."""
     server = serve("faults.scribbler:application")

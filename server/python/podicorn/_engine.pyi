@@ -20,6 +20,9 @@ def fork_worker(arbiter_pid: int) -> int:
 def set_parent_death_signal(signal: int) -> None:
     """PR_SET_PDEATHSIG. Raises OSError."""
 
+def exit_at(moment: float, code: int) -> None:
+    """Ends the process at a moment of `time.monotonic()`, if it is still there. No handler runs, nothing is flushed."""
+
 def keep_stack_chunks() -> None:
     """Keeps the memory of ended greenlets' frames for the next ones, from now on."""
 

@@ -16,6 +16,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from podicorn.log import Logger
 
+#: When a worker that exits is to be gone, and its code.
+_after_the_handlers: list[tuple[float, int]] = []
+
 
 def exit_code(error: SystemExit) -> int:
     """The code that Python would exit with."""
@@ -26,11 +29,27 @@ def exit_code(error: SystemExit) -> int:
     return 1
 
 
-def bound(patience: float, code: int, log: Logger) -> None:
-    """Lets Python's normal exit follow, which waits for non-daemon threads, but for `patience` seconds at most."""
+def bound(patience: float, last_moment: float, code: int, log: Logger) -> None:
+    """Lets Python's normal exit follow, within limits.
+
+    It waits for non-daemon threads and exit handlers, for `patience` seconds at most, and then clears its memory, until
+    `last_moment` (`time.monotonic()`) at most.
+    """
+    _after_the_handlers.append((last_moment, code))
     # An interpreter that can start no more threads is not going to wait for any, either.
     with contextlib.suppress(RuntimeError):
         start_new_thread(_insist, (patience, code, log))
+
+
+@atexit.register
+def _clear_in_time() -> None:
+    """The last of the exit handlers, as it was registered before any of the app's."""
+    for last_moment, code in _after_the_handlers:
+        # Not before: the fork server imports this module first, and says so if the engine cannot be loaded.
+        from podicorn import _engine
+
+        flush()
+        _engine.exit_at(max(last_moment, 0.0), code)
 
 
 def _insist(patience: float, code: int, log: Logger) -> None:

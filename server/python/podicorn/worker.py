@@ -254,14 +254,14 @@ class WorkerProcess:
         except BaseException:
             self._log.exception("hook worker_exit failed")
         self._worker.alive = False
-        leaving.bound(self._patience(code), code, self._log)
+        killed_at = self._killed_at or self._end()
+        leaving.bound(self._patience(code, killed_at), killed_at - LAST_MOMENT, code, self._log)
         sys.exit(code)
 
-    def _patience(self, code: int) -> float:
-        now = time.monotonic()
+    def _patience(self, code: int, killed_at: float) -> float:
         if code != 0 or (self._killed_at is None and not self._worker.booted):
             return QUICK_PATIENCE
-        left = (self._killed_at or self._end()) - now
+        left = killed_at - time.monotonic()
         return max(left - MARGIN, min(QUICK_PATIENCE, left - LAST_MOMENT), 0.0)
 
     def _end(self) -> float:

@@ -25,6 +25,7 @@ mod error;
 mod fork;
 mod green;
 mod gthread;
+mod last_moment;
 mod listener;
 mod log_trace;
 mod memory;
@@ -39,6 +40,9 @@ mod trace;
 mod trust;
 mod wsgi;
 
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// Forks a worker: 0 in the worker, with all signals blocked; its pid in the fork server.
@@ -62,6 +66,15 @@ fn set_parent_death_signal(signal: i32) -> PyResult<()> {
 #[pyfunction]
 fn keep_stack_chunks(py: Python<'_>) {
     stack_chunks::keep(py);
+}
+
+/// Ends the process at a moment of `time.monotonic()`, if it is still there.
+#[pyfunction]
+fn exit_at(moment: f64, code: i32) -> PyResult<()> {
+    let moment =
+        Duration::try_from_secs_f64(moment).map_err(|error| PyValueError::new_err(error.to_string()))?;
+    last_moment::exit_at(u64::try_from(moment.as_nanos()).unwrap_or(u64::MAX), code);
+    Ok(())
 }
 
 // What is shared here between threads is guarded by the GIL as much as by locks: a build without it has to turn it on.
@@ -97,7 +110,7 @@ mod _engine {
     #[pymodule_export]
     use super::wsgi::response::Response;
     #[pymodule_export]
-    use super::{fork_worker, keep_stack_chunks, set_parent_death_signal};
+    use super::{exit_at, fork_worker, keep_stack_chunks, set_parent_death_signal};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
