@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 REQUEST = "podicorn-request"
 #: How long cancelled tasks may take to end, when the worker leaves.
 PATIENCE = 1.0
+
+
+def import_loop(cfg: Settings) -> None:
+    """Imports what a worker's loop is made of: in the fork server, so that it is in memory once."""
+    if cfg.asgi_loop != "asyncio":
+        # A worker says what is wrong with it.
+        with contextlib.suppress(Exception):
+            importlib.import_module("uvloop")
 
 
 class StartupFailedError(Exception):

@@ -10,10 +10,11 @@ MOST = 1000
 def offer_to_the_oom_killer() -> None:
     """Raises this process's score; that takes no privilege. What it starts inherits it."""
     try:
-        with open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+        # Not as text: that would import the module of an encoding, in each worker.
+        with open("/proc/self/oom_score_adj", "r+b", buffering=0) as file:
             present = int(file.read())
             file.seek(0)
-            file.write(str(min(present + RAISE_BY, MOST)))
+            file.write(b"%d" % min(present + RAISE_BY, MOST))
     except (OSError, ValueError):
         # A read-only /proc: the largest process is chosen, which is a worker anyway.
         pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from podicorn import shared_modules, tls
 from podicorn.log import Logger
 from podicorn.worker_view import WorkerView
@@ -39,6 +41,8 @@ class WorkerType:
     def import_shared(self) -> None:
         """Imports what workers are to share."""
         shared_modules.load()
+        # The engine would, in each worker.
+        importlib.import_module("podicorn.client_socket")
 
     def make_log(self) -> Any:
         """The `log` of server and workers: a `Logger`, or what the settings put in its place."""
@@ -71,6 +75,17 @@ class WorkerType:
         return WorkerProcess(worker, server, hooks, claim)
 
 
+class Asgi(WorkerType):
+    """asgi: event loops are the larger part of what its workers import."""
+
+    def import_shared(self) -> None:
+        """Imports what workers are to share."""
+        super().import_shared()
+        from podicorn.asgi import import_loop
+
+        import_loop(self.cfg)
+
+
 def type_of(cfg: Settings) -> WorkerType:
     """The worker type of the settings. Raises Failure where something is not installed, or a class is not found."""
     # Imported where they are used: their libraries are large.
@@ -86,6 +101,8 @@ def type_of(cfg: Settings) -> WorkerType:
         from podicorn.third_party import ThirdParty
 
         return ThirdParty(cfg)
+    if cfg.worker_type == "asgi":
+        return Asgi(cfg)
     return WorkerType(cfg)
 
 
