@@ -4,12 +4,14 @@ import json
 import os
 import re
 import signal
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from podtest import http
 from podtest.load import Load
 from podtest.server import Server
+from podtest.types import params
 from podtest.waiting import wait_until
 
 TEXT_LINE = re.compile(
@@ -277,6 +279,24 @@ def test_a_client_cannot_forge_a_line(serve):
     server.out.wait_for("forged")
     assert server.out.text.count("\n") == 1
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", server.out.text)
+
+
+@pytest.mark.parametrize("kind", params("sync", "asgi"))
+def test_whatever_a_client_sends_is_json(serve, kind):
+    server = serve("probe:app", *kind, "--log-format", "json", "--access-logfile", "-")
+    agent = 'quote " backslash \\ tab \t and \xe9\xff, the end"'
+    before = datetime.now(UTC)
+    server.get("/%00%0A%22%5C%C3%A9?%22", headers={"User-Agent": agent})
+    server.out.wait_for("the end")
+    (line,) = server.out.lines()
+    assert not re.search(r"[\x00-\x1f\x7f]", line)
+    record = json.loads(line)
+    assert record["user_agent"] == agent
+    # What PEP 3333 calls a native string, of a path in UTF-8.
+    assert record["path"] == '/\x00\n"\\\xc3\xa9'
+    assert record["query"] == "%22"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", record["time"])
+    assert before <= datetime.fromisoformat(record["time"]) <= datetime.now(UTC)
 
 
 @pytest.mark.parity

@@ -110,14 +110,17 @@ impl Format {
 
     /// Appends one line, newline included. `value` appends the plain text of an atom.
     pub(crate) fn write(&self, line: &mut Vec<u8>, mut value: impl FnMut(&Atom, &mut Vec<u8>)) {
-        let mut plain = Vec::new();
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => line.extend_from_slice(text.as_bytes()),
                 Piece::Atom(atom, layout) => {
-                    plain.clear();
-                    value(atom, &mut plain);
-                    lay_out(&plain, *layout, line);
+                    let start = line.len();
+                    value(atom, line);
+                    // Nearly always it is right as it stands.
+                    if *layout != Layout::default() || needs_escape(&line[start..]) {
+                        let plain = line.split_off(start);
+                        lay_out(&plain, *layout, line);
+                    }
                 }
             }
         }
@@ -216,12 +219,14 @@ fn lay_out(plain: &[u8], layout: Layout, line: &mut Vec<u8>) {
     }
 }
 
+/// Whether [`escape`] would change anything.
+#[allow(clippy::needless_bitwise_bool)] // without branches it is done for many bytes at a time
+fn needs_escape(plain: &[u8]) -> bool {
+    plain.iter().fold(false, |found, byte| found | (*byte < 0x20) | (*byte == 0x7f) | (*byte == b'"'))
+}
+
 /// `"` becomes `\"` as in Gunicorn; control characters become `\xNN`.
 fn escape(plain: &[u8], line: &mut Vec<u8>) {
-    if !plain.iter().any(|byte| *byte < 0x20 || *byte == 0x7f || *byte == b'"') {
-        line.extend_from_slice(plain);
-        return;
-    }
     for byte in plain {
         match byte {
             b'"' => line.extend_from_slice(b"\\\""),

@@ -2,20 +2,16 @@
 
 use std::io::Write as _;
 
-use jiff::Timestamp;
-
-use super::record::{Fact, Record};
-use crate::clock::unix;
+use super::record::{Fact, Record, Times};
 
 /// Appends one line.
-pub(super) fn write(record: &Record<'_, '_>, line: &mut Vec<u8>) {
-    let now = i64::try_from(unix() / 1000).unwrap_or(0);
-    let now = Timestamp::from_microsecond(now).unwrap_or_default();
+pub(super) fn write(record: &Record<'_, '_>, times: &mut Times, line: &mut Vec<u8>) {
     let method = record.text(Fact::Method).unwrap_or_default();
     let target = record.text(Fact::Target).unwrap_or_default();
     let protocol = record.text(Fact::Protocol).unwrap_or_default();
     // Writing into a Vec cannot fail.
-    let _ = write!(line, "{{\"time\":\"{now:.6}\",\"level\":\"info\",\"pid\":{}", std::process::id());
+    let _ =
+        write!(line, "{{\"time\":\"{}\",\"level\":\"info\",\"pid\":{}", times.exact(), std::process::id());
     member(line, "logger", "gunicorn.access");
     member(line, "message", &format!("{method} {target} {protocol}"));
     let strings = [
@@ -46,14 +42,18 @@ pub(super) fn write(record: &Record<'_, '_>, line: &mut Vec<u8>) {
 
 /// Appends `,"name":"value"`. Names need no escapes.
 fn member(line: &mut Vec<u8>, name: &str, value: &str) {
-    let _ = write!(line, ",\"{name}\":\"");
-    for character in value.chars() {
-        let _ = match character {
-            '"' => line.write_all(b"\\\""),
-            '\\' => line.write_all(b"\\\\"),
-            '\0'..='\x1f' | '\x7f' => write!(line, "\\u{:04x}", u32::from(character)),
-            other => write!(line, "{other}"),
+    line.extend_from_slice(b",\"");
+    line.extend_from_slice(name.as_bytes());
+    line.extend_from_slice(b"\":\"");
+    let mut rest = value.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20 | 0x7f)) {
+        line.extend_from_slice(&rest[..at]);
+        let _ = match rest[at] {
+            quote @ (b'"' | b'\\') => line.write_all(&[b'\\', quote]),
+            control => write!(line, "\\u{control:04x}"),
         };
+        rest = &rest[at + 1..];
     }
+    line.extend_from_slice(rest);
     line.push(b'"');
 }

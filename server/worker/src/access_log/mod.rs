@@ -41,7 +41,7 @@ impl AccessLog {
         line.clear();
         match &self.style {
             LogStyle::Text(format) => format.write(line, |atom, out| record.atom(atom, times, out)),
-            LogStyle::Json => json::write(record, line),
+            LogStyle::Json => json::write(record, times, line),
         }
         self.writer.push(line);
         *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = scratch;

@@ -4,6 +4,7 @@
 //! `REMOTE_ADDR` corrects the log too. Where there is no environ they come from the request's head.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::Write as _;
 
 use jiff::Timestamp;
@@ -75,22 +76,48 @@ impl Fact {
     }
 }
 
-/// The text of the current second, in Apache's form and the local time zone.
+/// The text of the second that was last asked for.
 #[derive(Default)]
-pub(super) struct Times {
+struct Cached {
     second: u64,
     text: String,
 }
 
-impl Times {
-    fn now(&mut self) -> &str {
-        let second = unix() / SECOND;
+impl Cached {
+    fn of(&mut self, second: u64, write: impl FnOnce(Timestamp) -> String) -> &str {
         if self.second != second {
             self.second = second;
-            let stamp = Timestamp::from_second(i64::try_from(second).unwrap_or(0)).unwrap_or_default();
-            self.text = stamp.to_zoned(TimeZone::system()).strftime("[%d/%b/%Y:%H:%M:%S %z]").to_string();
+            self.text = write(Timestamp::from_second(i64::try_from(second).unwrap_or(0)).unwrap_or_default());
         }
         &self.text
+    }
+}
+
+/// The time as text.
+#[derive(Default)]
+pub(super) struct Times {
+    local: Cached,
+    utc: Cached,
+    exact: String,
+}
+
+impl Times {
+    /// To the second, in Apache's form and the local time zone.
+    fn apache(&mut self) -> &str {
+        let local = |stamp: Timestamp| {
+            stamp.to_zoned(TimeZone::system()).strftime("[%d/%b/%Y:%H:%M:%S %z]").to_string()
+        };
+        self.local.of(unix() / SECOND, local)
+    }
+
+    /// By RFC 3339, to the microsecond, in UTC.
+    pub(super) fn exact(&mut self) -> &str {
+        let now = unix();
+        let second = self.utc.of(now / SECOND, |stamp| stamp.strftime("%Y-%m-%dT%H:%M:%S").to_string());
+        self.exact.clear();
+        // Writing into a String cannot fail.
+        let _ = write!(self.exact, "{second}.{:06}Z", now % SECOND / 1000);
+        &self.exact
     }
 }
 
@@ -104,24 +131,24 @@ impl Record<'_, '_> {
         let _ = match atom {
             Atom::RemoteAddress => self.shown(Fact::RemoteAddress, out),
             Atom::User => out.write_all(self.user().as_deref().unwrap_or(DASH)),
-            Atom::Time => out.write_all(times.now().as_bytes()),
+            Atom::Time => out.write_all(times.apache().as_bytes()),
             Atom::RequestLine => self
                 .shown(Fact::Method, out)
                 .and_then(|()| out.write_all(b" "))
                 .and_then(|()| self.shown(Fact::Target, out))
                 .and_then(|()| out.write_all(b" "))
                 .and_then(|()| self.shown(Fact::Protocol, out)),
-            Atom::Status => write!(out, "{:03}", self.head.status()),
+            Atom::Status => number(u64::from(self.head.status()), out),
             Atom::Method => self.shown(Fact::Method, out),
             Atom::Path => self.shown(Fact::Path, out),
             Atom::Query => self.shown(Fact::Query, out),
             Atom::Protocol => self.shown(Fact::Protocol, out),
-            Atom::BodyBytes => write!(out, "{}", self.body_bytes),
+            Atom::BodyBytes => number(self.body_bytes, out),
             Atom::Referrer => self.shown(Fact::Referrer, out),
             Atom::UserAgent => self.shown(Fact::UserAgent, out),
-            Atom::Seconds => write!(out, "{}", self.duration / SECOND),
-            Atom::Microseconds => write!(out, "{microseconds}"),
-            Atom::Milliseconds => write!(out, "{}", self.duration / MILLISECOND),
+            Atom::Seconds => number(self.duration / SECOND, out),
+            Atom::Microseconds => number(microseconds, out),
+            Atom::Milliseconds => number(self.duration / MILLISECOND, out),
             Atom::DecimalSeconds => {
                 write!(out, "{}.{:06}", self.duration / SECOND, microseconds % 1_000_000)
             }
@@ -220,7 +247,7 @@ impl Record<'_, '_> {
     pub(super) fn user(&self) -> Option<Vec<u8>> {
         let value = match self.environ {
             Some(environ) => environ
-                .get_item("HTTP_AUTHORIZATION")
+                .get_item(intern!(environ.py(), "HTTP_AUTHORIZATION"))
                 .ok()??
                 .cast::<PyString>()
                 .ok()?
@@ -237,6 +264,10 @@ impl Record<'_, '_> {
         user.truncate(memchr::memchr(b':', &user)?);
         (!user.is_empty() && std::str::from_utf8(&user).is_ok()).then_some(user)
     }
+}
+
+fn number(number: u64, out: &mut Vec<u8>) -> std::io::Result<()> {
+    out.write_all(itoa::Buffer::new().format(number).as_bytes())
 }
 
 fn shown(value: &Bound<'_, PyAny>, out: &mut Vec<u8>) -> std::io::Result<()> {
