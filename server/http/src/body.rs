@@ -60,6 +60,11 @@ impl BodyDecoder {
         Ok(Progress { consumed, done: self.remaining == 0 })
     }
 
+    /// So many bytes of a body of known length were received straight to where [`Self::decode`] would have put them.
+    pub fn received(&mut self, bytes: usize) {
+        self.remaining = self.remaining.saturating_sub(bytes as u64);
+    }
+
     pub fn is_done(&self) -> bool {
         if self.kind == BodyKind::Chunked { self.chunked.is_done() } else { self.remaining == 0 }
     }

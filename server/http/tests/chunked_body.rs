@@ -171,6 +171,19 @@ fn a_body_with_a_length() {
 }
 
 #[test]
+fn what_was_received_elsewhere_counts() {
+    let mut decoder = BodyDecoder::new(BodyKind::Length(5), &ParserConfig::default());
+    decoder.received(3);
+    assert_eq!((decoder.remaining(), decoder.is_done()), (Some(2), false));
+    let progress = decoder.decode(b"", &mut Vec::new(), 100).unwrap();
+    assert_eq!((progress.consumed, progress.done), (0, false));
+    decoder.received(2);
+    let progress = decoder.decode(b"", &mut Vec::new(), 100).unwrap();
+    assert_eq!((progress.consumed, progress.done), (0, true));
+    assert!(decoder.end_of_input().is_ok());
+}
+
+#[test]
 fn no_body_takes_nothing() {
     for kind in [BodyKind::None, BodyKind::Length(0)] {
         let mut decoder = BodyDecoder::new(kind, &ParserConfig::default());

@@ -261,17 +261,20 @@ impl SlotWriter {
         self.map.draining()
     }
 
-    /// What the other workers that serve have to do. As little to be trusted as anything in the map.
-    pub fn others(&self) -> impl Iterator<Item = Load> + '_ {
+    /// The slots of the other workers that serve, and what those have to do. As little to be trusted as anything in the map.
+    pub fn others(&self) -> impl Iterator<Item = (usize, Load)> + '_ {
         let small = |word: usize| u32::try_from(self.map.get(word)).unwrap_or(0);
         (0..self.map.slots())
-            .map(|slot| layout::HEADER + layout::SLOT * slot)
-            .filter(|base| *base != self.base && self.map.get(base + field::CLAIM) as u32 != 0)
-            .filter(|base| self.map.get(base + field::STATE) == State::Ready as u64)
-            .map(move |base| Load {
-                requests: small(base + field::IN_FLIGHT).saturating_add(small(base + field::PARKED)),
-                connections: small(base + field::CONNECTIONS),
-                accepted: self.map.get(base + field::ACCEPTED),
+            .map(|slot| (slot, layout::HEADER + layout::SLOT * slot))
+            .filter(|(_, base)| *base != self.base && self.map.get(base + field::CLAIM) as u32 != 0)
+            .filter(|(_, base)| self.map.get(base + field::STATE) == State::Ready as u64)
+            .map(move |(slot, base)| {
+                let load = Load {
+                    requests: small(base + field::IN_FLIGHT).saturating_add(small(base + field::PARKED)),
+                    connections: small(base + field::CONNECTIONS),
+                    accepted: self.map.get(base + field::ACCEPTED),
+                };
+                (slot, load)
             })
     }
 
@@ -502,8 +505,11 @@ mod tests {
         second.set_parked(1);
         second.set_connections(5);
         second.add_accepted();
-        assert_eq!(first.others().collect::<Vec<_>>(), [Load { requests: 3, connections: 5, accepted: 1 }]);
-        assert_eq!(second.others().collect::<Vec<_>>(), [Load::default()]);
+        assert_eq!(
+            first.others().collect::<Vec<_>>(),
+            [(2, Load { requests: 3, connections: 5, accepted: 1 })]
+        );
+        assert_eq!(second.others().collect::<Vec<_>>(), [(0, Load::default())]);
         second.map.set(layout::header::SLOTS, u64::MAX);
         assert_eq!(first.others().count(), 1);
         map.reader(2).unwrap().vacate();

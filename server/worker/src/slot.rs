@@ -184,14 +184,12 @@ impl SharedSlot {
         self.nudge.as_fd()
     }
 
-    /// Of the other workers that serve: the least that one has to do, by `weigh`, and how many connections all have ever
-    /// taken. `None`: there are none.
-    pub(crate) fn others(&self, weigh: impl Fn(Load) -> u64) -> Option<(u64, u64)> {
-        let all = |least: Option<(u64, u64)>, other: Load| {
-            let (least, accepted) = least.unwrap_or((u64::MAX, 0));
-            Some((least.min(weigh(other)), accepted.wrapping_add(other.accepted)))
-        };
-        self.with(None, |writer| writer.others().fold(None, all))
+    /// Asks something of the other workers that serve, each of which is given with its slot. In a child of the worker: no.
+    pub(crate) fn among_others(
+        &self,
+        ask: impl FnOnce(&mut dyn Iterator<Item = (usize, Load)>) -> bool,
+    ) -> bool {
+        self.with(false, |writer| ask(&mut writer.others()))
     }
 
     /// A response that the engine gave in the app's place.

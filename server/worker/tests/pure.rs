@@ -9,6 +9,7 @@ mod clock;
 mod format;
 #[path = "../src/reactor"]
 mod reactor {
+    mod courtesy;
     pub(crate) mod socket;
     pub(crate) mod timers;
 }

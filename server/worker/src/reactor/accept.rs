@@ -13,8 +13,7 @@
 //! for each request that it has answered: what waits in the kernel's queue can still go to a worker that is yet to come.
 //!
 //! Where the epoll is watched by another loop's epoll, the kernel wakes all workers for each arrival, and the one that
-//! runs first would get it. There a worker that has more to do than another steps back for a moment, so that the idlest
-//! gets it; if nobody has taken any afterwards the idlest must be stuck, and it takes it.
+//! runs first would get it: there they are courteous ([`super::courtesy`]).
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use podicorn_http::response::write_error;
 use podicorn_scoreboard::Load;
 
 use super::conn::{Connection, Phase};
+use super::courtesy::{Courtesy, STEP_BACK};
 use super::preamble::Proxies;
 use super::socket::Socket;
 use super::timers::Deadline;
@@ -49,15 +49,6 @@ enum Mode {
 const MOST_AT_THE_END: usize = 8192;
 /// Connections that are taken in one turn when all that wait are to be taken.
 const BATCH: usize = 256;
-/// How long to leave a connection to a worker that has less to do.
-const STEP_BACK: Nanos = MILLISECOND;
-/// A step back that is longer ago than this is forgotten.
-const REMEMBER: Nanos = 4 * STEP_BACK;
-/// What a request weighs, in connections.
-const REQUEST: u64 = 4;
-/// A difference that is not worth stepping back: less than a connection with its request.
-const SLACK: u64 = REQUEST;
-
 /// How often the log hears of such a shortage.
 const COMPLAIN_EVERY: Nanos = 10 * SECOND;
 
@@ -83,6 +74,8 @@ pub(crate) struct Acceptor {
     mode: Mode,
     /// The whole server stops: all that wait are taken, however much there is to do.
     all: bool,
+    /// More than one connection may be taken in this turn.
+    batch: bool,
     taken_at_the_end: usize,
     paused_until: Option<Nanos>,
     complain_again_at: Nanos,
@@ -94,8 +87,7 @@ pub(crate) struct Acceptor {
     credit: bool,
     /// All workers are woken at once.
     crowd: bool,
-    /// When this worker has last left a connection to an idler one, and how many others had taken by then.
-    stepped_back: Option<(Nanos, u64)>,
+    courtesy: Courtesy,
 }
 
 impl Acceptor {
@@ -120,6 +112,7 @@ impl Acceptor {
             most,
             mode: Mode::Open,
             all: false,
+            batch: false,
             taken_at_the_end: 0,
             paused_until: None,
             complain_again_at: 0,
@@ -127,7 +120,7 @@ impl Acceptor {
             declined: false,
             credit: true,
             crowd,
-            stepped_back: None,
+            courtesy: Courtesy::default(),
         }
     }
 
@@ -290,15 +283,16 @@ impl Reactor {
         (self.inline || self.acceptor.crowd && !self.is_busy()) && self.slot.is_alone()
     }
 
-    /// Accepts at most one connection, or all that wait if the whole server stops.
-    pub(super) fn accept(&mut self, now: Nanos) {
+    /// Accepts one connection, or all that wait if the whole server stops. `engaged`: this turn had other work, too, and so
+    /// may the next; then a worker that is alone takes all that are welcome, or the last in a burst waits for many such turns.
+    pub(super) fn accept(&mut self, engaged: bool, now: Nanos) {
         self.acceptor.all = !self.acceptor.is_closed() && self.slot.draining();
-        if !self.acceptor.all {
-            self.accept_next(now);
-            return;
+        self.acceptor.batch = self.acceptor.all || engaged && self.keeps_listening();
+        if self.acceptor.all {
+            self.acceptor.look_at_all();
         }
-        self.acceptor.look_at_all();
-        for _ in 0..BATCH {
+        let most = if self.acceptor.batch { BATCH } else { 1 };
+        for _ in 0..most {
             if !self.accept_next(now) {
                 break;
             }
@@ -341,7 +335,7 @@ impl Reactor {
                     if self.acceptor.all {
                         self.acceptor.count_at_the_end();
                     } else if self.keeps_listening() {
-                        self.acceptor.listeners[number].arrivals = false;
+                        self.acceptor.listeners[number].arrivals = self.acceptor.batch;
                     } else {
                         self.acceptor.disarm(number);
                     }
@@ -414,21 +408,13 @@ impl Reactor {
         if self.acceptor.mode != Mode::Open || self.acceptor.all {
             return false;
         }
-        let weigh = |load: Load| u64::from(load.requests) * REQUEST + u64::from(load.connections);
         let (requests, connections) = ((self.running + self.ready.len()) as u32, self.table.len() as u32);
-        let mine = weigh(Load { requests, connections, accepted: 0 });
-        let before = self.acceptor.stepped_back.take();
+        let mine = Load { requests, connections, accepted: 0 };
+        let courtesy = &mut self.acceptor.courtesy;
         // Most of the time this one has nothing to do, and need not ask.
-        if mine <= SLACK {
+        if !courtesy.matters(mine) || !self.slot.among_others(|others| courtesy.leaves(mine, others, now)) {
             return false;
         }
-        let Some((least, taken)) = self.slot.others(weigh) else { return false };
-        // If nobody has taken one since, the idlest must be stuck.
-        let in_vain = before.is_some_and(|(at, then)| now < at + REMEMBER && taken == then);
-        if mine <= least.saturating_add(SLACK) || in_vain {
-            return false;
-        }
-        self.acceptor.stepped_back = Some((now, taken));
         self.acceptor.paused_until = Some(now + STEP_BACK);
         self.welcome_connections(now);
         true

@@ -44,6 +44,11 @@ impl Budget {
         self.large += usize::from(is_read_large(connection));
     }
 
+    /// What is left of it.
+    pub(super) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.held)
+    }
+
     fn is_spent(&self) -> bool {
         self.held >= self.limit
     }

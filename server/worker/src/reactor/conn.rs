@@ -57,6 +57,8 @@ pub(crate) enum Phase {
 /// What [`Connection::advance`] came to.
 #[derive(Debug)]
 pub(crate) enum Advance {
+    /// There was no room for more; more is there.
+    Full,
     /// The socket is empty; more is needed.
     Wait,
     /// The request can go to the app.
@@ -267,8 +269,15 @@ impl Connection {
         self.raw.strip_prefix(b"\r\n").unwrap_or(&self.raw).starts_with(b"HEAD ")
     }
 
-    /// Reads what has arrived, through `scratch`, until the request is complete as far as `rules` want it.
-    pub(crate) fn advance(&mut self, rules: &Rules, scratch: &mut [u8], now: Nanos) -> Advance {
+    /// Reads what has arrived, through `scratch`, until the request is complete as far as `rules` want it. `room`: for how
+    /// much of a long body there is memory, not 0.
+    pub(crate) fn advance(
+        &mut self,
+        rules: &Rules,
+        scratch: &mut [u8],
+        mut room: usize,
+        now: Nanos,
+    ) -> Advance {
         let mut fresh = 0..0;
         loop {
             let step = match self.phase {
@@ -306,7 +315,13 @@ impl Connection {
             if self.drained && !self.hung_up {
                 return Advance::Wait;
             }
-            match self.socket.read(scratch) {
+            let straight = self.straight(rules).map(|most| most.min(room));
+            let received = match straight {
+                Some(0) => return Advance::Full,
+                Some(most) => self.socket.receive(&mut self.body, most),
+                None => self.socket.read(scratch),
+            };
+            match received {
                 Ok(0) => {
                     return match self.decoder.end_of_input() {
                         Err(reject) if self.phase == Phase::Body => Advance::Incomplete(reject),
@@ -314,8 +329,13 @@ impl Connection {
                     };
                 }
                 Ok(received) => {
-                    fresh = 0..received;
-                    self.drained = self.socket.is_drained_by(received, scratch.len());
+                    if straight.is_some() {
+                        self.decoder.received(received);
+                        room -= received;
+                    } else {
+                        fresh = 0..received;
+                    }
+                    self.drained = self.socket.is_drained_by(received, straight.unwrap_or(scratch.len()));
                     if self.phase == Phase::Body {
                         self.moved += received as u64;
                     }
@@ -404,6 +424,16 @@ impl Connection {
         if std::mem::take(&mut self.continue_due) {
             self.socket.send_in_passing(CONTINUE);
         }
+    }
+
+    /// How much may be received straight into the body, as it is long, its length is known, and nothing else can follow.
+    fn straight(&self, rules: &Rules) -> Option<usize> {
+        if self.phase != Phase::Body || self.body.len() < EARNEST || self.raw.len() > self.head.len() {
+            return None;
+        }
+        let to_come = usize::try_from(self.decoder.remaining()?).unwrap_or(usize::MAX);
+        let most = to_come.min(rules.body_buffer.saturating_sub(self.body.len()));
+        (most > 0 && !self.socket.is_secure()).then_some(most)
     }
 
     /// True: enough of the body is there, and the phase has changed. `fresh` has just been received.

@@ -43,7 +43,7 @@ impl Reactor {
     pub(crate) fn turn_away(&mut self, now: Nanos) {
         // They are closed otherwise, with what they have sent, and that is a reset.
         if self.acceptor.is_ending() {
-            self.accept(now);
+            self.accept(true, now);
         }
         self.acceptor.stop(false);
         self.ready.clear();

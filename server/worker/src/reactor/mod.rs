@@ -8,6 +8,7 @@
 //! `epoll_ctl` at all.
 
 pub(crate) mod conn;
+mod courtesy;
 pub(crate) mod http2;
 pub(crate) mod live;
 pub(crate) mod outbound;
@@ -249,7 +250,7 @@ impl Reactor {
         }
         self.read_on(now);
         self.settle_in();
-        self.accept(now);
+        self.accept(events.len() > 1, now);
         self.resume_paused(now);
         while let Some((index, deadline)) = self.timers.expire(now) {
             if let Some(token) = self.table.token_at(index) {
@@ -357,12 +358,25 @@ impl Reactor {
 
     /// Reads on, and decides what comes next.
     fn read(&mut self, token: Token, now: Nanos) {
-        if self.pauses(token) {
-            return;
-        }
+        let advance = loop {
+            if self.pauses(token) {
+                return;
+            }
+            let Some(connection) = self.table.get(token) else { return };
+            let rules = if connection.socket.is_stream() { &self.stream_rules } else { &self.rules };
+            let room = self.budget.room().max(READ_BYTES);
+            match connection.advance(rules, &mut self.scratch, room, now) {
+                Advance::Full => {
+                    let held = connection.raw.len() + connection.body.len();
+                    self.budget.settle(connection, held);
+                }
+                other => break other,
+            }
+        };
         let Some(connection) = self.table.get(token) else { return };
-        let rules = if connection.socket.is_stream() { &self.stream_rules } else { &self.rules };
-        match connection.advance(rules, &mut self.scratch, now) {
+        match advance {
+            // Never comes out of the loop.
+            Advance::Full => {}
             Advance::Http2(upgraded) => self.begin_http2(token, upgraded, now),
             Advance::Ready => {
                 self.timers.clear(token.index());

@@ -1,0 +1,162 @@
+//! Whether to leave a connection to a worker that has less to do.
+//!
+//! A worker that has more to do than another steps back for a moment, so that the idlest gets the connection; if nobody has
+//! taken any afterwards, it takes it. Who does not take what was left to it, again and again, must be stuck: nobody waits
+//! for it any more until it takes one.
+
+use podicorn_scoreboard::Load;
+
+use crate::clock::{MILLISECOND, Nanos};
+
+/// How long to leave a connection to a worker that has less to do.
+pub(super) const STEP_BACK: Nanos = MILLISECOND;
+/// A step back that is longer ago than this is forgotten.
+const REMEMBER: Nanos = 4 * STEP_BACK;
+/// What a request weighs, in connections.
+const REQUEST: u64 = 4;
+/// A difference that is not worth stepping back: less than a connection with its request.
+const SLACK: u64 = REQUEST;
+/// How many times in a row a worker may leave what was left to it.
+const CHANCES: u32 = 3;
+
+fn weigh(load: Load) -> u64 {
+    u64::from(load.requests) * REQUEST + u64::from(load.connections)
+}
+
+/// What was left to whom.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    at: Nanos,
+    /// The worker's slot, and how many connections it had taken.
+    to: usize,
+    accepted: u64,
+    /// How many all others had taken.
+    all: u64,
+    /// So many in a row, to a worker that has taken none since the first.
+    times: u32,
+}
+
+/// One worker's memory of what it has left to others.
+#[derive(Debug, Default)]
+pub(super) struct Courtesy {
+    last: Option<Left>,
+    /// Those who take nothing: slot, and how many connections it had taken.
+    stuck: Vec<(usize, u64)>,
+}
+
+impl Courtesy {
+    /// Whether this is more than next to nothing: if not, there is nobody to be asked.
+    pub(super) fn matters(&mut self, mine: Load) -> bool {
+        let matters = weigh(mine) > SLACK;
+        if !matters {
+            self.last = None;
+        }
+        matters
+    }
+
+    /// Whether to leave the next connection to one of the others, of which each is given with its slot.
+    pub(super) fn leaves(
+        &mut self,
+        mine: Load,
+        others: impl Iterator<Item = (usize, Load)>,
+        now: Nanos,
+    ) -> bool {
+        let before = self.last.take();
+        let mut all = 0_u64;
+        let mut idlest: Option<(u64, usize, u64)> = None;
+        let mut still_stuck = Vec::new();
+        for (slot, load) in others {
+            all = all.wrapping_add(load.accepted);
+            if self.stuck.contains(&(slot, load.accepted)) {
+                still_stuck.push((slot, load.accepted));
+                continue;
+            }
+            let weight = weigh(load);
+            if idlest.is_none_or(|(least, ..)| weight < least) {
+                idlest = Some((weight, slot, load.accepted));
+            }
+        }
+        self.stuck = still_stuck;
+        let Some((least, to, accepted)) = idlest else { return false };
+        if weigh(mine) <= least.saturating_add(SLACK) {
+            return false;
+        }
+        let again = before.filter(|left| (left.to, left.accepted) == (to, accepted));
+        let times = again.map_or(0, |left| left.times) + 1;
+        if times > CHANCES {
+            self.stuck.push((to, accepted));
+            return false;
+        }
+        self.last = Some(Left { at: now, to, accepted, all, times });
+        // If nobody has taken one since, the idlest must be stuck.
+        before.is_none_or(|left| left.at + REMEMBER <= now || left.all != all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(requests: u32, connections: u32, accepted: u64) -> Load {
+        Load { requests, connections, accepted }
+    }
+
+    /// This worker, with a good deal to do.
+    const MINE: Load = Load { requests: 2, connections: 20, accepted: 50 };
+
+    #[test]
+    fn who_has_little_to_do_asks_nobody() {
+        let mut courtesy = Courtesy::default();
+        assert!(!courtesy.matters(load(0, 4, 9)));
+        assert!(!courtesy.matters(load(1, 0, 9)));
+        assert!(courtesy.matters(load(1, 1, 9)));
+    }
+
+    #[test]
+    fn the_idlest_gets_it_where_the_difference_counts() {
+        for (other, leaves) in [(load(0, 0, 0), true), (load(0, 23, 0), true), (load(0, 24, 0), false)] {
+            let others = [(3, load(9, 9, 9)), (5, other)];
+            assert_eq!(Courtesy::default().leaves(MINE, others.into_iter(), 0), leaves, "{other:?}");
+        }
+        assert!(!Courtesy::default().leaves(MINE, [].into_iter(), 0), "alone");
+    }
+
+    #[test]
+    fn what_nobody_takes_is_taken() {
+        let mut courtesy = Courtesy::default();
+        let others = [(1, load(0, 1, 7)), (2, load(8, 8, 9))];
+        assert!(courtesy.leaves(MINE, others.into_iter(), 0));
+        assert!(!courtesy.leaves(MINE, others.into_iter(), STEP_BACK));
+        let mut courtesy = Courtesy::default();
+        assert!(courtesy.leaves(MINE, others.into_iter(), 0));
+        let taken = [(1, load(0, 2, 8)), (2, load(8, 8, 9))];
+        assert!(courtesy.leaves(MINE, taken.into_iter(), STEP_BACK), "the idlest has taken it");
+        assert!(courtesy.leaves(MINE, taken.into_iter(), 2 * REMEMBER), "long ago");
+    }
+
+    #[test]
+    fn nobody_waits_for_one_that_is_stuck() {
+        let mut courtesy = Courtesy::default();
+        let others = |all| [(1, load(1, 1, 7)), (2, load(2, 19, all))];
+        // The third worker takes what is left, so that it is not in vain.
+        for round in 0..3 {
+            assert!(courtesy.leaves(MINE, others(round).into_iter(), round * STEP_BACK), "{round}");
+        }
+        for round in 3..100 {
+            assert!(!courtesy.leaves(MINE, others(round).into_iter(), round * STEP_BACK), "{round}");
+        }
+        let back = [(1, load(1, 2, 8)), (2, load(2, 19, 100))];
+        assert!(courtesy.leaves(MINE, back.into_iter(), 101 * STEP_BACK), "it has taken one");
+    }
+
+    #[test]
+    fn more_than_one_may_be_stuck() {
+        let mut courtesy = Courtesy::default();
+        let others = [(1, load(1, 1, 7)), (2, load(1, 1, 7)), (3, load(1, 1, 7))];
+        let left = (0..100).filter(|round| courtesy.leaves(MINE, others.into_iter(), round * STEP_BACK));
+        assert!(left.count() <= 9);
+        assert_eq!(courtesy.stuck.len(), 3);
+        assert!(!courtesy.leaves(MINE, [(9, load(4, 40, 0))].into_iter(), 0));
+        assert!(courtesy.stuck.is_empty(), "they are gone");
+    }
+}
