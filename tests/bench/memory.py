@@ -5,10 +5,11 @@ import resource
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from podtest.http import Connection
+from podtest.load import Load
 
 from bench import proc, scenarios
 from bench.check import check, request
@@ -16,13 +17,15 @@ from bench.measure import Plan
 from bench.running import Failed, Running
 from bench.scenarios import Scenario
 from bench.servers import CONTENDERS
-from bench.wrk import Generator
 
 REPEATS = 3
 CYCLES = 11
-#: A worker has served when it has used so many seconds of CPU; there are so many seconds of load to get there.
-ENOUGH = 0.1
-ATTEMPTS = 20
+#: So many requests for each worker: memory grows with them, and a server is not to look fat because it is fast.
+REQUESTS = 3000
+CLIENTS = 16
+#: A worker has served when it has used so many seconds of CPU; there are so many attempts to get there.
+ENOUGH = 0.02
+ATTEMPTS = 5
 #: One worker, without preloading: these and all peers that take part.
 SINGLE_APPS = ("hello", "flask", "django", "asgi-hello", "fastapi")
 #: FastPySGI drops the connections of ASGI clients that say Connection: close, which is what `exercise` does.
@@ -108,7 +111,7 @@ def _memory(plan: Plan, scenario_name: str, name: str, workers: int, number: int
         server.wait_ready(request(scenario))
         server.settle()
         check(server, scenario)
-        busiest = exercise(plan, server, scenario, workers)
+        busiest = exercise(server, scenario, workers)
         sizes = {pid: proc.pss_kib(pid) for pid in server.tree()}
         found = Memory(scenario_name, name, workers, number, sizes[busiest], sum(sizes.values()))
     finally:
@@ -120,14 +123,15 @@ def _memory(plan: Plan, scenario_name: str, name: str, workers: int, number: int
     return found
 
 
-def exercise(plan: Plan, server: Running, scenario: Scenario, workers: int) -> int:
+def exercise(server: Running, scenario: Scenario, workers: int) -> int:
     """Load until every worker has served: the first requests are what makes them grow. The busiest process' pid."""
-    # A connection per request reaches all workers sooner than connections that are kept.
-    scenario = replace(scenario, name=f"{scenario.name}-spread", keep_alive=False, connections=32)
-    generator = Generator(plan.directory, plan.load_cores)
     before = proc.snapshot(server.tree())
     for _ in range(ATTEMPTS):
-        generator.warm_up(scenario, server.port, 1.0)
+        # A connection per request reaches all workers sooner than connections that are kept.
+        with Load(("127.0.0.1", server.port), CLIENTS, lambda _: scenario.path, limit=REQUESTS * workers) as load:
+            load.join()
+        if load.summary() != {"ok": REQUESTS * workers}:
+            raise Failed(f"{server.name}: {load.summary()} of {REQUESTS * workers} requests")
         after = proc.snapshot(server.tree())
         if len([pid for pid in after if proc.own_seconds(pid, before, after) >= ENOUGH]) >= workers:
             return proc.used(before, after).busiest
@@ -149,7 +153,7 @@ def _idle(plan: Plan, name: str, number: int) -> Idle:
     try:
         server.wait_ready(request(scenario))
         server.settle()
-        exercise(plan, server, scenario, 1)
+        exercise(server, scenario, 1)
         before = sum(map(proc.pss_kib, server.tree()))
         for _ in range(IDLE_CONNECTIONS):
             connection = Connection(("127.0.0.1", server.port), silence=30)
