@@ -8,6 +8,9 @@ SHELL := /bin/bash
 PODICORN_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)
 export PODICORN_CACHE
 export CARGO_TARGET_DIR ?= $(PODICORN_CACHE)/podicorn-cargo-target
+ifneq ($(filter-out help clean,$(MAKECMDGOALS)),)
+OWN_TARGET := $(shell dev/own-target.sh '$(CARGO_TARGET_DIR)')
+endif
 # One environment for each checkout, so that two never install over each other.
 VENV ?= $(PODICORN_CACHE)/podicorn-venv-$(shell printf %s '$(CURDIR)' | sha256sum | cut -c1-10)
 BENCH_VENV ?= $(VENV)-bench

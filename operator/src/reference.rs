@@ -133,7 +133,7 @@ mod tests {
     /// `UPDATE=1 cargo test -p podicorn-operator reference` writes it.
     #[test]
     fn the_page_is_up_to_date() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gunicornapp.md");
+        let file = "../docs/gunicornapp.md";
         let page = page().unwrap();
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(file, &page).unwrap();

@@ -147,7 +147,7 @@ mod tests {
     const ADVICE: &str = "is stale: run UPDATE_REFERENCE=1 cargo test -p podicorn-settings chart";
 
     fn chart(file: &str) -> String {
-        format!("{}/../../charts/podicorn/{file}", env!("CARGO_MANIFEST_DIR"))
+        format!("../../charts/podicorn/{file}")
     }
 
     /// Compares `made` with what stands between the two marks of the file, or writes it there.

@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn reference_page_is_up_to_date() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/settings.md");
+        let path = "../../docs/settings.md";
         let page = reference();
         if std::env::var_os("UPDATE_REFERENCE").is_some() {
             std::fs::write(path, &page).unwrap();

@@ -61,9 +61,12 @@ pub fn helm() -> Result<PathBuf, BedError> {
     existing(directory.join("helm4"))
 }
 
-/// A file of the checkout.
+/// A file of the checkout. Not by a path of the build: checkouts may share what they build. Without Cargo the working directory
+/// is the checkout's.
 pub fn checkout(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+    let package = env::var_os("CARGO_MANIFEST_DIR").map(|package| Path::new(&package).join("../.."));
+    let root = package.or_else(|| env::current_dir().ok()).unwrap_or_default();
+    root.join(path)
 }
 
 fn existing(path: PathBuf) -> Result<PathBuf, BedError> {

@@ -2,8 +2,7 @@ use super::*;
 
 #[test]
 fn the_chart_holds_the_definition() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../charts/podicorn-crds/files/gunicornapps.yaml");
+    let path = std::path::Path::new("../charts/podicorn-crds/files/gunicornapps.yaml");
     let yaml = crd_yaml().unwrap();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -32,7 +32,7 @@ fn documents(resources: Resources) -> String {
 
 #[test]
 fn the_corpus_is_built_as_it_was() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new("");
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(root.join("corpus/good")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
