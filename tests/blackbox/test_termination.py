@@ -224,6 +224,19 @@ def test_who_cannot_be_answered_in_time_is_told_so(serve, gate, kind):
     assert not server.family()
 
 
+@every_type
+def test_a_client_that_has_just_connected_is_borne_with(serve, kind):
+    """It has three seconds to ask. Who has had an answer on its connection has one: that client tries again."""
+    server = serve("probe:app", *kind)
+    with server.connect() as client:
+        wait_until(lambda: server.admin.workers()[0]["connections"] == 1, "the connection")
+        server.send(signal.SIGTERM)
+        settle(1.5)
+        client.send(http.head("GET", "/"))
+        assert client.read_response().status == 200
+    assert server.wait_exit() == 0
+
+
 @pytest.mark.parity
 @every_type
 def test_a_second_term_changes_nothing(serve, gate, kind):

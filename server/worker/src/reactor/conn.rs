@@ -133,6 +133,8 @@ pub(crate) struct Connection {
     pub(crate) given_away: bool,
     /// It has carried a request already.
     pub(super) kept: bool,
+    /// How many times it was waited for though the worker wants to stop.
+    pub(super) silences: u8,
     /// The watchdog's note of the present request.
     pub(super) watch: Option<Watch>,
     pub(super) live: Live,
@@ -182,6 +184,7 @@ impl Connection {
             persists: false,
             given_away: false,
             kept: false,
+            silences: 0,
             watch: None,
             live: Live::default(),
             websocket: None,

@@ -8,6 +8,8 @@ use crate::clock::Nanos;
 
 /// This part of a stall period tells whether a client is slow.
 const ENOUGH_TO_JUDGE: Nanos = 10;
+/// How many more silences a client has that has never asked: it will not try again, as one does whose connection was kept.
+const MORE_SILENCES: u8 = 2;
 
 impl Reactor {
     /// For a connection that waits for more of its request. A deadline that runs is not set again: the whole head has one,
@@ -93,8 +95,13 @@ impl Reactor {
         let Some(connection) = self.table.get(token) else { return };
         connection.drained = false;
         self.read(token, now);
-        if self.table.get(token).is_none_or(|connection| !connection.is_silent()) {
+        let Some(connection) = self.table.get(token) else { return };
+        if !connection.is_silent() {
             return;
+        }
+        if !self.acceptor.is_open() && !connection.kept && connection.silences < MORE_SILENCES {
+            connection.silences += 1;
+            return self.timers.set(token.index(), Deadline::Silence, now);
         }
         if self.acceptor.is_open() { self.close(token) } else { self.part(token, now) }
     }

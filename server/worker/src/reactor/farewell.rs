@@ -1,8 +1,8 @@
 //! How the reactor ends, when its worker is to stop.
 //!
 //! New connections are no longer taken, or only those that wait already; requests that have begun are answered; idle clients
-//! have a second to begin one. When the time is up, those who have asked are sent to another server by 503. All that needs
-//! no Python, since the app may have the worker's only thread: then another thread calls it.
+//! have a second to begin one, those who have never asked three. When the time is up, those who have asked are sent to another
+//! server by 503. All that needs no Python, since the app may have the worker's only thread: then another thread calls it.
 
 use super::Reactor;
 use super::conn::Phase;
