@@ -17,13 +17,14 @@ FOREIGN_SPREAD = 2.5
 def test_a_connection_per_request_is_spread_evenly(serve, kind):
     # Greenlets wait side by side: with short requests all workers were idle, and it would not matter who takes one.
     foreign = bool(kind) and kind[-1] in (*GREEN, "asgi")
-    pace = "0.03" if foreign and kind[-1] in GREEN else "0.005"
+    # All are busy all the time: what a loaded machine adds to a request must be little beside what the app takes.
+    pace = "0.03" if foreign and kind[-1] in GREEN else "0.005" if foreign else "0.02"
     server = serve("pace:application", *kind, "--workers", "8", environment={"PACE": pace})
     server.admin.wait_workers(8)
     seen: Counter[str] = Counter()
-    with Load(server.address, clients=64, limit=5000, check=lambda r: seen.update([r.text]) is None) as load:
+    with Load(server.address, clients=64, limit=4000, check=lambda r: seen.update([r.text]) is None) as load:
         load.join()
-    assert load.summary() == {"ok": 5000}
+    assert load.summary() == {"ok": 4000}
     assert len(seen) == 8
     assert max(seen.values()) / min(seen.values()) < (FOREIGN_SPREAD if foreign else SPREAD), seen
 
