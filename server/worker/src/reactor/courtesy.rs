@@ -2,11 +2,11 @@
 //!
 //! A worker that has more to do than another steps back for a moment, so that the idlest gets the connection; if nobody has
 //! taken any afterwards, it takes it. Who does not take what was left to it, again and again, must be stuck: nobody waits
-//! for it any more until it takes one.
+//! for it for a while, unless it takes one. Not for ever: on a machine with too much to do it may only not have run yet.
 
 use podicorn_scoreboard::Load;
 
-use crate::clock::{MILLISECOND, Nanos};
+use crate::clock::{MILLISECOND, Nanos, SECOND};
 
 /// How long to leave a connection to a worker that has less to do.
 pub(super) const STEP_BACK: Nanos = MILLISECOND;
@@ -17,7 +17,9 @@ const REQUEST: u64 = 4;
 /// A difference that is not worth stepping back: less than a connection with its request.
 const SLACK: u64 = REQUEST;
 /// How many times in a row a worker may leave what was left to it.
-const CHANCES: u32 = 3;
+const CHANCES: u32 = 200;
+/// How long nobody waits for it then.
+const IGNORED: Nanos = SECOND;
 
 fn weigh(load: Load) -> u64 {
     u64::from(load.requests) * REQUEST + u64::from(load.connections)
@@ -36,12 +38,20 @@ struct Left {
     times: u32,
 }
 
+/// A worker that is not waited for until then, or until it has taken more than so many.
+#[derive(Debug, Clone, Copy)]
+struct Stuck {
+    slot: usize,
+    accepted: u64,
+    until: Nanos,
+}
+
 /// One worker's memory of what it has left to others.
 #[derive(Debug, Default)]
 pub(super) struct Courtesy {
     last: Option<Left>,
-    /// Those who take nothing: slot, and how many connections it had taken.
-    stuck: Vec<(usize, u64)>,
+    /// Those who take nothing.
+    stuck: Vec<Stuck>,
 }
 
 impl Courtesy {
@@ -67,8 +77,9 @@ impl Courtesy {
         let mut still_stuck = Vec::new();
         for (slot, load) in others {
             all = all.wrapping_add(load.accepted);
-            if self.stuck.contains(&(slot, load.accepted)) {
-                still_stuck.push((slot, load.accepted));
+            let known = self.stuck.iter().find(|stuck| (stuck.slot, stuck.accepted) == (slot, load.accepted));
+            if let Some(stuck) = known.filter(|stuck| now < stuck.until) {
+                still_stuck.push(*stuck);
                 continue;
             }
             let weight = weigh(load);
@@ -84,12 +95,14 @@ impl Courtesy {
         let again = before.filter(|left| (left.to, left.accepted) == (to, accepted));
         let times = again.map_or(0, |left| left.times) + 1;
         if times > CHANCES {
-            self.stuck.push((to, accepted));
+            self.stuck.push(Stuck { slot: to, accepted, until: now + IGNORED });
             return false;
         }
-        self.last = Some(Left { at: now, to, accepted, all, times });
-        // If nobody has taken one since, the idlest must be stuck.
-        before.is_none_or(|left| left.at + REMEMBER <= now || left.all != all)
+        // If nobody has taken one since, it is taken now; the next one is left again.
+        let in_vain = before.is_some_and(|left| now < left.at + REMEMBER && left.all == all);
+        let at = if in_vain { 0 } else { now };
+        self.last = Some(Left { at, to, accepted, all, times });
+        !in_vain
     }
 }
 
@@ -125,8 +138,9 @@ mod tests {
     fn what_nobody_takes_is_taken() {
         let mut courtesy = Courtesy::default();
         let others = [(1, load(0, 1, 7)), (2, load(8, 8, 9))];
-        assert!(courtesy.leaves(MINE, others.into_iter(), 0));
-        assert!(!courtesy.leaves(MINE, others.into_iter(), STEP_BACK));
+        assert!(courtesy.leaves(MINE, others.into_iter(), SECOND));
+        assert!(!courtesy.leaves(MINE, others.into_iter(), SECOND + STEP_BACK));
+        assert!(courtesy.leaves(MINE, others.into_iter(), SECOND + 2 * STEP_BACK), "the next one");
         let mut courtesy = Courtesy::default();
         assert!(courtesy.leaves(MINE, others.into_iter(), 0));
         let taken = [(1, load(0, 2, 8)), (2, load(8, 8, 9))];
@@ -139,24 +153,31 @@ mod tests {
         let mut courtesy = Courtesy::default();
         let others = |all| [(1, load(1, 1, 7)), (2, load(2, 19, all))];
         // The third worker takes what is left, so that it is not in vain.
-        for round in 0..3 {
-            assert!(courtesy.leaves(MINE, others(round).into_iter(), round * STEP_BACK), "{round}");
+        let chances = u64::from(CHANCES);
+        let start = SECOND;
+        for round in 0..chances {
+            assert!(courtesy.leaves(MINE, others(round).into_iter(), start + round * STEP_BACK), "{round}");
         }
-        for round in 3..100 {
-            assert!(!courtesy.leaves(MINE, others(round).into_iter(), round * STEP_BACK), "{round}");
+        let stuck = start + chances * STEP_BACK;
+        for round in 0..IGNORED / STEP_BACK {
+            assert!(!courtesy.leaves(MINE, others(round).into_iter(), stuck + round * STEP_BACK), "{round}");
         }
         let back = [(1, load(1, 2, 8)), (2, load(2, 19, 100))];
-        assert!(courtesy.leaves(MINE, back.into_iter(), 101 * STEP_BACK), "it has taken one");
+        let mut other = Courtesy { stuck: courtesy.stuck.clone(), last: None };
+        assert!(other.leaves(MINE, back.into_iter(), stuck + STEP_BACK), "it has taken one");
+        assert!(courtesy.leaves(MINE, others(0).into_iter(), stuck + IGNORED), "it may be well again");
     }
 
     #[test]
     fn more_than_one_may_be_stuck() {
         let mut courtesy = Courtesy::default();
         let others = [(1, load(1, 1, 7)), (2, load(1, 1, 7)), (3, load(1, 1, 7))];
-        let left = (0..100).filter(|round| courtesy.leaves(MINE, others.into_iter(), round * STEP_BACK));
-        assert!(left.count() <= 9);
+        for round in 0..=3 * u64::from(CHANCES) + 3 {
+            courtesy.leaves(MINE, others.into_iter(), SECOND + round);
+        }
         assert_eq!(courtesy.stuck.len(), 3);
-        assert!(!courtesy.leaves(MINE, [(9, load(4, 40, 0))].into_iter(), 0));
+        assert!(!courtesy.leaves(MINE, others.into_iter(), SECOND + 1000));
+        assert!(!courtesy.leaves(MINE, [(9, load(4, 40, 0))].into_iter(), SECOND + 2000));
         assert!(courtesy.stuck.is_empty(), "they are gone");
     }
 }
