@@ -22,9 +22,9 @@ def test_a_connection_per_request_is_spread_evenly(serve, kind):
     server = serve("pace:application", *kind, "--workers", "8", environment={"PACE": pace})
     server.admin.wait_workers(8)
     seen: Counter[str] = Counter()
-    with Load(server.address, clients=64, limit=4000, check=lambda r: seen.update([r.text]) is None) as load:
+    with Load(server.address, clients=64, limit=5000, check=lambda r: seen.update([r.text]) is None) as load:
         load.join()
-    assert load.summary() == {"ok": 4000}
+    assert load.summary() == {"ok": 5000}
     assert len(seen) == 8
     assert max(seen.values()) / min(seen.values()) < (FOREIGN_SPREAD if foreign else SPREAD), seen
 

@@ -138,7 +138,7 @@ impl Record<'_, '_> {
                 .and_then(|()| self.shown(Fact::Target, out))
                 .and_then(|()| out.write_all(b" "))
                 .and_then(|()| self.shown(Fact::Protocol, out)),
-            Atom::Status => number(u64::from(self.head.status()), out),
+            Atom::Status => write!(out, "{:03}", self.head.status()),
             Atom::Method => self.shown(Fact::Method, out),
             Atom::Path => self.shown(Fact::Path, out),
             Atom::Query => self.shown(Fact::Query, out),

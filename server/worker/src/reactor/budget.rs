@@ -50,7 +50,7 @@ impl Budget {
     }
 
     fn is_spent(&self) -> bool {
-        self.held >= self.limit
+        self.room() == 0
     }
 }
 

@@ -358,7 +358,7 @@ impl Reactor {
 
     /// Reads on, and decides what comes next.
     fn read(&mut self, token: Token, now: Nanos) {
-        let advance = loop {
+        loop {
             if self.pauses(token) {
                 return;
             }
@@ -369,46 +369,42 @@ impl Reactor {
                 Advance::Full => {
                     let held = connection.raw.len() + connection.body.len();
                     self.budget.settle(connection, held);
+                    continue;
                 }
-                other => break other,
-            }
-        };
-        let Some(connection) = self.table.get(token) else { return };
-        match advance {
-            // Never comes out of the loop.
-            Advance::Full => {}
-            Advance::Http2(upgraded) => self.begin_http2(token, upgraded, now),
-            Advance::Ready => {
-                self.timers.clear(token.index());
-                connection.socket.ask();
-                if let Some(watchdog) = &self.watchdog {
-                    let head_only = connection.asks_for_head_only();
-                    connection.watch = Some(watchdog.enter(token, &connection.socket, head_only, now));
+                Advance::Http2(upgraded) => self.begin_http2(token, upgraded, now),
+                Advance::Ready => {
+                    self.timers.clear(token.index());
+                    connection.socket.ask();
+                    if let Some(watchdog) = &self.watchdog {
+                        let head_only = connection.asks_for_head_only();
+                        connection.watch = Some(watchdog.enter(token, &connection.socket, head_only, now));
+                    }
+                    let held = connection.body.len();
+                    self.budget.settle(connection, held);
+                    self.ready.push_back(token);
                 }
-                let held = connection.body.len();
-                self.budget.settle(connection, held);
-                self.ready.push_back(token);
-            }
-            Advance::Wait => {
-                let held = connection.raw.len() + connection.body.len();
-                self.budget.settle(connection, held);
-                if self.register(token) {
-                    self.set_read_deadline(token, now);
-                } else {
-                    self.close(token);
+                Advance::Wait => {
+                    let held = connection.raw.len() + connection.body.len();
+                    self.budget.settle(connection, held);
+                    if self.register(token) {
+                        self.set_read_deadline(token, now);
+                    } else {
+                        self.close(token);
+                    }
                 }
+                Advance::Refused(reject) => {
+                    let peer = connection.peer;
+                    self.refuse(token, reject.status, &reject.to_string(), now);
+                    self.notices.push(Notice::Refused { peer, reject });
+                }
+                // Most have left altogether, which is nothing to read about; one that listens is told (RFC 9112 §8).
+                Advance::Incomplete(reject) => self.refuse(token, reject.status, &reject.to_string(), now),
+                Advance::Gone if matches!(connection.socket.tls_failure(), Some(Failure::Plain)) => {
+                    self.refuse(token, 400, "This port speaks HTTPS: ask it by an https:// address.", now);
+                }
+                Advance::Gone => self.close(token),
             }
-            Advance::Refused(reject) => {
-                let peer = connection.peer;
-                self.refuse(token, reject.status, &reject.to_string(), now);
-                self.notices.push(Notice::Refused { peer, reject });
-            }
-            // Most have left altogether, which is nothing to read about; one that listens is told (RFC 9112 §8).
-            Advance::Incomplete(reject) => self.refuse(token, reject.status, &reject.to_string(), now),
-            Advance::Gone if matches!(connection.socket.tls_failure(), Some(Failure::Plain)) => {
-                self.refuse(token, 400, "This port speaks HTTPS: ask it by an https:// address.", now);
-            }
-            Advance::Gone => self.close(token),
+            return;
         }
     }
 
