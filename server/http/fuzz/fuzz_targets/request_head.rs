@@ -31,6 +31,10 @@ fuzz_target!(|input: &[u8]| {
         Err(reject) => {
             check_reject(reject);
             assert!(!is_plain(buf, &rules), "refused, but plain: {reject:?}");
+            if reject.status == 421 {
+                assert!(!rules.trusted && !rules.cfg.secure, "{reject:?}");
+                assert!(find(&buf.to_ascii_lowercase(), b" https://").is_some(), "{reject:?}");
+            }
         }
     }
 });
@@ -162,7 +166,10 @@ fn check_facts(told: &Told, request: &Request, rules: &Rules) {
         })
         .collect();
     assert!(schemes.iter().all(|scheme| *scheme == schemes[0]), "{told:?}");
-    assert_eq!(told.scheme, schemes.first().copied());
+    let https = told.form == TargetForm::Absolute && told.target.to_ascii_lowercase().starts_with(b"https:");
+    assert!(!https || rules.trusted || rules.cfg.secure, "{told:?}");
+    // A gateway's word goes before the target's.
+    assert_eq!(told.scheme, schemes.first().copied().or(https.then_some(Scheme::Https)));
 }
 
 /// Form, path, query and authority are parts of the target, by RFC 9112 §3.2.

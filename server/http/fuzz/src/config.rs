@@ -28,6 +28,7 @@ pub fn take<const N: usize>(input: &[u8]) -> ([u8; N], &[u8]) {
 /// | byte | bits | |
 /// |---|---|---|
 /// | 0 | 0–4 | leniency: strip spaces, folding, any method, any version, case-fold the method |
+/// |   | 5 | connections speak TLS |
 /// | 1 | 0–1 | `header_map`: drop, refuse, dangerous, drop |
 /// |   | 2 | the peer is a trusted proxy |
 /// |   | 3–4 | `forwarder_headers`: default, none, all, one of its own |
@@ -64,7 +65,7 @@ pub fn take_rules(input: &[u8]) -> (Rules, &[u8]) {
             _ => vec!["x_y".to_owned()],
         },
         secure_scheme_headers: default.secure_scheme_headers,
-        secure: false,
+        secure: bit(leniency, 5),
     };
     (Rules { cfg, trusted: bit(headers, 2) }, rest)
 }

@@ -56,6 +56,6 @@ pub fn owned(fields: Fields<'_>) -> Vec<Field> {
 /// without control characters.
 pub fn check_reject(reject: &Reject) {
     let text = reject.to_string();
-    assert!(matches!(reject.status, 400 | 413 | 414 | 417 | 431 | 501), "{reject:?}");
+    assert!(matches!(reject.status, 400 | 413 | 414 | 417 | 421 | 431 | 501), "{reject:?}");
     assert!(!text.is_empty() && text.len() < 500 && !text.contains(char::is_control), "{text:?}");
 }
