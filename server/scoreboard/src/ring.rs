@@ -224,6 +224,11 @@ pub(crate) fn head(map: &Map, slot: usize) -> u64 {
     map.get(slot + field::RING_HEAD)
 }
 
+/// When the newest request began, in nanoseconds since the Unix epoch; 0: none has, or the ring does not say.
+pub(crate) fn last_start(map: &Map, slot: usize) -> u64 {
+    head(map, slot).checked_sub(1).map_or(0, |index| map.get(entry_base(slot, index) + START))
+}
+
 /// Copies the newest entries, newest first, at most `most`. Entries that change while they are read, or that make no
 /// sense, are left out.
 pub(crate) fn read(map: &Map, slot: usize, most: usize) -> Vec<RingEntry> {

@@ -89,6 +89,8 @@ pub struct Load {
     pub connections: u32,
     /// Connections that it has ever taken.
     pub accepted: u64,
+    /// When the newest request began, in nanoseconds since the Unix epoch; 0 where that is not known.
+    pub last_start: u64,
 }
 
 /// The arbiter's side.
@@ -273,6 +275,7 @@ impl SlotWriter {
                     requests: small(base + field::IN_FLIGHT).saturating_add(small(base + field::PARKED)),
                     connections: small(base + field::CONNECTIONS),
                     accepted: self.map.get(base + field::ACCEPTED),
+                    last_start: ring::last_start(&self.map, base),
                 };
                 (slot, load)
             })
@@ -463,23 +466,24 @@ mod tests {
         assert_eq!(reading.counters.queue[2], 1);
     }
 
+    const A_REQUEST: RequestStart<'_> = RequestStart {
+        method: b"GET",
+        path: b"/x",
+        start_unix_nanos: 1,
+        queued_nanos: None,
+        is_https: false,
+        trace_id: 0,
+        span_id: 0,
+        parent_id: 0,
+        is_sampled: false,
+    };
+
     #[test]
     fn a_wait_that_nobody_knows_is_not_counted() {
         let (map, fd) = pair();
         map.reader(0).unwrap().offer(1);
         let writer = Map::attach(fd).unwrap().claim(0, 1, 42).unwrap();
-        let start = RequestStart {
-            method: b"GET",
-            path: b"/x",
-            start_unix_nanos: 1,
-            queued_nanos: None,
-            is_https: false,
-            trace_id: 0,
-            span_id: 0,
-            parent_id: 0,
-            is_sampled: false,
-        };
-        let (ticket, called) = writer.begin_request(&start);
+        let (ticket, called) = writer.begin_request(&A_REQUEST);
         assert!(!called);
         writer.end_request(ticket, RequestEnd { status: 200, duration_nanos: 5, is_timed_out: false });
         let counters = map.reader(0).unwrap().read().counters;
@@ -505,9 +509,10 @@ mod tests {
         second.set_parked(1);
         second.set_connections(5);
         second.add_accepted();
+        second.begin_request(&RequestStart { start_unix_nanos: 7, ..A_REQUEST });
         assert_eq!(
             first.others().collect::<Vec<_>>(),
-            [(2, Load { requests: 3, connections: 5, accepted: 1 })]
+            [(2, Load { requests: 3, connections: 5, accepted: 1, last_start: 7 })]
         );
         assert_eq!(second.others().collect::<Vec<_>>(), [(0, Load::default())]);
         second.map.set(layout::header::SLOTS, u64::MAX);

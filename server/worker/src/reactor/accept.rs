@@ -13,7 +13,8 @@
 //! for each request that it has answered: what waits in the kernel's queue can still go to a worker that is yet to come.
 //!
 //! Where the epoll is watched by another loop's epoll, the kernel wakes all workers for each arrival, and the one that
-//! runs first would get it: there they are courteous ([`super::courtesy`]).
+//! runs first would get it; and in a burst those that run already would get all of it before the others have a CPU. So a
+//! worker that has much more than another is courteous ([`super::courtesy`]).
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -24,12 +25,12 @@ use podicorn_http::response::write_error;
 use podicorn_scoreboard::Load;
 
 use super::conn::{Connection, Phase};
-use super::courtesy::{Courtesy, STEP_BACK};
+use super::courtesy::{Courtesy, STEP_BACK, Told};
 use super::preamble::Proxies;
 use super::socket::Socket;
 use super::timers::Deadline;
 use super::{FIRST_LISTENER, Notice, Reactor, SERVER};
-use crate::clock::{MILLISECOND, Nanos, SECOND, unix};
+use crate::clock::{MILLISECOND, Nanos, SECOND, unix, unix_at};
 use crate::listener::Listener;
 use crate::trust::TrustedPeers;
 
@@ -98,7 +99,7 @@ impl Acceptor {
         trusted: TrustedPeers,
         proxies: Proxies,
         most: usize,
-        crowd: bool,
+        told: Told,
     ) -> Self {
         let listeners = listeners
             .into_iter()
@@ -119,8 +120,8 @@ impl Acceptor {
             turn: 0,
             declined: false,
             credit: true,
-            crowd,
-            courtesy: Courtesy::default(),
+            crowd: told == Told::All,
+            courtesy: Courtesy::new(told),
         }
     }
 
@@ -316,7 +317,7 @@ impl Reactor {
             if busy && !self.keeps_listening() && !self.take_in_spite_of_work(now) {
                 return false;
             }
-            if self.acceptor.crowd && self.steps_back(now) {
+            if self.steps_back(now) {
                 return false;
             }
             // Who has to go is found before, and goes when there is somebody to make room for.
@@ -409,13 +410,19 @@ impl Reactor {
             return false;
         }
         let (requests, connections) = ((self.running + self.ready.len()) as u32, self.table.len() as u32);
-        let mine = Load { requests, connections, accepted: 0 };
+        let mine = Load { requests, connections, ..Load::default() };
         let courtesy = &mut self.acceptor.courtesy;
         // Most of the time this one has nothing to do, and need not ask.
-        if !courtesy.matters(mine) || !self.slot.among_others(|others| courtesy.leaves(mine, others, now)) {
+        if !courtesy.matters(mine)
+            || !self.slot.among_others(|others| courtesy.leaves(mine, others, now, unix_at(now)))
+        {
             return false;
         }
         self.acceptor.paused_until = Some(now + STEP_BACK);
+        if !self.acceptor.crowd {
+            // It may have been woken alone.
+            self.slot.nudge();
+        }
         self.welcome_connections(now);
         true
     }

@@ -41,6 +41,7 @@ use self::accept::Acceptor;
 use self::alarm::Alarm;
 use self::budget::Budget;
 use self::conn::{Advance, Connection, Phase, READ_BYTES, Rules};
+use self::courtesy::Told;
 use self::live::Happening;
 use self::outbound::{Piece, Sent};
 use self::preamble::Proxies;
@@ -157,8 +158,9 @@ impl Reactor {
             .transpose()?;
         let epoll = Arc::new(epoll);
         let alarm = limits.guest.then(|| Alarm::new(&epoll)).transpose()?;
+        let told = if limits.guest { Told::All } else { Told::OneInTurn { enough: limits.at_a_time } };
         let acceptor =
-            Acceptor::new(Arc::clone(&epoll), listeners, trusted, proxies, limits.connections, limits.guest);
+            Acceptor::new(Arc::clone(&epoll), listeners, trusted, proxies, limits.connections, told);
         Ok(Self {
             epoll,
             wake,
