@@ -7,8 +7,11 @@ import signal
 import pytest
 from podtest import http, processes
 from podtest.server import RANDOM_UID
-from podtest.types import every_type
+from podtest.types import every_type, params
 from podtest.waiting import wait_until
+
+TORNADO = pytest.param(("-k", "tornado"), id="tornado")
+UVICORN = pytest.param(("-k", "uvicorn.workers.UvicornWorker"), id="uvicorn")
 
 HOOK = re.compile(r"^fork hook (before|parent|child) in (\d+)$", re.MULTILINE)
 
@@ -130,6 +133,30 @@ def test_memory_that_is_slow_to_clear_does_not_get_a_worker_killed(serve, kind):
     assert "clears its memory" in server.err.text
     assert "sent SIG" not in server.err.text
     assert "the exit handler has run" in server.out.text
+
+
+@pytest.mark.parametrize("kind", [*params(), TORNADO])
+@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+def test_what_the_apps_files_buffer_is_written_at_the_end(serve, tmp_path, kind, preload):
+    """Python closes them when it clears the modules, if nothing holds the app any more."""
+    report = tmp_path / "report"
+    app = "app" if "asgi" in kind else "application"
+    server = serve(f"unflushed:{app}", *kind, *["--preload"] * preload, environment={"REPORT": str(report)})
+    assert server.get().text == "done\n"
+    assert server.stop() == 0
+    assert report.read_text() == "a line\n"
+
+
+@pytest.mark.parametrize("kind", [*params(), TORNADO, UVICORN])
+@pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
+def test_no_collection_walks_what_was_loaded(serve, kind, preload):
+    """A full one would take long, and copy the pages that the worker shares with the fork server."""
+    app = "app" if {"asgi", "uvicorn.workers.UvicornWorker"} & {*kind} else "application"
+    said = serve(f"heap:{app}", *kind, *["--preload"] * preload).get().json()
+    # The app alone has 5,000; some classes import more when it is loaded.
+    assert said["frozen"] > 20_000 and said["walked"] < 5_000, said
+    assert not said["left_behind"], "garbage of the import stays for good"
+    assert said["copied_kib"] < 512, said
 
 
 def test_the_app_may_fork(serve):

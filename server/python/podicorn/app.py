@@ -6,6 +6,7 @@ import importlib
 import os
 
 from podicorn.failure import APP_LOAD_ERROR, BOOT_ERROR, Failure, first_line, traceback_text
+from podicorn.heap import keep_for_good
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,4 +160,5 @@ class Application:
 
                 self.failure, self.failed_files = found, files_of(error)
                 self.callable = self._failing(found.traceback)
+            keep_for_good()
         return self.callable

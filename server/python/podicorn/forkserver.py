@@ -7,7 +7,6 @@ It serves no request itself and answers the arbiter's requests one by one (PROTO
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from podicorn import __version__, app, app_metrics, config_file, environment, le
 from podicorn.arbiter_view import ArbiterView, Listener
 from podicorn.control import ControlSocket, ProtocolError
 from podicorn.failure import Failure, first_line, traceback_text
+from podicorn.heap import keep_for_good
 from podicorn.hooks import Hooks
 from podicorn.log import Logger, has_moved_files
 from podicorn.loggers import ArbiterRecords
@@ -207,6 +207,8 @@ class ForkServer:
             self._hooks.require("on_reload" if request.get("reload") else "on_starting", server)
         if cfg.preload_app:
             self._preload(server, kind)
+        else:
+            keep_for_good()
         tracing = request.get("tracing")
         self._started = Started(kind, log, server, memfd=memfd, doorbell=doorbell, nudge=nudge, tracing=tracing)
         threads = [] if kind.threads_survive else _other_threads()
@@ -222,9 +224,6 @@ class ForkServer:
             # The app may have changed any of these.
             signals.ignore_in_fork_server()
             signals.dump_stacks_to(self._stack_fd, kind.dump_more)
-        # What is alive now stays alive: workers that never touch it share its pages.
-        gc.collect()
-        gc.freeze()
 
     def _spawn(self, request: Message, fds: list[int]) -> Message:
         from podicorn.worker import Claim

@@ -14,10 +14,12 @@ from time import sleep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from podicorn.log import Logger
 
-#: When a worker that exits is to be gone, and its code.
-_after_the_handlers: list[tuple[float, int]] = []
+#: When a worker that exits is to be gone, its code, and what lets go of the app.
+_after_the_handlers: list[tuple[float, int, Callable[[], None]]] = []
 
 
 def exit_code(error: SystemExit) -> int:
@@ -29,13 +31,13 @@ def exit_code(error: SystemExit) -> int:
     return 1
 
 
-def bound(patience: float, last_moment: float, code: int, log: Logger) -> None:
+def bound(patience: float, last_moment: float, code: int, log: Logger, let_go: Callable[[], None]) -> None:
     """Lets Python's normal exit follow, within limits.
 
     It waits for non-daemon threads and exit handlers, for `patience` seconds at most, and then clears its memory, until
-    `last_moment` (`time.monotonic()`) at most.
+    `last_moment` (`time.monotonic()`) at most. In between it calls `let_go`, and what holds the app is gone.
     """
-    _after_the_handlers.append((last_moment, code))
+    _after_the_handlers.append((last_moment, code, let_go))
     # An interpreter that can start no more threads is not going to wait for any, either.
     with contextlib.suppress(RuntimeError):
         start_new_thread(_insist, (patience, code, log))
@@ -44,12 +46,13 @@ def bound(patience: float, last_moment: float, code: int, log: Logger) -> None:
 @atexit.register
 def _clear_in_time() -> None:
     """The last of the exit handlers, as it was registered before any of the app's."""
-    for last_moment, code in _after_the_handlers:
+    for last_moment, code, let_go in _after_the_handlers:
         # Not before: the fork server imports this module first, and says so if the engine cannot be loaded.
         from podicorn import _engine
 
         flush()
         _engine.exit_at(max(last_moment, 0.0), code)
+        let_go()
 
 
 def _insist(patience: float, code: int, log: Logger) -> None:

@@ -11,6 +11,7 @@ import time
 
 from podicorn import _engine, app, app_metrics, environment, gthread, leaving, signals, titles
 from podicorn.failure import BOOT_ERROR, UNHANDLED, Failure, first_line, trimmed
+from podicorn.heap import give_up
 from podicorn.log import ERROR_LOGGER, RecordCounter, running_trace
 from podicorn.oom_score import offer_to_the_oom_killer
 from podicorn.privileges import become
@@ -255,8 +256,14 @@ class WorkerProcess:
             self._log.exception("hook worker_exit failed")
         self._worker.alive = False
         killed_at = self._killed_at or self._end()
-        leaving.bound(self._patience(code, killed_at), killed_at - LAST_MOMENT, code, self._log)
+        leaving.bound(self._patience(code, killed_at), killed_at - LAST_MOMENT, code, self._log, self._let_go)
         sys.exit(code)
+
+    def _let_go(self) -> None:
+        """Of the app, so that its memory can be cleared: Python's collector does not see what the engine holds."""
+        self._engine = self._asgi = self._worker.engine = self._worker.wsgi = None
+        self._worker.app.callable = None
+        give_up(shared=bool(self._worker.cfg.preload_app))
 
     def _patience(self, code: int, killed_at: float) -> float:
         if code != 0 or (self._killed_at is None and not self._worker.booted):

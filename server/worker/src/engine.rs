@@ -634,6 +634,9 @@ impl Engine {
             return;
         }
         self.let_go(py);
+        if let Some(asgi) = self.asgi.get() {
+            asgi.let_go(py);
+        }
     }
 
     /// Graceful: takes no more connections (all that wait, if the whole server stops), finishes what has begun, then

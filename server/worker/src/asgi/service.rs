@@ -70,8 +70,8 @@ impl Messages {
 struct Loop {
     object: Py<PyAny>,
     tasks: TaskMaker,
-    /// `engine.turn`, and the context in which it is called.
-    turn: Py<PyAny>,
+    /// `engine.turn`, and the context in which it is called. `None` after the end: the engine holds this, and would never die.
+    turn: Mutex<Option<Py<PyAny>>>,
     context: Py<PyAny>,
     cancelled_error: Py<PyAny>,
     /// Called when the worker is to end.
@@ -125,7 +125,7 @@ impl Asgi {
             event_loop: Loop {
                 object: event_loop.clone().unbind(),
                 tasks: TaskMaker::new(event_loop, options.eager && py.version_info() >= (3, 12))?,
-                turn: turn.unbind(),
+                turn: Mutex::new(Some(turn.unbind())),
                 context: py.import("contextvars")?.call_method0("copy_context")?.unbind(),
                 cancelled_error: py.import("asyncio")?.getattr("CancelledError")?.unbind(),
                 finished,
@@ -217,12 +217,23 @@ impl Asgi {
                 let keywords = PyDict::new(py);
                 keywords.set_item(intern!(py, "context"), &self.event_loop.context)?;
                 let event_loop = self.event_loop.object.bind(py);
-                event_loop.call_method(intern!(py, "call_soon"), (&self.event_loop.turn,), Some(&keywords))
+                let turn = self.turn(py).as_ref().map(|turn| turn.clone_ref(py));
+                event_loop.call_method(intern!(py, "call_soon"), (turn,), Some(&keywords))
             })();
             if let Err(error) = scheduled {
                 error.write_unraisable(py, None);
             }
         }
+    }
+
+    fn turn(&self, py: Python<'_>) -> MutexGuard<'_, Option<Py<PyAny>>> {
+        self.event_loop.turn.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets go of the engine. The reactor has gone, so that nobody wants a turn any more.
+    pub(crate) fn let_go(&self, py: Python<'_>) {
+        let turn = self.turn(py).take();
+        drop(turn);
     }
 
     /// The worker is to end.
