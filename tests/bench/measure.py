@@ -14,7 +14,8 @@ from bench.scenarios import Scenario
 from bench.servers import CONTENDERS
 from bench.wrk import Generator
 
-#: Between the thaw and the load: timers that ran out meanwhile are served.
+#: Between the thaw and the load, for timers that ran out meanwhile; and behind the warm-up, for the requests that its
+#: clients have not waited for: the next clients' first ones would stand behind them.
 SETTLE = 0.1
 
 
@@ -89,6 +90,7 @@ def turn(server: Running, say: Callable[[str], None]) -> Iterator[None]:
 def measured(server: Running, scenario: Scenario, number: int, plan: Plan, generator: Generator) -> Sample:
     """Warm up, then one run of wrk between two looks at /proc."""
     generator.warm_up(scenario, server.port, plan.warm_up)
+    time.sleep(SETTLE)
     if server.contender.logs:
         server.take_log()
     spans = seeing.spans(server.admin_port) if server.contender.traced else seeing.Spans()
