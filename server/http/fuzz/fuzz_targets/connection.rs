@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| {
     let (step, max_out) = (usize::from(step % 64) + 1, usize::from(max_out % 32) + 1);
 
     let whole = serve([data], usize::MAX, true, &rules);
-    check(data, &whole);
+    check(data, &whole, &rules);
     for at in splits::points(data) {
         let (first, second) = data.split_at(at);
         assert_eq!(serve([first, second], usize::MAX, true, &rules), whole, "split at {at}");
@@ -108,7 +108,7 @@ fn read(
 }
 
 /// The exchanges are in order, and those with a body by length take just that length.
-fn check(data: &[u8], served: &Served) {
+fn check(data: &[u8], served: &Served, rules: &Rules) {
     let mut taken = 0;
     for exchange in served.exchanges.iter().filter(|exchange| exchange.complete) {
         let head = exchange.head.as_ref().expect("it is complete");
@@ -124,7 +124,7 @@ fn check(data: &[u8], served: &Served) {
             podicorn_http::BodyKind::Chunked => return,
         }
     }
-    let refused = served.end.as_ref().inspect(|reject| check_reject(reject)).is_some();
+    let refused = served.end.as_ref().inspect(|reject| check_reject(reject, rules)).is_some();
     let waiting = served.exchanges.last().is_none_or(|exchange| exchange.head.is_none());
     if waiting && !refused {
         assert_eq!(served.left, data[taken..], "what is left is what nobody took");

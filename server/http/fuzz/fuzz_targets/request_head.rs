@@ -29,12 +29,10 @@ fuzz_target!(|input: &[u8]| {
             assert_eq!(verdict(buf, &looser(&rules)).as_ref(), Ok(&Some(told.clone())), "looser rules");
         }
         Err(reject) => {
-            check_reject(reject);
+            check_reject(reject, &rules);
             assert!(!is_plain(buf, &rules), "refused, but plain: {reject:?}");
-            if reject.status == 421 {
-                assert!(!rules.trusted && !rules.cfg.secure, "{reject:?}");
-                assert!(find(&buf.to_ascii_lowercase(), b" https://").is_some(), "{reject:?}");
-            }
+            let https = || find(&buf.to_ascii_lowercase(), b" https://").is_some();
+            assert!(reject.status != 421 || https(), "{reject:?}");
         }
     }
 });

@@ -1,6 +1,7 @@
 //! All that a parsed head says, for comparison.
 
 use crate::bytes::Bytes;
+use crate::config::Rules;
 use podicorn_http::target::TargetForm;
 use podicorn_http::{BodyKind, FieldKind, Fields, Head, Reject, Scheme, Version};
 
@@ -54,8 +55,9 @@ pub fn owned(fields: Fields<'_>) -> Vec<Field> {
 
 /// A refusal has one of the statuses that it may have, and its text, which goes to the log, is one short line
 /// without control characters.
-pub fn check_reject(reject: &Reject) {
+pub fn check_reject(reject: &Reject, rules: &Rules) {
     let text = reject.to_string();
     assert!(matches!(reject.status, 400 | 413 | 414 | 417 | 421 | 431 | 501), "{reject:?}");
+    assert!(reject.status != 421 || !rules.trusted && !rules.cfg.secure, "{reject:?}");
     assert!(!text.is_empty() && text.len() < 500 && !text.contains(char::is_control), "{text:?}");
 }
