@@ -199,6 +199,8 @@ pub struct SlotWriter {
     state: State,
     beats: u64,
     recycle: bool,
+    /// Requests that have begun and not ended.
+    in_flight: Cell<u32>,
     /// Something sampled has been written since the ring's reader was last called.
     sampled: Cell<bool>,
 }
@@ -219,8 +221,15 @@ impl SlotWriter {
                 Ordering::Acquire,
             )
             .map_err(|_| ScoreboardError::Lost { slot, epoch })?;
-        let mut writer =
-            Self { map, base, state: State::Booting, beats: 0, recycle: false, sampled: Cell::new(false) };
+        let mut writer = Self {
+            map,
+            base,
+            state: State::Booting,
+            beats: 0,
+            recycle: false,
+            in_flight: Cell::new(0),
+            sampled: Cell::new(false),
+        };
         writer.set_state(State::Booting);
         Ok(writer)
     }
@@ -286,7 +295,8 @@ impl SlotWriter {
         self.map.is_alone()
     }
 
-    pub fn set_in_flight(&self, requests: u32) {
+    fn set_in_flight(&self, requests: u32) {
+        self.in_flight.set(requests);
         self.set(field::IN_FLIGHT, u64::from(requests));
     }
 
@@ -302,18 +312,15 @@ impl SlotWriter {
         self.add(field::ACCEPTED, 1);
     }
 
-    pub fn add_busy_nanos(&self, nanos: u64) {
-        self.add(field::BUSY_NANOS, nanos);
-    }
-
     /// The log writer's drop count so far (a total, not a difference).
     pub fn set_log_dropped(&self, lines: u64) {
         self.set(field::LOG_DROPPED, lines);
     }
 
-    /// A request begins: its ring entry, and its time in the queue where that is known. The flag says that the arbiter has
-    /// to be told: half of the ring is full, and something in it is sampled.
+    /// A request begins, and is in flight until its end: its ring entry, and its time in the queue where that is known. The
+    /// flag says that the arbiter has to be told: half of the ring is full, and something in it is sampled.
     pub fn begin_request(&self, start: &RequestStart<'_>) -> (Ticket, bool) {
+        self.set_in_flight(self.in_flight.get().saturating_add(1));
         if let Some(queued) = start.queued_nanos {
             self.add(field::QUEUE + bucket(queued), 1);
             self.add(field::QUEUE + BUCKETS, queued);
@@ -329,9 +336,11 @@ impl SlotWriter {
         fills_half && self.sampled.take()
     }
 
-    /// A request has ended. Its response is counted apart, by [`Self::count_response`]. The result is the
-    /// flag of [`Self::begin_request`].
+    /// A request has ended, which was with the app for its duration. Its response is counted apart, by
+    /// [`Self::count_response`]. The result is the flag of [`Self::begin_request`].
     pub fn end_request(&self, ticket: Ticket, end: RequestEnd) -> bool {
+        self.set_in_flight(self.in_flight.get().saturating_sub(1));
+        self.add(field::BUSY_NANOS, end.duration_nanos);
         self.add(field::LATENCY + bucket(end.duration_nanos), 1);
         self.add(field::LATENCY + BUCKETS, end.duration_nanos);
         let ended = ring::end(&self.map, self.base, ticket, end);
@@ -423,7 +432,7 @@ mod tests {
         map.reader(0).unwrap().offer(1);
         let mut writer = Map::attach(fd).unwrap().claim(0, 1, 42).unwrap();
         writer.set_state(State::Ready);
-        writer.set_in_flight(1);
+        writer.begin_request(&A_REQUEST);
         let (ticket, _) = writer.begin_request(&RequestStart {
             method: b"POST",
             path: b"/x",
@@ -460,7 +469,7 @@ mod tests {
             (reading.lag_nanos, reading.counters.lag_nanos, reading.counters.lag[5]),
             (20_000_000, 20_000_000, 1)
         );
-        assert_eq!(reading.counters.latency_nanos, 20_000_000);
+        assert_eq!((reading.counters.latency_nanos, reading.counters.busy_nanos), (20_000_000, 20_000_000));
         assert_eq!(reading.counters.timed_out, 1);
         assert_eq!(reading.counters.latency[5], 1);
         assert_eq!(reading.counters.queue[2], 1);
@@ -504,8 +513,8 @@ mod tests {
         let second = worker(2, State::Ready);
         let leaving = worker(3, State::Draining);
         map.reader(4).unwrap().offer(1);
-        leaving.set_in_flight(9);
-        second.set_in_flight(2);
+        leaving.begin_request(&A_REQUEST);
+        second.begin_request(&A_REQUEST);
         second.set_parked(1);
         second.set_connections(5);
         second.add_accepted();

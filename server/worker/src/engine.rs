@@ -91,6 +91,28 @@ impl Core {
         }
     }
 
+    /// [`Self::answered`], and then [`Self::next_request`] if the loop `goes_on`, under one lock.
+    pub(crate) fn answered_and_next(&self, ready: Ready, now: Nanos, goes_on: bool) -> Option<Ready> {
+        let mut guard = self.lock();
+        let Some(reactor) = guard.as_mut() else {
+            drop(guard);
+            self.answered(ready.token, ready.connection, now);
+            return None;
+        };
+        reactor.answered(ready.token, ready.connection, now);
+        let next = if goes_on { reactor.next_request(now) } else { None };
+        drop(guard);
+        self.tell_if_stopping();
+        next
+    }
+
+    /// An answered request may have been what the worker still waited for.
+    fn tell_if_stopping(&self) {
+        if self.orders.stop.load(Ordering::Relaxed) {
+            self.wake.ring();
+        }
+    }
+
     /// Gives a connection back whose request has been answered; true: the reactor [wants a turn](Reactor::wants_turn).
     pub(crate) fn answered(&self, token: Token, connection: Box<Connection>, now: Nanos) -> bool {
         let mut connection = Some(connection);
@@ -103,9 +125,8 @@ impl Core {
         if let Some(connection) = connection {
             // The engine has ended meanwhile.
             connection.socket.shut_down();
-        } else if self.orders.stop.load(Ordering::Relaxed) {
-            // It may have been what the worker still waited for.
-            self.wake.ring();
+        } else {
+            self.tell_if_stopping();
         }
         wants_turn == Some(true)
     }

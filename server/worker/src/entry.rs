@@ -1,6 +1,5 @@
 //! A request of a worker whose sockets belong to Python: what the engine would write about it into the scoreboard.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use podicorn_scoreboard::{RequestEnd, RequestStart, Ticket};
@@ -9,18 +8,6 @@ use pyo3::prelude::*;
 use crate::clock::{Nanos, monotonic, unix_at};
 use crate::slot::SharedSlot;
 use crate::trace::{RequestTrace, TraceContext, Tracer};
-
-/// What is counted of the requests that Python serves by itself.
-pub(crate) struct Ledger {
-    in_flight: AtomicU32,
-    tracer: Arc<Tracer>,
-}
-
-impl Ledger {
-    pub(crate) fn new(tracer: Arc<Tracer>) -> Self {
-        Self { in_flight: AtomicU32::new(0), tracer }
-    }
-}
 
 struct Running {
     ticket: Option<Ticket>,
@@ -31,7 +18,6 @@ struct Running {
 #[pyclass(frozen, module = "podicorn._engine")]
 pub(crate) struct Entry {
     slot: Arc<SharedSlot>,
-    ledger: Arc<Ledger>,
     trace: RequestTrace,
     /// `None` once it has ended.
     running: Mutex<Option<Running>>,
@@ -41,14 +27,13 @@ impl Entry {
     /// Method and target are text as Python has them of a request head: Latin-1.
     pub(crate) fn begin(
         slot: &Arc<SharedSlot>,
-        ledger: &Arc<Ledger>,
+        tracer: &Tracer,
         method: &str,
         target: &str,
         traceparent: Option<&str>,
     ) -> Self {
         let begun = monotonic();
-        let trace = ledger.tracer.begin(traceparent.and_then(|text| TraceContext::parse(&latin1(text))));
-        let in_flight = ledger.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        let trace = tracer.begin(traceparent.and_then(|text| TraceContext::parse(&latin1(text))));
         let path = target.split_once('?').map_or(target, |(path, _)| path);
         let start = RequestStart {
             method: &latin1(method),
@@ -62,22 +47,18 @@ impl Entry {
             parent_id: trace.parent_id,
             is_sampled: trace.is_sampled,
         };
-        let ticket = slot.begin_request(&start, in_flight);
+        let ticket = slot.begin_request(&start, None);
         let running = Mutex::new(Some(Running { ticket, begun }));
-        Self { slot: Arc::clone(slot), ledger: Arc::clone(ledger), trace, running }
+        Self { slot: Arc::clone(slot), trace, running }
     }
 
     fn finish(&self, status: u16) {
         // Nothing of Python's is called while this is held.
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Running { ticket, begun }) = running else { return };
-        let in_flight = self.ledger.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
-        if status != 0 {
-            self.slot.count_response(status);
-        }
         let duration_nanos = monotonic().saturating_sub(begun);
         let end = RequestEnd { status, duration_nanos, is_timed_out: false };
-        self.slot.end_request(ticket, end, in_flight);
+        self.slot.end_request(ticket, end, status != 0);
     }
 }
 

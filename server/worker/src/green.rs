@@ -109,8 +109,7 @@ impl Engine {
 
     fn answer(&self, py: Python<'_>, mut ready: Ready, begun: Nanos) -> PyResult<()> {
         // A panic of ours costs this connection, not the worker.
-        let outcome =
-            catch_unwind(AssertUnwindSafe(|| self.service.handle(py, &mut ready.connection, begun)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.service.handle(py, &mut ready, begun)));
         let outcome = outcome.unwrap_or_else(|_| {
             self.service.log(py, "error", "internal error: a request has panicked; its connection is closed");
             ready.connection.abandon();

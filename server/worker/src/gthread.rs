@@ -16,7 +16,7 @@ use crate::wsgi::service::Service;
 pub(crate) fn work(py: Python<'_>, core: &Core, service: &Service) {
     while let Some((mut ready, begun)) = py.detach(|| core.wait_for_request()) {
         // A panic of ours costs this connection, not the thread. What the app raises is logged and ends the request.
-        let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(py, &mut ready.connection, begun)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(py, &mut ready, begun)));
         if outcome.is_err() {
             service.log(py, "error", "internal error: a request has panicked; its connection is closed");
             ready.connection.abandon();

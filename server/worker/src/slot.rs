@@ -18,7 +18,7 @@ use crate::clock::{Nanos, synchronise};
 use crate::collections::Collections;
 use crate::descriptor::adopt;
 use crate::engine::hear_of_forks;
-use crate::entry::{Entry, Ledger};
+use crate::entry::Entry;
 use crate::error::EngineError;
 use crate::trace::{Policy, Tracer};
 use crate::wsgi::service::random_seed;
@@ -140,10 +140,12 @@ impl SharedSlot {
         self.with((), |writer| writer.set_log_dropped(lines));
     }
 
-    /// A request begins; `in_flight` counts it too.
-    pub(crate) fn begin_request(&self, start: &RequestStart<'_>, in_flight: u32) -> Option<Ticket> {
+    /// A request begins. `parked`: how many more wait for the app, where nobody else says that at the same time.
+    pub(crate) fn begin_request(&self, start: &RequestStart<'_>, parked: Option<u32>) -> Option<Ticket> {
         let (ticket, calls_reader) = self.with(None, |writer| {
-            writer.set_in_flight(in_flight);
+            if let Some(parked) = parked {
+                writer.set_parked(parked);
+            }
             Some(writer.begin_request(start))
         })?;
         if calls_reader {
@@ -152,13 +154,14 @@ impl SharedSlot {
         Some(ticket)
     }
 
-    /// A request has ended, which held a Python thread for its duration. Its response is counted apart.
-    pub(crate) fn end_request(&self, ticket: Option<Ticket>, end: RequestEnd, in_flight: u32) {
+    /// A request has ended, which held a Python thread for its duration. `response`: its status is to be counted.
+    pub(crate) fn end_request(&self, ticket: Option<Ticket>, end: RequestEnd, response: bool) {
+        let Some(ticket) = ticket else { return };
         let calls_reader = self.with(false, |writer| {
-            let calls_reader = ticket.is_some_and(|ticket| writer.end_request(ticket, end));
-            writer.add_busy_nanos(end.duration_nanos);
-            writer.set_in_flight(in_flight);
-            calls_reader
+            if response {
+                writer.count_response(end.status);
+            }
+            writer.end_request(ticket, end)
         });
         if calls_reader {
             self.ring();
@@ -216,11 +219,6 @@ impl SharedSlot {
     pub(crate) fn late(&self, nanos: Nanos) {
         self.with((), |writer| writer.add_lag(nanos));
     }
-
-    /// A response, the app's or one that the engine gave in its place.
-    pub(crate) fn count_response(&self, status: u16) {
-        self.with((), |writer| writer.count_response(status));
-    }
 }
 
 /// For the after-fork hook: a worker has one, tests may make more.
@@ -242,7 +240,6 @@ pub(crate) fn disable_all() -> bool {
 pub(crate) struct Slot {
     pub(crate) shared: Arc<SharedSlot>,
     pub(crate) tracer: Arc<Tracer>,
-    ledger: Arc<Ledger>,
 }
 
 #[pymethods]
@@ -277,7 +274,7 @@ impl Slot {
         }
         let policy = tracing.map(|(parent_based, ratio)| Policy::new(parent_based, ratio));
         let tracer = Arc::new(Tracer::new(random_seed(py)?, policy));
-        Ok(Self { shared, ledger: Arc::new(Ledger::new(Arc::clone(&tracer))), tracer })
+        Ok(Self { shared, tracer })
     }
 
     /// Publishes `BOOTING`, `READY`, `DRAINING` or `EXITING`; rings the doorbell for all but the first.
@@ -313,7 +310,7 @@ impl Slot {
     /// A request begins that Python serves by itself, by its method and target.
     #[pyo3(signature = (method, target, traceparent=None))]
     fn begin(&self, method: &str, target: &str, traceparent: Option<&str>) -> Entry {
-        Entry::begin(&self.shared, &self.ledger, method, target, traceparent)
+        Entry::begin(&self.shared, &self.tracer, method, target, traceparent)
     }
 
     /// A connection was accepted; so many are open now.

@@ -19,10 +19,10 @@ pub(crate) const SLICE: Nanos = MILLISECOND;
 pub(crate) fn serve(py: Python<'_>, core: &Core, service: &Service) -> PyResult<()> {
     let mut now = monotonic();
     let until = now + SLICE;
-    while now < until && !core.is_quitting() {
-        let Some(mut ready) = core.next_request(now) else { break };
+    let mut next = if core.is_quitting() { None } else { core.next_request(now) };
+    while let Some(mut ready) = next {
         // A panic of ours costs this connection, not the worker.
-        let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(py, &mut ready.connection, now)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| service.handle(py, &mut ready, now)));
         let outcome = outcome.unwrap_or_else(|_| {
             service.log(py, "error", "internal error: a request has panicked; its connection is closed");
             ready.connection.abandon();
@@ -33,13 +33,15 @@ pub(crate) fn serve(py: Python<'_>, core: &Core, service: &Service) -> PyResult<
             return Ok(());
         }
         now = monotonic();
-        core.answered(ready.token, ready.connection, now);
+        let signalled = py.check_signals();
+        let goes_on = signalled.is_ok() && now < until && !core.is_quitting();
+        next = core.answered_and_next(ready, now, goes_on);
+        signalled?;
         match outcome {
             Err(error) if core.is_quitting() => return Err(error),
             // The app's own SystemExit or KeyboardInterrupt is logged and ends the request only, as in Gunicorn.
             Ok(()) | Err(_) => {}
         }
-        py.check_signals()?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use super::exchange::{Client, Exchange};
 use super::news::shown;
 use super::response::{Response, Stage};
+use crate::date::date_field;
 use crate::reactor::outbound::Sent;
 
 impl Exchange {
@@ -86,16 +87,15 @@ impl Exchange {
         if self.response.is_complete() || self.client == Client::Gone {
             return;
         }
-        let asgi = Arc::clone(&self.asgi);
         let token = self.token;
-        let Some(mut connection) = asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
+        let Some(mut connection) = self.asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
             return;
         };
         let timed_out = !connection.socket.answer();
         if timed_out {
             connection.abandon();
         } else if let Some(answer) = answer.filter(|_| !self.response.has_begun()) {
-            answer(&mut self.response, &asgi.date());
+            answer(&mut self.response, &date_field());
             if matches!(connection.transmit(&mut self.response.parcel), Sent::Failed(_)) {
                 connection.abandon();
             }

@@ -13,6 +13,7 @@ use super::registry::{CallNumber, Party};
 use super::response::{Moment, Response};
 use super::service::Asgi;
 use crate::clock::monotonic;
+use crate::date::date_field;
 use crate::reactor::conn::Connection;
 use crate::reactor::live::{Pull, Push};
 use crate::reactor::outbound::Sent;
@@ -124,7 +125,9 @@ impl Exchange {
     pub(super) fn poll<'py>(this: &Bound<'py, Self>, purpose: Purpose) -> PyResult<Polled<'py>> {
         let py = this.py();
         let mut exchange = this.try_borrow_mut()?;
-        let asgi = Arc::clone(&exchange.asgi);
+        // Only a pull brings something about that a turn has to tell.
+        let pulls = purpose == Purpose::Message && matches!(exchange.intake, Intake::More);
+        let asgi = pulls.then(|| Arc::clone(&exchange.asgi));
         let polled = match purpose {
             Purpose::Message => exchange.poll_message(py),
             Purpose::Room if exchange.client == Client::Gone => Err(client_is_gone()),
@@ -136,7 +139,9 @@ impl Exchange {
             None => exchange.wait(py, purpose)?,
         };
         drop(exchange);
-        asgi.schedule(py);
+        if let Some(asgi) = asgi {
+            asgi.schedule(py);
+        }
         Ok(polled)
     }
 
@@ -153,31 +158,30 @@ impl Exchange {
 
     /// The next message of `receive`, if it is there.
     fn poll_message<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let asgi = Arc::clone(&self.asgi);
         if self.response.is_complete() || self.client == Client::Gone {
             self.told = true;
-            return asgi.messages.disconnect(py).map(Some);
+            return self.asgi.messages.disconnect(py).map(Some);
         }
         match std::mem::replace(&mut self.intake, Intake::Given) {
             Intake::First { bytes, last } => {
                 self.intake = if last { Intake::Given } else { Intake::More };
-                return asgi.messages.request(bytes.into_bound(py), !last).map(Some);
+                return self.asgi.messages.request(bytes.into_bound(py), !last).map(Some);
             }
             Intake::More => {
                 self.intake = Intake::More;
                 let mut data = Vec::new();
                 let token = self.token;
-                let pull = asgi.core.with(|reactor| reactor.pull(token, &mut data, monotonic()));
+                let pull = self.asgi.core.with(|reactor| reactor.pull(token, &mut data, monotonic()));
                 match pull {
                     Some(Pull::Data { last }) => {
                         self.intake = if last { Intake::Given } else { Intake::More };
-                        return asgi.messages.request(PyBytes::new(py, &data), !last).map(Some);
+                        return self.asgi.messages.request(PyBytes::new(py, &data), !last).map(Some);
                     }
                     Some(Pull::Wait) => return Ok(None),
                     Some(Pull::Over) | None => {
                         self.lose(py);
                         self.told = true;
-                        return asgi.messages.disconnect(py).map(Some);
+                        return self.asgi.messages.disconnect(py).map(Some);
                     }
                 }
             }
@@ -185,7 +189,7 @@ impl Exchange {
         }
         if self.client == Client::Left {
             self.told = true;
-            return asgi.messages.disconnect(py).map(Some);
+            return self.asgi.messages.disconnect(py).map(Some);
         }
         Ok(None)
     }
@@ -199,7 +203,6 @@ impl Exchange {
         if exchange.client == Client::Gone {
             return Err(client_is_gone());
         }
-        let asgi = Arc::clone(&exchange.asgi);
         let exchange = &mut *exchange;
         let response = &mut exchange.response;
         match Message::read(message)? {
@@ -222,7 +225,7 @@ impl Exchange {
                 }
                 if status == 100 {
                     let token = exchange.token;
-                    asgi.core.with(|reactor| reactor.continued(token));
+                    exchange.asgi.core.with(|reactor| reactor.continued(token));
                 }
             }
             Message::Hints(links) => {
@@ -241,18 +244,16 @@ impl Exchange {
         &mut self,
         act: impl FnOnce(&mut Response, &Moment<'_>) -> PyResult<T>,
     ) -> PyResult<T> {
-        let asgi = Arc::clone(&self.asgi);
         let body_read = matches!(self.intake, Intake::Given | Intake::First { last: true, .. });
-        let persistent = body_read && asgi.service.is_persistent();
-        act(&mut self.response, &Moment { persistent, date: &asgi.date() })
+        let persistent = body_read && self.asgi.service.is_persistent();
+        act(&mut self.response, &Moment { persistent, date: &date_field() })
     }
 
     /// Sends what is ready; true: the app is to wait.
     pub(super) fn push(&mut self, py: Python<'_>) -> PyResult<bool> {
-        let asgi = Arc::clone(&self.asgi);
         let (token, answers) = (self.token, self.response.has_begun());
         let parcel = &mut self.response.parcel;
-        let push = asgi.core.with(|reactor| reactor.push(token, parcel, answers, monotonic()));
+        let push = self.asgi.core.with(|reactor| reactor.push(token, parcel, answers, monotonic()));
         match push {
             Some(Push::Taken) => {
                 self.sent |= answers;
@@ -276,9 +277,8 @@ impl Exchange {
 
     /// The response is complete: gives the connection back with what the socket does not take now.
     pub(super) fn finish(&mut self, py: Python<'_>) -> PyResult<()> {
-        let asgi = Arc::clone(&self.asgi);
         let token = self.token;
-        let Some(mut connection) = asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
+        let Some(mut connection) = self.asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
             self.lose(py);
             return Err(client_is_gone());
         };
@@ -309,14 +309,13 @@ impl Exchange {
 
     /// Gives the connection back: the exchange is over.
     pub(super) fn part(&mut self, py: Python<'_>, connection: Box<Connection>) {
-        let asgi = Arc::clone(&self.asgi);
-        asgi.registry(py).part(self.token, self.number);
-        let wants_turn = asgi.core.answered(self.token, connection, monotonic());
-        asgi.recycle(self.response.take_parts());
+        self.asgi.registry(py).part(self.token, self.number);
+        let wants_turn = self.asgi.core.answered(self.token, connection, monotonic());
+        self.response.recycle();
         let receivers = std::mem::take(&mut self.receivers);
         wake(py, receivers);
         if wants_turn {
-            asgi.schedule(py);
+            self.asgi.schedule(py);
         }
     }
 }

@@ -10,7 +10,7 @@ use pyo3::types::PyDict;
 
 use super::exchange::{Client, Exchange, GATEWAY_TIMEOUT};
 use crate::access_log::Record;
-use crate::clock::Nanos;
+use crate::clock::{Nanos, monotonic};
 use crate::reactor::conn::Connection;
 use crate::reactor::live::{Asked, Event};
 use crate::reactor::socket::Peer;
@@ -130,11 +130,11 @@ impl Exchange {
     pub(super) fn tell(&mut self, py: Python<'_>, peer: Peer, asked: &Head, raw: &[u8]) {
         let Some(account) = self.account.as_ref().filter(|_| !self.logged) else { return };
         self.logged = true;
-        let duration = account.duration();
-        self.report(py, peer, asked, raw, duration);
+        let begun = account.begun;
+        self.report(py, peer, asked, raw, begun);
     }
 
-    pub(super) fn report(&self, py: Python<'_>, peer: Peer, asked: &Head, raw: &[u8], duration: Nanos) {
+    pub(super) fn report(&self, py: Python<'_>, peer: Peer, asked: &Head, raw: &[u8], begun: Nanos) {
         let service = &self.asgi.service;
         let status = self.response.status();
         if self.response.dropped_body && !asked.method(raw).eq(b"HEAD") {
@@ -144,7 +144,14 @@ impl Exchange {
             );
             service.log(py, "warning", &text);
         }
-        if self.response.has_begun() && service.access_log().is_some() {
+        let hooks = service.hooks();
+        let logs = service.access_log().is_some() && self.response.has_begun();
+        let logs_access = hooks.logs_access() && self.response.has_begun();
+        if !logs && !logs_access && !hooks.has_after() {
+            return;
+        }
+        let duration = monotonic().saturating_sub(begun);
+        if logs {
             service.log_access(&Record {
                 environ: None,
                 peer,
@@ -156,8 +163,6 @@ impl Exchange {
                 trace: &self.trace,
             });
         }
-        let hooks = service.hooks();
-        let logs_access = hooks.logs_access() && self.response.has_begun();
         if !logs_access && !hooks.has_after() {
             return;
         }

@@ -16,6 +16,7 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::message::{each_header, links};
+use crate::parts::Parts;
 use crate::reactor::SERVER;
 use crate::reactor::live::Parcel;
 use crate::reactor::outbound::{FilePart, Piece};
@@ -71,15 +72,9 @@ impl AsRef<[u8]> for Part {
     }
 }
 
-/// The parts of a response that allocate, for the next one.
-#[derive(Default)]
-pub(super) struct Parts {
-    head: ResponseHead,
-    buffer: Vec<u8>,
-}
-
 impl Response {
-    pub(super) fn new(question: Question, takes_trailers: bool, parts: Parts) -> Self {
+    pub(super) fn new(question: Question, takes_trailers: bool) -> Self {
+        let parts = Parts::take();
         Self {
             question,
             takes_trailers,
@@ -94,13 +89,10 @@ impl Response {
         }
     }
 
-    /// Gives its memory away.
-    pub(super) fn take_parts(&mut self) -> Parts {
-        let mut parts =
-            Parts { head: std::mem::take(&mut self.head), buffer: std::mem::take(&mut self.parcel.buffer) };
-        parts.head.clear();
-        parts.buffer.clear();
-        parts
+    /// Leaves its memory to later responses.
+    pub(super) fn recycle(&mut self) {
+        let (head, buffer) = (std::mem::take(&mut self.head), std::mem::take(&mut self.parcel.buffer));
+        Parts { head, buffer }.keep();
     }
 
     /// Whether its head is on its way, so that it cannot be replaced.

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use podicorn_http::date::DateCache;
 use podicorn_http::response::RequestMethod;
 use podicorn_http::websocket::{DeflatePolicy, Handshake, is_upgrade, subprotocols};
 use pyo3::intern;
@@ -15,11 +14,11 @@ use super::awaitable::Done;
 use super::call::Call;
 use super::exchange::{Exchange, Intake};
 use super::registry::{CallNumber, Party, Registry};
-use super::response::{Parts, Response};
+use super::response::Response;
 use super::scope::{ScopeFactory, takes_trailers};
 use super::step::TaskMaker;
 use super::websocket::Session;
-use crate::clock::{Nanos, SECOND, monotonic, unix};
+use crate::clock::{Nanos, monotonic};
 use crate::engine::Core;
 use crate::listener::ServerAddress;
 use crate::options::Asgi as Options;
@@ -27,12 +26,6 @@ use crate::reactor::{Reactor, Ready};
 use crate::wsgi::hooks::RequestView;
 use crate::wsgi::response::Question;
 use crate::wsgi::service::Service;
-
-/// Memory of ended responses that is kept for later ones.
-const SPARE: usize = 64;
-
-/// RFC 9110 §5.6.7.
-const DATE_BYTES: usize = 29;
 
 /// The messages of `receive`.
 pub(super) struct Messages {
@@ -90,8 +83,6 @@ pub(crate) struct Asgi {
     pub(super) max_message_size: usize,
     deflate: Option<DeflatePolicy>,
     registry: Mutex<Registry>,
-    date: Mutex<DateCache>,
-    spare: Mutex<Vec<Parts>>,
     /// A turn is on its way already.
     scheduled: AtomicBool,
     /// `finished` has been called.
@@ -134,8 +125,6 @@ impl Asgi {
             max_message_size: options.max_message_size,
             deflate: options.deflate,
             registry: Mutex::default(),
-            date: Mutex::new(DateCache::new()),
-            spare: Mutex::default(),
             scheduled: AtomicBool::new(false),
             over: AtomicBool::new(false),
         })
@@ -147,24 +136,6 @@ impl Asgi {
 
     pub(super) fn registry(&self, py: Python<'_>) -> MutexGuard<'_, Registry> {
         self.registry.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The Date field's value.
-    pub(super) fn date(&self) -> [u8; DATE_BYTES] {
-        let mut date = self.date.lock().unwrap_or_else(PoisonError::into_inner);
-        date.at(unix() / SECOND).try_into().unwrap_or([b' '; DATE_BYTES])
-    }
-
-    fn spare(&self) -> MutexGuard<'_, Vec<Parts>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps the memory of a response that is over.
-    pub(super) fn recycle(&self, parts: Parts) {
-        let mut spare = self.spare();
-        if spare.len() < SPARE {
-            spare.push(parts);
-        }
     }
 
     /// A future of the loop.
@@ -248,8 +219,8 @@ impl Asgi {
 
     /// A request is complete: a task for it.
     fn begin(this: &Arc<Self>, py: Python<'_>, ready: Ready, begun: Nanos) {
-        let Ready { token, mut connection } = ready;
-        let mut account = this.service.open_account(&connection, begun);
+        let mut account = this.service.open_account(&ready, begun);
+        let Ready { token, mut connection, .. } = ready;
         let handshake = is_upgrade(&connection.head, &connection.raw)
             .then(|| Handshake::read(&connection.head, &connection.raw, this.deflate));
         let prepared = (|| {
@@ -293,8 +264,7 @@ impl Asgi {
             Some(Ok(_)) => subprotocols(head, &connection.raw).map(<[u8]>::to_vec).collect(),
             _ => Vec::new(),
         };
-        let parts = this.spare().pop().unwrap_or_default();
-        let response = Response::new(question, takes_trailers(&connection), parts);
+        let response = Response::new(question, takes_trailers(&connection));
         // The task copies the context that it is made in.
         let _logged = this.service.log_trace().enter(py, &account.trace);
         let hooked = this.service.hooks().before(py, &view);

@@ -30,7 +30,8 @@ use super::preamble::Proxies;
 use super::socket::Socket;
 use super::timers::Deadline;
 use super::{FIRST_LISTENER, Notice, Reactor, SERVER};
-use crate::clock::{MILLISECOND, Nanos, SECOND, unix, unix_at};
+use crate::clock::{MILLISECOND, Nanos, SECOND, unix_at};
+use crate::date::date_field;
 use crate::listener::Listener;
 use crate::trust::TrustedPeers;
 
@@ -450,7 +451,7 @@ impl Reactor {
         let Some(connection) = self.table.get(token) else { return };
         if matches!(connection.phase, Phase::Head | Phase::Body) && !connection.is_silent() {
             let mut answer = Vec::new();
-            write_error(&mut answer, 408, "", SERVER, self.date.at(unix() / SECOND), false);
+            write_error(&mut answer, 408, "", SERVER, &date_field(), false);
             connection.socket.send_in_passing(&answer);
             self.slot.count_rejection(408);
         }

@@ -33,7 +33,6 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use podicorn_http::Reject;
-use podicorn_http::date::DateCache;
 use podicorn_http::response::write_error;
 use podicorn_http::websocket::{Compressor, Violation};
 
@@ -50,7 +49,8 @@ use self::table::{Table, Token};
 use self::timers::Timers;
 use self::wake::Wake;
 use self::watchdog::Watchdog;
-use crate::clock::{MILLISECOND, Nanos, SECOND, unix};
+use crate::clock::{MILLISECOND, Nanos, SECOND};
+use crate::date::date_field;
 use crate::error::EngineError;
 use crate::listener::Listener;
 use crate::options::Limits;
@@ -92,6 +92,8 @@ pub(crate) enum Notice {
 pub(crate) struct Ready {
     pub(crate) token: Token,
     pub(crate) connection: Box<Connection>,
+    /// How many more wait, for the scoreboard; `None`: it has been told.
+    pub(crate) waiting: Option<u32>,
 }
 
 /// See the module's text.
@@ -114,6 +116,8 @@ pub(crate) struct Reactor {
     pub(crate) sleepers: usize,
     /// The app is called on the thread that waits: a complete request never waits for a wake-up.
     inline: bool,
+    /// Several threads take requests.
+    threaded: bool,
     budget: Budget,
     /// A client has to move so many bytes per stall period.
     stall: Option<Nanos>,
@@ -129,7 +133,6 @@ pub(crate) struct Reactor {
     alarm: Option<Alarm>,
     watchdog: Option<Watchdog>,
     notices: Vec<Notice>,
-    date: DateCache,
     slot: Arc<SharedSlot>,
     /// All listeners speak TLS.
     tls: Option<Arc<Entrance>>,
@@ -187,6 +190,7 @@ impl Reactor {
             running: 0,
             sleepers: 0,
             inline: limits.threads == 0 && !limits.guest,
+            threaded: limits.threads > 0 && !limits.guest,
             budget: Budget::new(limits.body_budget),
             stall: limits.stall_timeout,
             least: limits.least_per_stall(),
@@ -198,7 +202,6 @@ impl Reactor {
             alarm,
             watchdog,
             notices: Vec::new(),
-            date: DateCache::new(),
             slot,
             tls,
         })
@@ -280,15 +283,16 @@ impl Reactor {
                 self.answer_is_out(token, now);
                 continue;
             }
-            if let (Some(watchdog), Some(watch)) = (&self.watchdog, &connection.watch) {
-                watchdog.runs(watch);
-            }
+            connection.socket.pass_to_app();
             self.budget.settle(connection, 0);
             if let Some(connection) = self.table.lend(token) {
                 // It no longer waits: from here on it is in flight.
                 self.running += 1;
-                self.publish_load();
-                return Some(Ready { token, connection });
+                let waiting = (!self.threaded).then_some(self.ready.len() as u32);
+                if waiting.is_none() {
+                    self.publish_load();
+                }
+                return Some(Ready { token, connection, waiting });
             }
         }
         None
@@ -415,7 +419,7 @@ impl Reactor {
         let Some(connection) = self.table.get(token) else { return };
         let mut answer = Vec::new();
         let head_only = connection.asks_for_head_only();
-        write_error(&mut answer, status, detail, SERVER, self.date.at(unix() / SECOND), head_only);
+        write_error(&mut answer, status, detail, SERVER, &date_field(), head_only);
         connection.abandon();
         connection.outbound.push(Piece::Owned(answer));
         self.budget.settle(connection, 0);

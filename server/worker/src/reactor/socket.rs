@@ -2,11 +2,11 @@
 #![allow(unsafe_code)] // accept4, recv, sendmsg and sendfile on raw memory, without the allocations of their wrappers
 
 use std::io::IoSlice;
-use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::{mem, ptr};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -37,6 +37,8 @@ pub(crate) struct Socket {
     fd: OwnedFd,
     /// Who answers the present request: one of the constants below.
     answer: AtomicU8,
+    /// The app has it.
+    with_app: AtomicBool,
     /// What it is beside a socket with plain HTTP/1 on it; set before the first byte is read, or never.
     guise: OnceLock<Guise>,
 }
@@ -94,6 +96,31 @@ fn check(result: isize) -> Result<usize, Errno> {
     usize::try_from(result).map_err(|_| Errno::last())
 }
 
+/// `recv(2)` that does not wait, without the four atomic operations by which libc makes it a point where threads are
+/// cancelled: there is one for every request.
+///
+/// # Safety
+/// `buffer` points to `length` bytes that may be written.
+unsafe fn recv(fd: &OwnedFd, buffer: *mut libc::c_void, length: usize) -> isize {
+    let (flags, nobody) = (libc::MSG_DONTWAIT, ptr::null_mut::<libc::c_void>());
+    // SAFETY: the kernel writes to the buffer only; the caller vouches for it.
+    let result =
+        unsafe { libc::syscall(libc::SYS_recvfrom, fd.as_raw_fd(), buffer, length, flags, nobody, nobody) };
+    result as isize
+}
+
+/// As [`recv`], for `send(2)`.
+///
+/// # Safety
+/// `bytes` points to `length` bytes that may be read.
+unsafe fn send(fd: &OwnedFd, bytes: *const libc::c_void, length: usize) -> isize {
+    let (flags, nobody) = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL, ptr::null::<libc::c_void>());
+    // SAFETY: the kernel reads the bytes only; the caller vouches for them.
+    let result =
+        unsafe { libc::syscall(libc::SYS_sendto, fd.as_raw_fd(), bytes, length, flags, nobody, 0_usize) };
+    result as isize
+}
+
 impl Socket {
     /// Takes one connection from a listener. `EAGAIN`: none waits.
     pub(crate) fn accept(listener: BorrowedFd<'_>) -> Result<(Self, Peer), Errno> {
@@ -112,7 +139,15 @@ impl Socket {
         Errno::result(fd)?;
         // SAFETY: accept4 has just given us this descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok((Self { fd, answer: AtomicU8::new(OPEN), guise: OnceLock::new() }, peer(&address)))
+        Ok((
+            Self {
+                fd,
+                answer: AtomicU8::new(OPEN),
+                with_app: AtomicBool::new(false),
+                guise: OnceLock::new(),
+            },
+            peer(&address),
+        ))
     }
 
     /// Speaks TLS from here on.
@@ -122,7 +157,12 @@ impl Socket {
 
     /// One end of a pair: the other one is a session of Python's `ssl`.
     pub(crate) fn behind_tls(fd: OwnedFd, link: Arc<Link>) -> Self {
-        Self { fd, answer: AtomicU8::new(OPEN), guise: OnceLock::from(Guise::Relayed(link)) }
+        Self {
+            fd,
+            answer: AtomicU8::new(OPEN),
+            with_app: AtomicBool::new(false),
+            guise: OnceLock::from(Guise::Relayed(link)),
+        }
     }
 
     /// The descriptor alone.
@@ -132,7 +172,12 @@ impl Socket {
 
     /// One end of a pair: the other one is a stream of HTTP/2.
     pub(crate) fn of_stream(fd: OwnedFd, origin: Arc<StreamOrigin>) -> Self {
-        Self { fd, answer: AtomicU8::new(OPEN), guise: OnceLock::from(Guise::Stream(origin)) }
+        Self {
+            fd,
+            answer: AtomicU8::new(OPEN),
+            with_app: AtomicBool::new(false),
+            guise: OnceLock::from(Guise::Stream(origin)),
+        }
     }
 
     /// Whether its client speaks TLS.
@@ -214,9 +259,7 @@ impl Socket {
             Some(Guise::Stream(_)) | None => {}
         }
         // SAFETY: pointer and length are of one live, exclusively borrowed slice.
-        check(unsafe {
-            libc::recv(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT)
-        })
+        check(unsafe { recv(&self.fd, buffer.as_mut_ptr().cast(), buffer.len()) })
     }
 
     /// Appends what has arrived, at most `most` bytes. 0: the peer has finished sending. `EAGAIN`: nothing there.
@@ -231,9 +274,7 @@ impl Socket {
         buffer.reserve(most);
         let spare = buffer.spare_capacity_mut();
         // SAFETY: the kernel writes at most `most` bytes into spare capacity that is at least that long.
-        let result =
-            unsafe { libc::recv(self.fd.as_raw_fd(), spare.as_mut_ptr().cast(), most, libc::MSG_DONTWAIT) };
-        let received = check(result)?;
+        let received = check(unsafe { recv(&self.fd, spare.as_mut_ptr().cast(), most) })?;
         // SAFETY: the kernel has initialised the first `received` bytes of the spare capacity.
         unsafe { buffer.set_len(buffer.len() + received) };
         Ok(received)
@@ -250,9 +291,8 @@ impl Socket {
         if let Some(mut session) = self.tls() {
             return session.send(self.fd.as_fd(), &[IoSlice::new(bytes)]);
         }
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         // SAFETY: pointer and length are of one live slice.
-        check(unsafe { libc::send(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) })
+        check(unsafe { send(&self.fd, bytes.as_ptr().cast(), bytes.len()) })
     }
 
     /// Sends a few bytes that a socket with nothing in it takes at once; nobody tries again.
@@ -303,7 +343,18 @@ impl Socket {
 
     /// A new request begins: nobody has answered it.
     pub(crate) fn ask(&self) {
+        self.with_app.store(false, Ordering::Relaxed);
         self.answer.store(OPEN, Ordering::Release);
+    }
+
+    /// The app gets the request.
+    pub(crate) fn pass_to_app(&self) {
+        self.with_app.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the app has the request, or has had it.
+    pub(crate) fn is_with_app(&self) -> bool {
+        self.with_app.load(Ordering::Relaxed)
     }
 
     /// The app wants to send the first or any later byte of its response; false: the watchdog was faster.

@@ -10,14 +10,14 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use podicorn_http::date::DateCache;
 use podicorn_http::response::write_error;
 
 use super::SERVER;
 use super::socket::{Socket, TimeOut};
 use super::table::Token;
 use super::wake::Wake;
-use crate::clock::{Nanos, SECOND, monotonic, unix};
+use crate::clock::{Nanos, SECOND, monotonic};
+use crate::date::date_field;
 use crate::error::EngineError;
 use crate::slot::SharedSlot;
 
@@ -32,8 +32,6 @@ struct Watched {
     token: Token,
     socket: Arc<Socket>,
     head_only: bool,
-    /// The app has it.
-    running: bool,
     /// When the next step is due: the 504, then the replacement.
     due: Option<Nanos>,
     answered: bool,
@@ -84,7 +82,6 @@ impl Watchdog {
             token,
             socket: Arc::clone(socket),
             head_only,
-            running: false,
             due: Some(now.saturating_add(self.shared.timeout)),
             answered: false,
         };
@@ -95,13 +92,6 @@ impl Watchdog {
         });
         entries.watched[number] = Some(watched);
         Watch(number)
-    }
-
-    /// The app gets the request.
-    pub(super) fn runs(&self, watch: &Watch) {
-        if let Some(Some(watched)) = self.shared.lock().watched.get_mut(watch.0) {
-            watched.running = true;
-        }
     }
 
     /// Whose time has been up since the last call. No lock is taken where there is nobody.
@@ -138,7 +128,6 @@ impl Shared {
     }
 
     fn run(&self) {
-        let mut date = DateCache::new();
         let mut entries = self.lock();
         while !entries.over {
             let now = monotonic();
@@ -146,7 +135,7 @@ impl Shared {
             let mut overdue = Vec::new();
             for watched in entries.watched.iter_mut().flatten() {
                 if watched.due.is_some_and(|due| due <= now)
-                    && let Some(found) = self.act(watched, now, &mut date)
+                    && let Some(found) = self.act(watched, now)
                 {
                     overdue.push((watched.token, found));
                 }
@@ -163,10 +152,10 @@ impl Shared {
     }
 
     /// What was taken from the app.
-    fn act(&self, watched: &mut Watched, now: Nanos, date: &mut DateCache) -> Option<TimeOut> {
+    fn act(&self, watched: &mut Watched, now: Nanos) -> Option<TimeOut> {
         if watched.answered {
             watched.due = None;
-            if watched.running {
+            if watched.socket.is_with_app() {
                 self.slot.ask_for_replacement();
             }
             return None;
@@ -177,7 +166,7 @@ impl Shared {
         match found {
             TimeOut::Unanswered => {
                 let mut answer = Vec::new();
-                write_error(&mut answer, 504, "", SERVER, date.at(unix() / SECOND), watched.head_only);
+                write_error(&mut answer, 504, "", SERVER, &date_field(), watched.head_only);
                 // Nothing else was sent for this request, so a few hundred bytes fit.
                 watched.socket.send_in_passing(&answer);
                 watched.socket.finish_sending();

@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDelta, PyDict, PyList, PyString};
 
-use super::response::Response;
+use super::response::Ended;
 use super::text::native;
 use crate::clock::{Nanos, SECOND};
 use crate::options::Hooks;
@@ -164,9 +164,8 @@ pub(crate) struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(crate) fn of(response: &'a Response) -> Self {
-        let (head, head_sent) = (response.head(), response.is_head_sent());
-        Self { head, head_sent, body_bytes: response.body_bytes() }
+    pub(crate) fn of(response: &'a Ended) -> Self {
+        Self { head: &response.head, head_sent: response.head_sent, body_bytes: response.body_bytes }
     }
 
     /// An object with the attributes of Gunicorn's `Response` that hooks read.

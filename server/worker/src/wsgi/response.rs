@@ -1,11 +1,10 @@
 //! The response of one request: its head, its framing, and how it ends. How its bytes leave is in [`sending`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 use podicorn_http::Version;
-use podicorn_http::date::DateCache;
 use podicorn_http::response::{
     CRLF, Exchange, Framing, LAST_CHUNK, RequestMethod, ResponseHead, decide_framing, write_chunk_size,
     write_error,
@@ -19,7 +18,8 @@ mod sending;
 use self::sending::{Part, client_is_gone};
 use super::client_socket::Giving;
 use super::wait::Patience;
-use crate::clock::{SECOND, unix};
+use crate::date::date_field;
+use crate::parts::Parts;
 use crate::reactor::SERVER;
 use crate::reactor::conn::CONTINUE;
 use crate::reactor::outbound::{FilePart, Outbound, Piece, Sent};
@@ -27,28 +27,47 @@ use crate::reactor::socket::Socket;
 use crate::slot::SharedSlot;
 use crate::tls::describe::Facts;
 
-/// Memory of ended responses that is kept for later ones; more than threads that answer are no use.
-const SPARE: usize = 16;
-/// What is kept of a buffer that has grown.
-const KEPT_BUFFER: usize = 16 * 1024;
-
 /// What responses of one engine share.
 pub(crate) struct Common {
-    date: Mutex<DateCache>,
     patience: Patience,
     giving: Giving,
     /// The worker stops.
     stopping: Arc<AtomicBool>,
     /// Knows whether the whole server does.
     slot: Arc<SharedSlot>,
-    spare: Mutex<Vec<Parts>>,
 }
 
-/// The parts of a response that allocate.
-#[derive(Default)]
-struct Parts {
-    head: ResponseHead,
+/// What is left of a response when its request is over.
+#[allow(clippy::struct_excessive_bools)] // independent facts, not states
+pub(crate) struct Ended {
+    pub(crate) head: ResponseHead,
     buffer: Vec<u8>,
+    /// What is not sent yet.
+    pub(crate) outbound: Outbound,
+    /// What the client has sent after the request: the next one, or a protocol of the app's own.
+    pub(crate) residue: Vec<u8>,
+    pub(crate) head_sent: bool,
+    pub(crate) body_bytes: u64,
+    /// Body bytes were thrown away because the response may have none.
+    pub(crate) dropped_body: bool,
+    /// Another request may follow on the connection.
+    pub(crate) persists: bool,
+    /// The app has taken the connection for itself.
+    pub(crate) given_away: bool,
+    /// The watchdog has answered, and counted, in place of the app.
+    pub(crate) timed_out: bool,
+}
+
+impl Ended {
+    /// The status that the client got; 0: none.
+    pub(crate) fn status_sent(&self) -> u16 {
+        if self.head_sent { self.head.status() } else { 0 }
+    }
+
+    /// Leaves its memory to later responses.
+    pub(crate) fn recycle(self) {
+        Parts { head: self.head, buffer: self.buffer }.keep();
+    }
 }
 
 impl Common {
@@ -58,8 +77,7 @@ impl Common {
         stopping: Arc<AtomicBool>,
         slot: Arc<SharedSlot>,
     ) -> Arc<Self> {
-        let (date, spare) = (Mutex::new(DateCache::new()), Mutex::default());
-        Arc::new(Self { date, patience, giving, stopping, slot, spare })
+        Arc::new(Self { patience, giving, stopping, slot })
     }
 
     pub(super) fn giving(&self) -> &Giving {
@@ -73,10 +91,6 @@ impl Common {
     /// Whether a connection may carry another request.
     fn goes_on(&self) -> bool {
         !self.stopping.load(Ordering::Relaxed) && !self.slot.draining()
-    }
-
-    fn lock_spare(&self) -> MutexGuard<'_, Vec<Parts>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,7 +177,7 @@ impl Response {
         on_its_way: Option<OnItsWay>,
         residue: Vec<u8>,
     ) -> Self {
-        let Parts { head, buffer } = common.lock_spare().pop().unwrap_or_default();
+        let Parts { head, buffer } = Parts::take();
         Self {
             common,
             socket: Some(socket),
@@ -194,46 +208,17 @@ impl Response {
         self.head_sent
     }
 
-    /// The status that the client got; 0: none.
-    pub(crate) fn status_sent(&self) -> u16 {
-        if self.head_sent { self.head.status() } else { 0 }
-    }
-
-    pub(crate) fn head(&self) -> &ResponseHead {
-        &self.head
-    }
-
-    pub(crate) fn body_bytes(&self) -> u64 {
-        self.body_bytes
-    }
-
     pub(crate) fn broken(&self) -> Option<Broken> {
         self.broken
     }
 
-    /// Whether body bytes were thrown away because the response may have none.
-    pub(crate) fn dropped_body(&self) -> bool {
-        self.dropped_body
-    }
-
-    /// Whether another request may follow on the connection.
-    pub(crate) fn persists(&self) -> bool {
+    fn persists(&self) -> bool {
         self.keep_alive && self.finished && self.framing.ends_after(self.body_bytes) && self.broken.is_none()
-    }
-
-    /// Whether the watchdog has answered, and counted, in place of the app.
-    pub(crate) fn is_timed_out(&self) -> bool {
-        self.timed_out
     }
 
     /// Whether the app has taken the connection for itself.
     pub(crate) fn is_given_away(&self) -> bool {
         self.given_away
-    }
-
-    /// What the client has sent after the request.
-    pub(crate) fn take_residue(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.residue)
     }
 
     /// Gives the connection to the app; `None`: the request is over.
@@ -243,18 +228,13 @@ impl Response {
             return None;
         }
         self.given_away = true;
-        Some(Given { socket, residue: self.take_residue(), common: Arc::clone(&self.common) })
+        Some(Given { socket, residue: std::mem::take(&mut self.residue), common: Arc::clone(&self.common) })
     }
 
     /// Where the app cannot have the connection: what there is to say of its TLS session. `None`: it can.
     pub(super) fn kept_by_the_engine(&self) -> Option<Facts> {
         let socket = self.socket.as_ref()?;
         socket.tls_facts().or_else(|| socket.is_stream().then(Facts::default))
-    }
-
-    /// Whether the client speaks HTTP/2.
-    pub(super) fn is_to_stream(&self) -> bool {
-        self.socket.as_ref().is_some_and(|socket| socket.is_stream())
     }
 
     /// Lines of the trailer section, which goes out behind the body.
@@ -285,21 +265,20 @@ impl Response {
         self.is_over() || self.head_sent || self.question.version < Version::HTTP_11
     }
 
-    /// Ends the response's life for Python: later calls by the app fail. What is not sent yet comes back.
-    pub(crate) fn end(&mut self) -> Outbound {
+    /// Ends the response's life for Python: later calls by the app fail.
+    pub(crate) fn end(&mut self) -> Ended {
         self.socket = None;
-        std::mem::take(&mut self.outbound)
-    }
-
-    /// Leaves its memory to later responses. The head is gone then.
-    pub(crate) fn recycle(&mut self) {
-        let mut parts =
-            Parts { head: std::mem::take(&mut self.head), buffer: std::mem::take(&mut self.buffer) };
-        parts.head.clear();
-        parts.buffer.clear();
-        let mut spare = self.common.lock_spare();
-        if spare.len() < SPARE && parts.buffer.capacity() <= KEPT_BUFFER {
-            spare.push(parts);
+        Ended {
+            persists: self.persists(),
+            head: std::mem::take(&mut self.head),
+            buffer: std::mem::take(&mut self.buffer),
+            outbound: std::mem::take(&mut self.outbound),
+            residue: std::mem::take(&mut self.residue),
+            head_sent: self.head_sent,
+            body_bytes: self.body_bytes,
+            dropped_body: self.dropped_body,
+            given_away: self.given_away,
+            timed_out: self.timed_out,
         }
     }
 
@@ -311,10 +290,8 @@ impl Response {
             return;
         }
         self.buffer.clear();
-        let mut date = self.common.date.lock().unwrap_or_else(PoisonError::into_inner);
         let head_only = self.question.method == RequestMethod::Head;
-        write_error(&mut self.buffer, status, detail, SERVER, date.at(unix() / SECOND), head_only);
-        drop(date);
+        write_error(&mut self.buffer, status, detail, SERVER, &date_field(), head_only);
         self.head.clear();
         // The code is in range; the text is for the log.
         let _ = self.head.set_status_code(status);
@@ -351,8 +328,7 @@ impl Response {
         });
         self.framing = decision.framing;
         self.keep_alive = decision.keep_alive && !self.head.upgrade();
-        let mut date = self.common.date.lock().unwrap_or_else(PoisonError::into_inner);
-        self.head.write(&mut self.buffer, &decision, SERVER, date.at(unix() / SECOND));
+        self.head.write(&mut self.buffer, &decision, SERVER, &date_field());
         self.head_sent = true;
         Ok(())
     }

@@ -23,13 +23,14 @@ use super::errors::Errors;
 use super::file_wrapper::use_sendfile;
 use super::hooks::{Answer, RequestHooks, RequestView};
 use super::input::{Failure, Input, Source};
-use super::response::{Broken, Common, OnItsWay, Question, Response};
+use super::response::{Broken, Common, Ended, OnItsWay, Question, Response};
 use super::wait::Patience;
 use crate::access_log::{AccessLog, Record};
 use crate::clock::{Nanos, monotonic, unix_at};
 use crate::listener::ServerAddress;
 use crate::log_trace::LogTrace;
 use crate::options::Options;
+use crate::reactor::Ready;
 use crate::reactor::conn::Connection;
 use crate::reactor::socket::Peer;
 use crate::slot::SharedSlot;
@@ -47,7 +48,6 @@ pub(crate) struct Service {
     tracer: Arc<Tracer>,
     log_trace: LogTrace,
     served: AtomicU64,
-    in_flight: AtomicU64,
     max_requests: Option<u64>,
     replacement_asked: AtomicBool,
     /// Connections may carry more than one request.
@@ -115,7 +115,6 @@ impl Service {
             tracer,
             log_trace: options.log_trace,
             served: AtomicU64::new(0),
-            in_flight: AtomicU64::new(0),
             max_requests: options.max_requests,
             replacement_asked: AtomicBool::new(false),
             orders,
@@ -125,10 +124,10 @@ impl Service {
     /// Answers one request, which begins to be served now, at `begun`. What the socket does not take is left in the
     /// connection. The error is one that is no `Exception` (`SystemExit`, say): the request is over, and the caller decides
     /// whether the worker is.
-    pub(crate) fn handle(&self, py: Python<'_>, connection: &mut Connection, begun: Nanos) -> PyResult<()> {
-        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+    pub(crate) fn handle(&self, py: Python<'_>, ready: &mut Ready, begun: Nanos) -> PyResult<()> {
+        let connection = &mut *ready.connection;
         let trace = self.begin_trace(connection);
-        let ticket = self.slot.begin_request(&describe(connection, begun, &trace), in_flight as u32);
+        let ticket = self.slot.begin_request(&describe(connection, begun, &trace), ready.waiting);
         self.served.fetch_add(1, Ordering::Relaxed);
 
         let (input, on_its_way, residue) = self.input(py, connection);
@@ -156,22 +155,21 @@ impl Service {
         if self.slot.is_disabled() {
             return Ok(());
         }
-        let (status, counted) =
-            response.try_borrow().map_or((0, false), |ended| (ended.status_sent(), ended.is_timed_out()));
+        let ended = take_back(connection, &input, &response);
         let duration = monotonic().saturating_sub(begun);
-        if let Err(error) =
-            self.finish(&outcome.environ, connection, &trace, &input, &response, &view, duration)
-        {
+        let told = ended
+            .as_ref()
+            .map_err(|error| error.clone_ref(py))
+            .and_then(|ended| self.tell(&outcome.environ, connection, &trace, ended, &view, duration));
+        if let Err(error) = told {
             self.log_exception(py, "Error after a request", &error);
         }
         drop(logged);
-        let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
-        if !counted {
-            self.slot.count_response(status);
-        }
-        let end = RequestEnd { status, duration_nanos: duration, is_timed_out: counted };
-        self.slot.end_request(ticket, end, in_flight as u32);
-        if let Ok(mut ended) = response.try_borrow_mut() {
+        let (status, timed_out) =
+            ended.as_ref().map_or((0, false), |ended| (ended.status_sent(), ended.timed_out));
+        let end = RequestEnd { status, duration_nanos: duration, is_timed_out: timed_out };
+        self.slot.end_request(ticket, end, !timed_out);
+        if let Ok(ended) = ended {
             ended.recycle();
         }
         self.count_towards_replacement(py);
@@ -229,13 +227,14 @@ impl Service {
                 return Outcome { environ: PyDict::new(py), error: Some(PyValueError::new_err(text)) };
             }
         };
-        let error = self.call_app(&environ, input, response, view).err();
+        let error = self.call_app(&environ, connection, input, response, view).err();
         Outcome { environ, error }
     }
 
     fn call_app<'py>(
         &self,
         environ: &Bound<'py, PyDict>,
+        connection: &Connection,
         input: &Bound<'py, Input>,
         response: &Bound<'py, Response>,
         view: &RequestView,
@@ -243,7 +242,7 @@ impl Service {
         let py = environ.py();
         environ.set_item(intern!(py, "wsgi.input"), input)?;
         environ.set_item(intern!(py, "wsgi.early_hints"), response.getattr(intern!(py, "early_hints"))?)?;
-        if response.try_borrow()?.is_to_stream() {
+        if connection.socket.is_stream() {
             // Gunicorn's names.
             environ.set_item(intern!(py, "HTTP_VERSION"), intern!(py, "2"))?;
             let send_trailers = response.getattr(intern!(py, "send_trailers"))?;
@@ -321,47 +320,27 @@ impl Service {
         (!error.is_instance_of::<PyException>(py)).then_some(error)
     }
 
-    /// Takes the connection back from Python, then logs.
-    #[allow(clippy::too_many_arguments)] // all that there is of the request
-    fn finish(
+    /// Logs a request that is over, and calls the hooks. They may run code of the app's, so nothing is borrowed.
+    fn tell(
         &self,
         environ: &Bound<'_, PyDict>,
-        connection: &mut Connection,
+        connection: &Connection,
         trace: &RequestTrace,
-        input: &Bound<'_, Input>,
-        response: &Bound<'_, Response>,
+        ended: &Ended,
         view: &RequestView,
         duration: Nanos,
     ) -> PyResult<()> {
         let py = environ.py();
-        let dropped_body = {
-            let mut answer = response.try_borrow_mut()?;
-            connection.outbound = answer.end();
-            connection.given_away = answer.is_given_away();
-            connection.persists = answer.persists();
-            connection.raw.append(&mut answer.take_residue());
-            let failed = input.try_borrow()?.failure().is_some();
-            if let Some(mut source) = input.try_borrow_mut()?.end() {
-                connection.body_complete = source.decoder.is_done();
-                connection.raw.append(&mut source.raw);
-                connection.drained = false;
-            } else if failed {
-                connection.body_complete = false;
-            }
-            answer.dropped_body().then(|| answer.head().status())
-        };
-        connection.persists &= connection.body_complete;
-        // Logs and hooks may run code of the app's, with nothing borrowed.
-        if let Some(status) = dropped_body {
+        if ended.dropped_body {
             let text = format!(
-                "WSGI app sent body bytes on a no-body response (method={} status={status}); dropping per RFC 9110.",
+                "WSGI app sent body bytes on a no-body response (method={} status={}); dropping per RFC 9110.",
                 String::from_utf8_lossy(connection.head.method(&connection.raw)),
+                ended.head.status(),
             );
             self.log(py, "warning", &text);
         }
         if let Some(log) = &self.access_log
-            && let answer = response.try_borrow()?
-            && answer.is_head_sent()
+            && ended.head_sent
             && environ.contains(intern!(py, "RAW_URI"))?
         {
             log.log(&Record {
@@ -369,22 +348,19 @@ impl Service {
                 peer: connection.peer,
                 asked: &connection.head,
                 raw: &connection.raw,
-                head: answer.head(),
-                body_bytes: answer.body_bytes(),
+                head: &ended.head,
+                body_bytes: ended.body_bytes,
                 duration,
                 trace,
             });
         }
-        if self.hooks.logs_access()
-            && response.try_borrow()?.is_head_sent()
-            && environ.contains(intern!(py, "RAW_URI"))?
-        {
-            let answer = || Answer::of(&*response.try_borrow()?).object(py);
+        if self.hooks.logs_access() && ended.head_sent && environ.contains(intern!(py, "RAW_URI"))? {
+            let answer = || Answer::of(ended).object(py);
             if let Err(error) = self.hooks.log_access(py, view, environ, duration, answer) {
                 self.log_exception(py, "Exception in the logger's access()", &error);
             }
         }
-        let answer = || Answer::of(&*response.try_borrow()?).object(py);
+        let answer = || Answer::of(ended).object(py);
         if let Err(error) = self.hooks.after(py, view, environ, answer) {
             self.log_exception(py, "Exception in post_request hook", &error);
         }
@@ -477,7 +453,32 @@ impl Service {
     }
 }
 
-/// From the kernel, and so not shared with the workers forked from the same process.
+/// Takes the connection back from Python. An error: the app still holds the response, and the connection ends.
+fn take_back(
+    connection: &mut Connection,
+    input: &Bound<'_, Input>,
+    response: &Bound<'_, Response>,
+) -> PyResult<Ended> {
+    let mut ended = response.try_borrow_mut()?.end();
+    connection.outbound = std::mem::take(&mut ended.outbound);
+    connection.given_away = ended.given_away;
+    connection.raw.append(&mut ended.residue);
+    if let Ok(mut input) = input.try_borrow_mut() {
+        let failed = input.failure().is_some();
+        if let Some(mut source) = input.end() {
+            connection.body_complete = source.decoder.is_done();
+            connection.raw.append(&mut source.raw);
+            connection.drained = false;
+        } else if failed {
+            connection.body_complete = false;
+        }
+    } else {
+        connection.body_complete = false;
+    }
+    connection.persists = ended.persists && connection.body_complete;
+    Ok(ended)
+}
+
 /// What the scoreboard is told when a request begins.
 fn describe<'a>(connection: &'a Connection, begun: Nanos, trace: &RequestTrace) -> RequestStart<'a> {
     let (head, raw) = (&connection.head, connection.raw.as_slice());
@@ -503,6 +504,7 @@ pub(crate) fn is_tracestate(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"tracestate")
 }
 
+/// From the kernel, and so not shared with the workers forked from the same process.
 pub(crate) fn random_seed(py: Python<'_>) -> PyResult<u64> {
     let bytes: [u8; 8] = py.import("os")?.call_method1("urandom", (8,))?.extract()?;
     Ok(u64::from_ne_bytes(bytes))

@@ -25,6 +25,7 @@ use super::news::{News, wake};
 use super::registry::{CallNumber, Party};
 use super::response::Response;
 use crate::clock::{Nanos, monotonic};
+use crate::date::date_field;
 use crate::reactor::live::{Asked, Event, Push};
 use crate::reactor::outbound::SharedBytes;
 use crate::reactor::websocket::{BY_REFERENCE, Message as Received, Next, Outgoing};
@@ -246,7 +247,7 @@ impl Session {
             response.head.clear();
             return Err(error);
         }
-        response.switch(&asgi.date());
+        response.switch(&date_field());
         let codec = Codec::new(asgi.max_message_size, self.handshake.deflate());
         let (token, parcel) = (self.request.token, &mut response.parcel);
         let upgraded = asgi.core.with(|reactor| reactor.upgrade(token, codec, parcel, monotonic()));
@@ -285,9 +286,9 @@ impl Session {
         message: Outgoing<'_>,
         shared: Option<SharedBytes>,
     ) -> PyResult<bool> {
-        let asgi = Arc::clone(&self.request.asgi);
         let token = self.request.token;
-        let push = asgi.core.with(|reactor| reactor.send_message(token, message, shared, monotonic()));
+        let push =
+            self.request.asgi.core.with(|reactor| reactor.send_message(token, message, shared, monotonic()));
         match push {
             Some(Push::Taken | Push::Full) => {
                 self.request.response.body_bytes += message.len() as u64;
@@ -295,7 +296,7 @@ impl Session {
                 Ok(self.request.full)
             }
             Some(Push::Over | Push::TimedOut) | None => {
-                asgi.schedule(py);
+                self.request.asgi.schedule(py);
                 Err(client_is_gone())
             }
         }
@@ -322,8 +323,7 @@ impl Session {
     }
 
     fn report(&self, py: Python<'_>, Asked { peer, head, raw }: &Asked) {
-        let duration = monotonic().saturating_sub(self.begun);
-        self.request.report(py, *peer, head, raw, duration);
+        self.request.report(py, *peer, head, raw, self.begun);
     }
 
     // ---- news ----

@@ -9,44 +9,33 @@ use super::{Orders, Service, describe};
 use crate::access_log::{AccessLog, Record};
 use crate::clock::{Nanos, monotonic};
 use crate::log_trace::LogTrace;
-use crate::reactor::conn::Connection;
+use crate::reactor::Ready;
 use crate::trace::RequestTrace;
 use crate::wsgi::hooks::RequestHooks;
 
 /// A request that has begun and is to be counted when it ends.
 pub(crate) struct Account {
-    begun: Nanos,
+    pub(crate) begun: Nanos,
     ticket: Option<Ticket>,
     pub(crate) trace: RequestTrace,
     /// The watchdog has taken the request.
     pub(crate) is_timed_out: bool,
 }
 
-impl Account {
-    pub(crate) fn duration(&self) -> Nanos {
-        monotonic().saturating_sub(self.begun)
-    }
-}
-
 impl Service {
     /// A request begins.
-    pub(crate) fn open_account(&self, connection: &Connection, begun: Nanos) -> Account {
-        let in_flight = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
-        let trace = self.begin_trace(connection);
-        let ticket = self.slot.begin_request(&describe(connection, begun, &trace), in_flight as u32);
+    pub(crate) fn open_account(&self, ready: &Ready, begun: Nanos) -> Account {
+        let trace = self.begin_trace(&ready.connection);
+        let ticket = self.slot.begin_request(&describe(&ready.connection, begun, &trace), ready.waiting);
         self.served.fetch_add(1, Ordering::Relaxed);
         Account { begun, ticket, trace, is_timed_out: false }
     }
 
     /// It has ended. `counted`: its response has been counted already.
     pub(crate) fn close_account(&self, py: Python<'_>, account: &mut Account, status: u16, counted: bool) {
-        let in_flight = self.in_flight.fetch_sub(1, Ordering::Relaxed) - 1;
-        if !counted {
-            self.slot.count_response(status);
-        }
-        let end =
-            RequestEnd { status, duration_nanos: account.duration(), is_timed_out: account.is_timed_out };
-        self.slot.end_request(account.ticket.take(), end, in_flight as u32);
+        let duration_nanos = monotonic().saturating_sub(account.begun);
+        let end = RequestEnd { status, duration_nanos, is_timed_out: account.is_timed_out };
+        self.slot.end_request(account.ticket.take(), end, !counted);
         self.count_towards_replacement(py);
     }
 
