@@ -2,18 +2,15 @@
 
 use std::cell::RefCell;
 
-use podicorn_http::date::DateCache;
+use podicorn_http::date::{DATE_LEN, DateCache};
 
 use crate::clock::unix_seconds;
-
-/// RFC 9110 §5.6.7.
-const BYTES: usize = 29;
 
 thread_local! {
     static DATE: RefCell<DateCache> = RefCell::new(DateCache::new());
 }
 
 /// The value for now.
-pub(crate) fn date_field() -> [u8; BYTES] {
-    DATE.with_borrow_mut(|date| date.at(unix_seconds()).try_into().unwrap_or([b' '; BYTES]))
+pub(crate) fn date_field() -> [u8; DATE_LEN] {
+    DATE.with_borrow_mut(|date| date.at(unix_seconds()).try_into().unwrap_or([b' '; DATE_LEN]))
 }

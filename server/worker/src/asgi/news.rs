@@ -121,8 +121,9 @@ impl Exchange {
     }
 
     pub(super) fn close_account(&mut self, py: Python<'_>, counted: bool) {
-        if let Some(mut account) = self.account.take() {
-            self.asgi.service.close_account(py, &mut account, self.response.status(), counted);
+        if let Some(account) = self.account.take() {
+            let end = account.end(self.response.status());
+            self.asgi.service.close_account(py, &account, end, counted);
         }
     }
 
@@ -147,7 +148,8 @@ impl Exchange {
         let hooks = service.hooks();
         let logs = service.access_log().is_some() && self.response.has_begun();
         let logs_access = hooks.logs_access() && self.response.has_begun();
-        if !logs && !logs_access && !hooks.has_after() {
+        let calls_hooks = logs_access || hooks.has_after();
+        if !logs && !calls_hooks {
             return;
         }
         let duration = monotonic().saturating_sub(begun);
@@ -163,7 +165,7 @@ impl Exchange {
                 trace: &self.trace,
             });
         }
-        if !logs_access && !hooks.has_after() {
+        if !calls_hooks {
             return;
         }
         let answer = Answer {

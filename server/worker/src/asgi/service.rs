@@ -219,7 +219,7 @@ impl Asgi {
 
     /// A request is complete: a task for it.
     fn begin(this: &Arc<Self>, py: Python<'_>, ready: Ready, begun: Nanos) {
-        let mut account = this.service.open_account(&ready, begun);
+        let account = this.service.open_account(&ready, begun);
         let Ready { token, mut connection, .. } = ready;
         let handshake = is_upgrade(&connection.head, &connection.raw)
             .then(|| Handshake::read(&connection.head, &connection.raw, this.deflate));
@@ -245,7 +245,7 @@ impl Asgi {
             Ok(prepared) => prepared,
             Err(error) => {
                 this.service.log_exception(py, "Error before a request", &error);
-                this.service.close_account(py, &mut account, 0, false);
+                this.service.close_account(py, &account, account.end(0), false);
                 connection.abandon();
                 this.core.answered(token, connection, begun);
                 return;

@@ -116,8 +116,6 @@ pub(crate) struct Reactor {
     pub(crate) sleepers: usize,
     /// The app is called on the thread that waits: a complete request never waits for a wake-up.
     inline: bool,
-    /// Several threads take requests.
-    threaded: bool,
     budget: Budget,
     /// A client has to move so many bytes per stall period.
     stall: Option<Nanos>,
@@ -190,7 +188,6 @@ impl Reactor {
             running: 0,
             sleepers: 0,
             inline: limits.threads == 0 && !limits.guest,
-            threaded: limits.threads > 0 && !limits.guest,
             budget: Budget::new(limits.body_budget),
             stall: limits.stall_timeout,
             least: limits.least_per_stall(),
@@ -288,10 +285,13 @@ impl Reactor {
             if let Some(connection) = self.table.lend(token) {
                 // It no longer waits: from here on it is in flight.
                 self.running += 1;
-                let waiting = (!self.threaded).then_some(self.ready.len() as u32);
-                if waiting.is_none() {
+                // With several threads only who holds the reactor can say it in the right order.
+                let waiting = if self.inline || self.alarm.is_some() {
+                    Some(self.ready.len() as u32)
+                } else {
                     self.publish_load();
-                }
+                    None
+                };
                 return Some(Ready { token, connection, waiting });
             }
         }

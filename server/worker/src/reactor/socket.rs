@@ -96,8 +96,8 @@ fn check(result: isize) -> Result<usize, Errno> {
     usize::try_from(result).map_err(|_| Errno::last())
 }
 
-/// `recv(2)` that does not wait, without the four atomic operations by which libc makes it a point where threads are
-/// cancelled: there is one for every request.
+/// `recv(2)` that does not wait, for every request: libc's own is a point where threads can be cancelled, which takes it
+/// atomic operations.
 ///
 /// # Safety
 /// `buffer` points to `length` bytes that may be written.

@@ -8,9 +8,8 @@ use std::sync::{Arc, Weak};
 
 use nix::sys::epoll::Epoll;
 use podicorn_http::Reject;
-use podicorn_http::Scheme;
 use podicorn_http::response::RequestMethod;
-use podicorn_scoreboard::{RequestEnd, RequestStart};
+use podicorn_scoreboard::RequestEnd;
 use pyo3::exceptions::{PyException, PyOSError, PyStopIteration, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -26,7 +25,7 @@ use super::input::{Failure, Input, Source};
 use super::response::{Broken, Common, Ended, OnItsWay, Question, Response};
 use super::wait::Patience;
 use crate::access_log::{AccessLog, Record};
-use crate::clock::{Nanos, monotonic, unix_at};
+use crate::clock::{Nanos, monotonic};
 use crate::listener::ServerAddress;
 use crate::log_trace::LogTrace;
 use crate::options::Options;
@@ -34,7 +33,7 @@ use crate::reactor::Ready;
 use crate::reactor::conn::Connection;
 use crate::reactor::socket::Peer;
 use crate::slot::SharedSlot;
-use crate::trace::{RequestTrace, TraceContext, Tracer};
+use crate::trace::{RequestTrace, Tracer};
 
 /// What all requests of an engine share.
 pub(crate) struct Service {
@@ -125,11 +124,9 @@ impl Service {
     /// connection. The error is one that is no `Exception` (`SystemExit`, say): the request is over, and the caller decides
     /// whether the worker is.
     pub(crate) fn handle(&self, py: Python<'_>, ready: &mut Ready, begun: Nanos) -> PyResult<()> {
+        let account = self.open_account(ready, begun);
+        let trace = account.trace;
         let connection = &mut *ready.connection;
-        let trace = self.begin_trace(connection);
-        let ticket = self.slot.begin_request(&describe(connection, begun, &trace), ready.waiting);
-        self.served.fetch_add(1, Ordering::Relaxed);
-
         let (input, on_its_way, residue) = self.input(py, connection);
         let input = Bound::new(py, input)?;
         let head = &connection.head;
@@ -168,21 +165,14 @@ impl Service {
         let (status, timed_out) =
             ended.as_ref().map_or((0, false), |ended| (ended.status_sent(), ended.timed_out));
         let end = RequestEnd { status, duration_nanos: duration, is_timed_out: timed_out };
-        self.slot.end_request(ticket, end, !timed_out);
         if let Ok(ended) = ended {
             ended.recycle();
         }
-        self.count_towards_replacement(py);
+        self.close_account(py, &account, end, timed_out);
         match error.flatten() {
             Some(error) => Err(error),
             None => Ok(()),
         }
-    }
-
-    fn begin_trace(&self, connection: &Connection) -> RequestTrace {
-        let fields = connection.head.fields(&connection.raw);
-        let named = fields.filter(|(_, name, _)| is_traceparent(name)).map(|(_, _, value)| value);
-        self.tracer.begin(TraceContext::of(named))
     }
 
     /// The body; where the rest of it is still to come, how that stands; and what follows the request.
@@ -477,22 +467,6 @@ fn take_back(
     }
     connection.persists = ended.persists && connection.body_complete;
     Ok(ended)
-}
-
-/// What the scoreboard is told when a request begins.
-fn describe<'a>(connection: &'a Connection, begun: Nanos, trace: &RequestTrace) -> RequestStart<'a> {
-    let (head, raw) = (&connection.head, connection.raw.as_slice());
-    RequestStart {
-        method: head.method(raw),
-        path: head.path(raw),
-        start_unix_nanos: unix_at(begun),
-        queued_nanos: Some(begun.saturating_sub(connection.arrived)),
-        is_https: connection.scheme() == Scheme::Https,
-        trace_id: trace.trace_id,
-        span_id: trace.span_id,
-        parent_id: trace.parent_id,
-        is_sampled: trace.is_sampled,
-    }
 }
 
 /// The fields of W3C Trace Context.

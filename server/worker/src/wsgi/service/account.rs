@@ -1,16 +1,18 @@
-//! What is counted and told of a request, for bindings in which it is not answered within one call ([`crate::asgi`]).
+//! What is counted and told of a request, also for bindings in which it is not answered within one call ([`crate::asgi`]).
 
 use std::sync::atomic::Ordering;
 
-use podicorn_scoreboard::{RequestEnd, Ticket};
+use podicorn_http::Scheme;
+use podicorn_scoreboard::{RequestEnd, RequestStart, Ticket};
 use pyo3::prelude::*;
 
-use super::{Orders, Service, describe};
+use super::{Orders, Service, is_traceparent};
 use crate::access_log::{AccessLog, Record};
-use crate::clock::{Nanos, monotonic};
+use crate::clock::{Nanos, monotonic, unix_at};
 use crate::log_trace::LogTrace;
 use crate::reactor::Ready;
-use crate::trace::RequestTrace;
+use crate::reactor::conn::Connection;
+use crate::trace::{RequestTrace, TraceContext};
 use crate::wsgi::hooks::RequestHooks;
 
 /// A request that has begun and is to be counted when it ends.
@@ -22,6 +24,14 @@ pub(crate) struct Account {
     pub(crate) is_timed_out: bool,
 }
 
+impl Account {
+    /// How the request ends now, if it does.
+    pub(crate) fn end(&self, status: u16) -> RequestEnd {
+        let duration_nanos = monotonic().saturating_sub(self.begun);
+        RequestEnd { status, duration_nanos, is_timed_out: self.is_timed_out }
+    }
+}
+
 impl Service {
     /// A request begins.
     pub(crate) fn open_account(&self, ready: &Ready, begun: Nanos) -> Account {
@@ -31,11 +41,15 @@ impl Service {
         Account { begun, ticket, trace, is_timed_out: false }
     }
 
+    fn begin_trace(&self, connection: &Connection) -> RequestTrace {
+        let fields = connection.head.fields(&connection.raw);
+        let named = fields.filter(|(_, name, _)| is_traceparent(name)).map(|(_, _, value)| value);
+        self.tracer.begin(TraceContext::of(named))
+    }
+
     /// It has ended. `counted`: its response has been counted already.
-    pub(crate) fn close_account(&self, py: Python<'_>, account: &mut Account, status: u16, counted: bool) {
-        let duration_nanos = monotonic().saturating_sub(account.begun);
-        let end = RequestEnd { status, duration_nanos, is_timed_out: account.is_timed_out };
-        self.slot.end_request(account.ticket.take(), end, !counted);
+    pub(crate) fn close_account(&self, py: Python<'_>, account: &Account, end: RequestEnd, counted: bool) {
+        self.slot.end_request(account.ticket, end, !counted);
         self.count_towards_replacement(py);
     }
 
@@ -69,5 +83,21 @@ impl Service {
     /// Whether connections may carry more than one request, now.
     pub(crate) fn is_persistent(&self) -> bool {
         self.persistent && !self.orders.stop.load(Ordering::Relaxed) && !self.slot.draining()
+    }
+}
+
+/// What the scoreboard is told when a request begins.
+fn describe<'a>(connection: &'a Connection, begun: Nanos, trace: &RequestTrace) -> RequestStart<'a> {
+    let (head, raw) = (&connection.head, connection.raw.as_slice());
+    RequestStart {
+        method: head.method(raw),
+        path: head.path(raw),
+        start_unix_nanos: unix_at(begun),
+        queued_nanos: Some(begun.saturating_sub(connection.arrived)),
+        is_https: connection.scheme() == Scheme::Https,
+        trace_id: trace.trace_id,
+        span_id: trace.span_id,
+        parent_id: trace.parent_id,
+        is_sampled: trace.is_sampled,
     }
 }
