@@ -102,3 +102,25 @@ def do_pieces(environ, start_response, query):
         if "hold" in query and number == 1:
             gate_client.pause(query["hold"])
         yield b"p" * int(query["size"])
+
+
+class Held:
+    """A body of ``size`` bytes whose ``close()`` waits at the gate."""
+
+    def __init__(self, size):
+        self.size = size
+
+    def __iter__(self):
+        yield b"h" * self.size
+
+    def close(self):
+        gate_client.pause("close")
+
+
+def do_held(environ, start_response, query):
+    """``size`` bytes, with a Content-Length if ``said`` is given, and an end that waits at the gate."""
+    headers = [("Content-Type", "application/octet-stream")]
+    if "said" in query:
+        headers.append(("Content-Length", query["size"]))
+    start_response("200 OK", headers)
+    return Held(int(query["size"]))

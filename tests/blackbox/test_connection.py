@@ -1,8 +1,10 @@
-"""What an app can do with its connection beyond giving bytes: files, the socket itself, and forks."""
+"""What an app can do with its connection beyond giving bytes: files, the socket itself, forks; and how it ends."""
 
 import gzip
 import os
 import signal
+import socket
+import struct
 import time
 
 import pytest
@@ -230,3 +232,43 @@ def test_a_child_that_lives_on_does_not_hurt_kept_connections(serve, kind):
             assert processes.alive(child)
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+# ---- the end ----
+
+
+def segments(client):
+    """How many segments have come on a connection (``tcpi_segs_in``)."""
+    info = client.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+    return struct.unpack_from("=I", info, 140)[0]
+
+
+@every_type
+@pytest.mark.parametrize("size", [5, 10_000])
+def test_the_end_comes_in_one_segment_with_the_last_bytes(serve, kind, size):
+    """A segment for FIN alone would cost both kernels a good part of what the response costs."""
+    server = serve("probe:app", *kind)
+    for _ in range(100):
+        with server.connect() as client:
+            client.send(http.head("GET", f"/bytes/{size}", {"Connection": "close"}))
+            client.socket.recv(1, socket.MSG_PEEK)
+            before = segments(client)
+            assert len(client.read_response().body) == size
+            assert client.finish() is http.End.FIN
+            assert segments(client) == before
+
+
+@wsgi_types
+@pytest.mark.parametrize("size", [5, 10_000])
+@pytest.mark.parametrize("said", ["", "&said=1"])
+def test_the_end_does_not_wait_for_the_apps_close(serve, gate, kind, size, said):
+    server = serve("plumbing:application", *kind, environment=gate.environment)
+    (pid,) = server.admin.pids()
+    with server.connect() as client:
+        client.send(http.head("GET", f"/held?size={size}{said}", {"Connection": "close"}))
+        assert len(client.read_response().body) == size
+        assert client.finish() is http.End.FIN
+        gate.wait(1, "close")
+        gate.open()
+    # It was not the end of the worker.
+    assert int(server.get("/pid").text) == pid

@@ -96,7 +96,7 @@ impl Exchange {
             connection.abandon();
         } else if let Some(answer) = answer.filter(|_| !self.response.has_begun()) {
             answer(&mut self.response, &date_field());
-            if matches!(connection.transmit(&mut self.response.parcel), Sent::Failed(_)) {
+            if matches!(connection.transmit_last(&mut self.response.parcel), Sent::Failed(_)) {
                 connection.abandon();
             }
         } else {

@@ -283,14 +283,20 @@ impl Exchange {
             return Err(client_is_gone());
         };
         let timed_out = !connection.socket.answer();
-        let sent = if timed_out { Sent::All } else { connection.transmit(&mut self.response.parcel) };
+        let persists = self.response.persists() && connection.body_complete;
+        let parcel = &mut self.response.parcel;
+        let sent = match persists {
+            _ if timed_out => Sent::All,
+            true => connection.transmit(parcel),
+            false => connection.transmit_last(parcel),
+        };
         let lost = timed_out || matches!(sent, Sent::Failed(_));
         if lost {
             self.response.parcel.clear();
             self.client = Client::Gone;
             connection.abandon();
         } else {
-            connection.persists = self.response.persists() && connection.body_complete;
+            connection.persists = persists;
         }
         let counted = timed_out && self.was_answered_instead();
         self.settle(py, &connection, counted);

@@ -1,4 +1,5 @@
-//! How connections end: by FIN, never by RST, and for every process that holds a copy of the descriptor.
+//! How connections end: by FIN, never by RST, and for every process that holds a copy of the descriptor. FIN mostly went
+//! with the last bytes of the response already ([`super::socket::Socket::send_last`]).
 
 use std::sync::Arc;
 

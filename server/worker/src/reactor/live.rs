@@ -9,6 +9,7 @@
 //! Back-pressure goes both ways. Nothing is read that the app has not asked for, so TCP makes the client wait; and a piece of
 //! the response that leaves more than [`HIGH`] bytes unsent makes the app wait until the client has taken all but [`LOW`].
 
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -134,10 +135,24 @@ enum Drawn {
 impl Connection {
     /// Sends a parcel as far as the socket takes it, behind what still waits. The rest is kept.
     pub(crate) fn transmit(&mut self, parcel: &mut Parcel) -> Sent {
+        self.transmit_as(parcel, false)
+    }
+
+    /// As [`Self::transmit`], where the connection ends with the parcel.
+    pub(crate) fn transmit_last(&mut self, parcel: &mut Parcel) -> Sent {
+        self.transmit_as(parcel, true)
+    }
+
+    fn transmit_as(&mut self, parcel: &mut Parcel, last: bool) -> Sent {
         if self.outbound.is_empty() && parcel.pieces.is_empty() {
             // The common case: one small response, one send.
             while !parcel.buffer.is_empty() {
-                match self.socket.send(&parcel.buffer) {
+                let sent = if last {
+                    self.socket.send_last(&[IoSlice::new(&parcel.buffer)])
+                } else {
+                    self.socket.send(&parcel.buffer)
+                };
+                match sent {
                     Ok(sent) if sent == parcel.buffer.len() => {
                         self.outbound.count(sent);
                         parcel.buffer.clear();
@@ -161,7 +176,7 @@ impl Connection {
             self.outbound.push(Piece::Owned(std::mem::take(&mut parcel.buffer)));
         }
         let socket = Arc::clone(&self.socket);
-        self.outbound.flush(&socket)
+        if last { self.outbound.flush_last(&socket) } else { self.outbound.flush(&socket) }
     }
 
     pub(super) fn asked(&self) -> Asked {

@@ -431,7 +431,12 @@ impl Reactor {
     fn send(&mut self, token: Token, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
         connection.phase = Phase::Sending;
-        match connection.outbound.flush(&connection.socket) {
+        let sent = if connection.persists {
+            connection.outbound.flush(&connection.socket)
+        } else {
+            connection.outbound.flush_last(&connection.socket)
+        };
+        match sent {
             // Also if the worker is to stop: the client was told that it may ask again.
             Sent::All if connection.persists => self.next(token, now),
             Sent::All => self.end(token, now),

@@ -108,6 +108,15 @@ impl Outbound {
 
     /// Sends as much as the socket takes.
     pub(crate) fn flush(&mut self, socket: &Arc<Socket>) -> Sent {
+        self.flush_as(socket, false)
+    }
+
+    /// As [`Self::flush`], where the connection ends with these pieces.
+    pub(crate) fn flush_last(&mut self, socket: &Arc<Socket>) -> Sent {
+        self.flush_as(socket, true)
+    }
+
+    fn flush_as(&mut self, socket: &Arc<Socket>, last: bool) -> Sent {
         let mut progress = false;
         while let Some(first) = self.pieces.front_mut() {
             if let Piece::File(part) = first {
@@ -136,7 +145,12 @@ impl Outbound {
                 wanted += bytes.len();
                 count += 1;
             }
-            match socket.send_pieces(&slices[..count]) {
+            let sent = if last && count == self.pieces.len() {
+                socket.send_last(&slices[..count])
+            } else {
+                socket.send_pieces(&slices[..count])
+            };
+            match sent {
                 Ok(sent) => {
                     progress |= sent > 0;
                     self.advance(sent);

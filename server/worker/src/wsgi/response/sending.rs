@@ -110,10 +110,12 @@ impl Response {
         if !free {
             return self.lose_to_watchdog();
         }
+        let last = self.is_last();
         if !self.outbound.is_empty() {
             self.queue();
             let Some(socket) = &self.socket else { return Sent::All };
-            return match self.outbound.flush(socket) {
+            let sent = if last { self.outbound.flush_last(socket) } else { self.outbound.flush(socket) };
+            return match sent {
                 Sent::Failed(errno) => self.lose_client(errno),
                 sent => sent,
             };
@@ -122,8 +124,12 @@ impl Response {
         loop {
             let result = match &self.tail {
                 None if self.buffer.is_empty() => return Sent::All,
+                None if last => socket.send_last(&[IoSlice::new(&self.buffer)]),
                 None => socket.send(&self.buffer),
-                Some(part) => socket.send_pieces(&[IoSlice::new(&self.buffer), IoSlice::new(part.as_ref())]),
+                Some(part) => {
+                    let pieces = [IoSlice::new(&self.buffer), IoSlice::new(part.as_ref())];
+                    if last { socket.send_last(&pieces) } else { socket.send_pieces(&pieces) }
+                }
             };
             match result {
                 Ok(sent) => {
@@ -142,6 +148,14 @@ impl Response {
                 Err(errno) => return self.lose_client(errno),
             }
         }
+    }
+
+    /// Whether nothing more goes out on the connection than what is ready: an app that has given as much as its
+    /// Content-Length says may still be at work, but has nothing to add.
+    fn is_last(&self) -> bool {
+        let complete = self.finished
+            || matches!(self.framing, Framing::ContentLength(length) if length == self.body_bytes);
+        self.head_sent && complete && !self.keep_alive
     }
 
     /// The socket has taken so many bytes of `buffer` and `tail`; whether that was all.
