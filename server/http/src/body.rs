@@ -22,7 +22,8 @@ pub struct BodyDecoder {
     kind: BodyKind,
     /// Of a body with a length: bytes to come.
     remaining: u64,
-    chunked: ChunkedDecoder,
+    /// Made with the first chunked body: most connections never carry one.
+    chunked: Option<Box<ChunkedDecoder>>,
 }
 
 impl BodyDecoder {
@@ -39,7 +40,10 @@ impl BodyDecoder {
             BodyKind::Length(length) => length,
             BodyKind::None => 0,
             BodyKind::Chunked => {
-                self.chunked.start(cfg);
+                match &mut self.chunked {
+                    Some(chunked) => chunked.start(cfg),
+                    none => *none = Some(Box::new(ChunkedDecoder::new(cfg))),
+                }
                 0
             }
         };
@@ -50,8 +54,10 @@ impl BodyDecoder {
     /// Uses as much of `input` as it can; with `consumed < input.len()` either the body is done or `max_out` is
     /// reached. After an error the connection is out of step: every further call gives the same error.
     pub fn decode(&mut self, input: &[u8], out: &mut Vec<u8>, max_out: usize) -> Result<Progress, Reject> {
-        if self.kind == BodyKind::Chunked {
-            return self.chunked.decode(input, out, max_out);
+        if self.kind == BodyKind::Chunked
+            && let Some(chunked) = &mut self.chunked
+        {
+            return chunked.decode(input, out, max_out);
         }
         let most = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(max_out);
         let consumed = input.len().min(most);
@@ -66,7 +72,7 @@ impl BodyDecoder {
     }
 
     pub fn is_done(&self) -> bool {
-        if self.kind == BodyKind::Chunked { self.chunked.is_done() } else { self.remaining == 0 }
+        self.present_chunked().map_or(self.remaining == 0, ChunkedDecoder::is_done)
     }
 
     /// The peer has ended its side: an error (400) if the body is not complete (RFC 9112 §8).
@@ -76,14 +82,19 @@ impl BodyDecoder {
 
     /// Bytes still to come, where that is known: not for a chunked body that is not done.
     pub fn remaining(&self) -> Option<u64> {
-        match self.kind {
-            BodyKind::Chunked => self.chunked.is_done().then_some(0),
-            _ => Some(self.remaining),
+        match self.present_chunked() {
+            Some(chunked) => chunked.is_done().then_some(0),
+            None => Some(self.remaining),
         }
     }
 
     /// The trailer fields of a chunked body that is done; none of any other body.
     pub fn trailers(&self) -> Fields<'_> {
-        if self.kind == BodyKind::Chunked { self.chunked.trailers() } else { Fields::default() }
+        self.present_chunked().map(ChunkedDecoder::trailers).unwrap_or_default()
+    }
+
+    /// The decoder of the present body, if that is chunked.
+    fn present_chunked(&self) -> Option<&ChunkedDecoder> {
+        self.chunked.as_deref().filter(|_| self.kind == BodyKind::Chunked)
     }
 }

@@ -1,11 +1,15 @@
 //! The engine's response, read back from its text.
 
+use std::sync::LazyLock;
+
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, Response, StatusCode};
 use podicorn_http::{BodyDecoder, BodyKind, ParserConfig};
 
 /// Bytes of a body that are decoded at a time.
 const STEP: usize = 64 * 1024;
+/// For the engine's own responses.
+static OWN: LazyLock<ParserConfig> = LazyLock::new(ParserConfig::default);
 
 /// It is no response that can be sent on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,7 +121,7 @@ impl Reader {
         self.state = match kind {
             _ if bodiless => State::Done,
             Some(kind) => {
-                self.decoder.start(kind, &ParserConfig::default());
+                self.decoder.start(kind, &OWN);
                 State::Body
             }
             None => State::UntilEnd,
