@@ -87,8 +87,6 @@ pub(crate) struct Acceptor {
     declined: bool,
     /// A request was answered since a connection was last taken in spite of having enough to do.
     credit: bool,
-    /// All workers are woken at once.
-    crowd: bool,
     courtesy: Courtesy,
 }
 
@@ -121,7 +119,6 @@ impl Acceptor {
             turn: 0,
             declined: false,
             credit: true,
-            crowd: told == Told::All,
             courtesy: Courtesy::new(told),
         }
     }
@@ -282,7 +279,7 @@ impl Reactor {
     /// Whether listeners need not leave epoll: there is nobody to take turns with, and the wait that an armed listener
     /// would end never begins while a request waits, or a connection is welcome.
     fn keeps_listening(&self) -> bool {
-        (self.inline || self.acceptor.crowd && !self.is_busy()) && self.slot.is_alone()
+        (self.inline || self.acceptor.courtesy.is_of_a_crowd() && !self.is_busy()) && self.slot.is_alone()
     }
 
     /// Accepts one connection, or all that wait if the whole server stops. `engaged`: this turn had other work, too, and so
@@ -420,7 +417,7 @@ impl Reactor {
             return false;
         }
         self.acceptor.paused_until = Some(now + STEP_BACK);
-        if !self.acceptor.crowd {
+        if !self.acceptor.courtesy.is_of_a_crowd() {
             // It may have been woken alone.
             self.slot.nudge();
         }

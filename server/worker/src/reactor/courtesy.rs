@@ -94,6 +94,11 @@ impl Courtesy {
         Self { told, last: None, stuck: Vec::new() }
     }
 
+    /// Whether all workers are woken at once.
+    pub(super) fn is_of_a_crowd(&self) -> bool {
+        self.told == Told::All
+    }
+
     /// Whether this is more than next to nothing: if not, there is nobody to be asked.
     pub(super) fn matters(&mut self, mine: Load) -> bool {
         let matters = self.told.weigh(mine) > SLACK;

@@ -184,9 +184,14 @@ impl Relay {
         Life::GoesOn
     }
 
-    fn is_over(&self) -> bool {
+    /// All that TLS had to say is with the client.
+    fn has_said_all(&self) -> bool {
         let said = self.said_goodbye || self.stage != Stage::Open;
-        let all = self.reactor_ended && self.unencrypted.is_empty() && self.records.len() == 0 && said;
+        self.reactor_ended && said && self.records.len() == 0
+    }
+
+    fn is_over(&self) -> bool {
+        let all = self.has_said_all() && self.unencrypted.is_empty();
         self.lost || all && (self.reactor_gone || self.client_ended)
     }
 
@@ -363,8 +368,7 @@ impl Relay {
             Some(until) if waits && !moved => Some(until),
             _ => tools.patience.filter(|_| waits).map(|patience| tools.now + patience),
         };
-        let said = self.said_goodbye || self.stage != Stage::Open;
-        if self.reactor_ended && said && self.records.len() == 0 && !self.fin_sent {
+        if self.has_said_all() && !self.fin_sent {
             self.fin_sent = true;
             let _ = shutdown(self.client.as_raw_fd(), Shutdown::Write);
         }
