@@ -305,6 +305,8 @@ def test_hooks_may_wait(serve, config, kind):
     pids = server.admin.wait_workers(2)
     with ThreadPoolExecutor(20) as pool:
         assert {answer.status for answer in pool.map(lambda _: server.get("/pid"), range(100))} == {200}
+    # Clients have not waited for them.
+    wait_until(lambda: server.err.text.count("post_request of /pid: 200") >= 100, "the hook after each request")
     assert server.err.text.count("post_request of /pid: 200") == 100
     os.kill(pids[0], signal.SIGINT)
     server.err.wait_for("worker_int has waited")

@@ -259,7 +259,16 @@ class Server:
         """Ready workers."""
         if self.program == "gunicorn":
             return [child.pid for child in self.children() if not child.zombie]
-        return [self.outer(pid) for pid in self.admin.pids()]
+        if not self.pid1:
+            return self.admin.pids()
+
+        def outside() -> list[list[int]]:
+            """One list; none while a worker has died since the server spoke of it."""
+            inside = self.admin.pids()
+            known = {processes.inner_pid(child.pid): child.pid for child in self.children()}
+            return [[known[pid] for pid in inside]] if all(pid in known for pid in inside) else []
+
+        return wait_until(outside, "workers that are all alive")[0]
 
     # ---- requests ----
 

@@ -195,6 +195,11 @@ impl SharedSlot {
         self.with(false, |writer| ask(&mut writer.others()))
     }
 
+    /// A response of the app, before [`Self::end_request`].
+    pub(crate) fn count_response(&self, status: u16) {
+        self.with((), |writer| writer.count_response(status));
+    }
+
     /// A response that the engine gave in the app's place.
     pub(crate) fn count_rejection(&self, status: u16) {
         self.with((), |writer| writer.count_rejection(status));

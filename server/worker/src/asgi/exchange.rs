@@ -284,6 +284,11 @@ impl Exchange {
         };
         let timed_out = !connection.socket.answer();
         let persists = self.response.persists() && connection.body_complete;
+        let ends = !timed_out && !persists;
+        if ends {
+            // Who has seen the connection end may look at the metrics, or kill the worker.
+            self.asgi.service.count_response(self.response.status());
+        }
         let parcel = &mut self.response.parcel;
         let sent = match persists {
             _ if timed_out => Sent::All,
@@ -298,7 +303,7 @@ impl Exchange {
         } else {
             connection.persists = persists;
         }
-        let counted = timed_out && self.was_answered_instead();
+        let counted = ends || timed_out && self.was_answered_instead();
         self.settle(py, &connection, counted);
         self.part(py, connection);
         if lost { Err(client_is_gone()) } else { Ok(()) }

@@ -54,8 +54,10 @@ pub(crate) struct Ended {
     pub(crate) persists: bool,
     /// The app has taken the connection for itself.
     pub(crate) given_away: bool,
-    /// The watchdog has answered, and counted, in place of the app.
+    /// The watchdog has answered in place of the app.
     pub(crate) timed_out: bool,
+    /// The scoreboard knows of the response.
+    pub(crate) counted: bool,
 }
 
 impl Ended {
@@ -160,6 +162,8 @@ pub(crate) struct Response {
     finished: bool,
     /// The watchdog has answered.
     timed_out: bool,
+    /// The scoreboard knows of it.
+    counted: bool,
     /// What the client has sent after the request: the next one, or a protocol of the app's own.
     residue: Vec<u8>,
     /// The app has taken the connection for itself.
@@ -197,6 +201,7 @@ impl Response {
             keep_alive: false,
             finished: false,
             timed_out: false,
+            counted: false,
             residue,
             given_away: false,
             broken: None,
@@ -279,6 +284,7 @@ impl Response {
             dropped_body: self.dropped_body,
             given_away: self.given_away,
             timed_out: self.timed_out,
+            counted: self.counted,
         }
     }
 

@@ -162,13 +162,14 @@ impl Service {
             self.log_exception(py, "Error after a request", &error);
         }
         drop(logged);
-        let (status, timed_out) =
-            ended.as_ref().map_or((0, false), |ended| (ended.status_sent(), ended.timed_out));
+        let (status, timed_out, counted) = ended
+            .as_ref()
+            .map_or((0, false, false), |ended| (ended.status_sent(), ended.timed_out, ended.counted));
         let end = RequestEnd { status, duration_nanos: duration, is_timed_out: timed_out };
         if let Ok(ended) = ended {
             ended.recycle();
         }
-        self.close_account(py, &account, end, timed_out);
+        self.close_account(py, &account, end, counted);
         match error.flatten() {
             Some(error) => Err(error),
             None => Ok(()),

@@ -111,6 +111,11 @@ impl Response {
             return self.lose_to_watchdog();
         }
         let last = self.is_last();
+        if last && !self.counted {
+            // Who has seen the connection end may look at the metrics, or kill the worker.
+            self.counted = true;
+            self.common.slot.count_response(self.head.status());
+        }
         if !self.outbound.is_empty() {
             self.queue();
             let Some(socket) = &self.socket else { return Sent::All };
@@ -189,6 +194,7 @@ impl Response {
         if self.sent + self.outbound.sent() == 0 {
             // For the log: what the client has got.
             self.timed_out = true;
+            self.counted = true;
             self.head.clear();
             let _ = self.head.set_status_code(504);
             self.head_sent = true;

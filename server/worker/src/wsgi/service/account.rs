@@ -47,6 +47,11 @@ impl Service {
         self.tracer.begin(TraceContext::of(named))
     }
 
+    /// Its response is about to be sent whole. What follows is [`Self::close_account`] with `counted`.
+    pub(crate) fn count_response(&self, status: u16) {
+        self.slot.count_response(status);
+    }
+
     /// It has ended. `counted`: its response has been counted already.
     pub(crate) fn close_account(&self, py: Python<'_>, account: &Account, end: RequestEnd, counted: bool) {
         self.slot.end_request(account.ticket, end, !counted);
