@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from bench import measure, results, scenarios
+from bench.pace import Pace
 from bench.running import Failed, prepare_database
 from bench.servers import FAMILIES
 
@@ -95,6 +96,7 @@ def main() -> int:
             server_cores=str(cores[0]),
             load_cores=str(cores[1]),
             all_cores=",".join(map(str, cores)),
+            pace=Pace(cores[:2]),
             say=lambda line: print(line, flush=True),
         )
         # This process must not disturb the server.

@@ -3,12 +3,13 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 from bench import proc, seeing
 from bench.check import check, request
+from bench.pace import UNEVEN, Pace
 from bench.running import Failed, Running, close_all
 from bench.scenarios import Scenario
 from bench.servers import CONTENDERS
@@ -45,6 +46,8 @@ class Sample:
     #: Spans per request: that the collector took, and that were dropped.
     spans: float = 0.0
     spans_dropped: float = 0.0
+    #: How much slower than usual the machine was before or after it (see :mod:`bench.pace`).
+    slowness: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Plan:
     server_cores: str
     load_cores: str
     all_cores: str
+    pace: Pace
     say: Callable[[str], None]
 
     def contenders(self, scenario: Scenario) -> tuple[str, ...]:
@@ -127,6 +131,12 @@ def measured(server: Running, scenario: Scenario, number: int, plan: Plan, gener
     )
 
 
+def evenly(server: Running, scenario: Scenario, number: int, plan: Plan, generator: Generator) -> Sample:
+    """As :func:`measured`, again while the machine is uneven."""
+    sample, slowness = plan.pace.evenly(lambda: measured(server, scenario, number, plan, generator))
+    return replace(sample, slowness=slowness)
+
+
 def run(plan: Plan) -> list[Sample]:
     """All scenarios. Neighbours that need the same servers share them."""
     samples: list[Sample] = []
@@ -170,11 +180,12 @@ def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> lis
             for number in range(plan.rounds):
                 for name in rotated(names, number):
                     with turn(servers[name], plan.say):
-                        sample = measured(servers[name], scenario, number, plan, generator)
+                        sample = evenly(servers[name], scenario, number, plan, generator)
                     plan.say(
                         f"{scenario.name:10} round {number + 1}/{plan.rounds}  {name:18} {sample.rate:9.0f} req/s "
                         f"{sample.cpu_us:8.1f} CPU-us  p99 {sample.p99_us:8.0f} us"
                         + (f"  {sample.errors} errors" if sample.errors else "")
+                        + (f"  at {sample.slowness:.2f} times the usual pace" if sample.slowness > UNEVEN else "")
                     )
                     samples.append(sample)
     finally:

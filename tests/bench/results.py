@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 
-from bench import measure, memory, plots, report, scenarios, scrapes, targets
+from bench import measure, memory, pace, plots, report, scenarios, scrapes, targets
 from bench.measure import Plan, Sample
 from bench.memory import Found, Idle, Memory, Start
 from bench.scrapes import Scrape
@@ -105,7 +105,17 @@ def about(result: Result) -> str:
     versions = ", ".join(f"{name} {facts[name]}" for name in PACKAGES[1:])
     return (
         f"{facts['date']}, commit {facts['commit']}, CPython {facts['python']}, {facts['cpu']}, "
-        f"Linux {facts['kernel']}; {versions}. {result.rounds} rounds of {result.seconds} s; medians (least–most)."
+        f"Linux {facts['kernel']}; {versions}. {result.rounds} rounds of {result.seconds} s; medians (least–most). "
+        f"{unevenness(result.samples)}"
+    )
+
+
+def unevenness(samples: Sequence[Sample]) -> str:
+    """How far the machine was its usual self."""
+    uneven = sum(sample.slowness > pace.UNEVEN for sample in samples)
+    return (
+        f"{uneven} of {len(samples)} measurements were taken while the machine was slower than usual by more than "
+        f"{pace.UNEVEN - 1:.0%}, as {pace.TRIES} tries brought no better."
     )
 
 

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass, replace
 
 import pytest
-from bench import memory, proc, report, scenarios, seeing, targets, websocket, wrk
+from bench import memory, pace, proc, report, scenarios, seeing, targets, websocket, wrk
 from bench.measure import Sample, rotated
 from bench.servers import CONTENDERS, Launch
 from bench.targets import Spread
@@ -354,3 +354,50 @@ def test_every_contender_of_every_scenario_is_known(tmp_path):
             assert not any(re.search(r"\{\w+\}", word) for word in command), command
     for names in (memory.FOUR, memory.STARTERS):
         assert set(names) <= CONTENDERS.keys()
+
+
+# ---- the machine's pace ----
+
+
+def paced(*looks: float) -> pace.Pace:
+    """On one core, whose looks take these times."""
+    times = iter(looks)
+    return pace.Pace([min(os.sched_getaffinity(0))], lambda: next(times))
+
+
+def test_a_measurement_at_the_usual_pace_is_taken_once():
+    taken = iter("ab")
+    assert paced(10.0, 11.0).evenly(lambda: next(taken)) == ("a", 1.1)
+
+
+@pytest.mark.parametrize("slow", [(15.0, 10.0), (10.0, 15.0)], ids=["before", "after"])
+def test_an_uneven_measurement_is_repeated(slow):
+    taken = iter("ab")
+    assert paced(*slow, 10.0, 10.0).evenly(lambda: next(taken)) == ("b", 1.0)
+
+
+def test_the_most_even_one_counts_where_none_is_even():
+    taken = iter("abcd")
+    run = paced(10.0, 30.0, 20.0, 10.0, 10.0, 40.0)
+    assert run.evenly(lambda: next(taken)) == ("b", 2.0)
+    assert next(taken) == "d"
+
+
+def test_one_fast_moment_is_not_the_usual_pace():
+    run = paced(1.0, 10.0, 10.0, 10.0, 10.0, 10.0)
+    for _ in range(6):
+        run.look()
+    assert run.usual() == 10.0
+
+
+def test_the_slowest_core_is_looked_at(monkeypatch):
+    monkeypatch.setattr(pace, "on", lambda core, act: core * act())
+    assert pace.Pace([1, 3, 2], lambda: 5.0).look() == 15.0
+
+
+def test_the_fixed_work_is_done_on_the_core_and_the_thread_comes_home():
+    home = os.sched_getaffinity(0)
+    core = max(home)
+    assert pace.on(core, lambda: float(os.sched_getaffinity(0) == {core})) == 1.0
+    assert os.sched_getaffinity(0) == home
+    assert pace.work() > 0
