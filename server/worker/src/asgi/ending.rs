@@ -91,18 +91,19 @@ impl Exchange {
         let Some(mut connection) = self.asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
             return;
         };
-        let timed_out = !connection.socket.answer();
-        if timed_out {
+        let mut counted = false;
+        if !connection.socket.answer() {
             connection.abandon();
+            counted = self.was_answered_instead();
         } else if let Some(answer) = answer.filter(|_| !self.response.has_begun()) {
             answer(&mut self.response, &date_field());
-            if matches!(connection.transmit_last(&mut self.response.parcel), Sent::Failed(_)) {
+            counted = true;
+            if matches!(self.send_last(&mut connection), Sent::Failed(_)) {
                 connection.abandon();
             }
         } else {
             connection.abandon();
         }
-        let counted = timed_out && self.was_answered_instead();
         self.settle(py, &connection, counted);
         self.client = Client::Gone;
         self.part(py, connection);

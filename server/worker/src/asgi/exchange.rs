@@ -17,6 +17,7 @@ use crate::date::date_field;
 use crate::reactor::conn::Connection;
 use crate::reactor::live::{Pull, Push};
 use crate::reactor::outbound::Sent;
+use crate::reactor::socket::Then;
 use crate::reactor::table::Token;
 use crate::trace::RequestTrace;
 use crate::wsgi::hooks::RequestView;
@@ -285,15 +286,10 @@ impl Exchange {
         let timed_out = !connection.socket.answer();
         let persists = self.response.persists() && connection.body_complete;
         let ends = !timed_out && !persists;
-        if ends {
-            // Who has seen the connection end may look at the metrics, or kill the worker.
-            self.asgi.service.count_response(self.response.status());
-        }
-        let parcel = &mut self.response.parcel;
         let sent = match persists {
             _ if timed_out => Sent::All,
-            true => connection.transmit(parcel),
-            false => connection.transmit_last(parcel),
+            true => connection.transmit(&mut self.response.parcel, Then::More),
+            false => self.send_last(&mut connection),
         };
         let lost = timed_out || matches!(sent, Sent::Failed(_));
         if lost {
@@ -307,6 +303,13 @@ impl Exchange {
         self.settle(py, &connection, counted);
         self.part(py, connection);
         if lost { Err(client_is_gone()) } else { Ok(()) }
+    }
+
+    /// Sends what ends the response and the connection; it is counted before.
+    pub(super) fn send_last(&mut self, connection: &mut Connection) -> Sent {
+        // Who has seen the connection end may look at the metrics, or kill the worker.
+        self.asgi.service.count_response(self.response.status());
+        connection.transmit(&mut self.response.parcel, Then::End)
     }
 
     /// The watchdog has taken the request: whether it has answered, too.

@@ -1,5 +1,5 @@
 //! How connections end: by FIN, never by RST, and for every process that holds a copy of the descriptor. FIN mostly went
-//! with the last bytes of the response already ([`super::socket::Socket::send_last`]).
+//! with the last bytes of the response already ([`super::socket::Then::End`]).
 
 use std::sync::Arc;
 

@@ -9,7 +9,6 @@
 //! Back-pressure goes both ways. Nothing is read that the app has not asked for, so TCP makes the client wait; and a piece of
 //! the response that leaves more than [`HIGH`] bytes unsent makes the app wait until the client has taken all but [`LOW`].
 
-use std::io::IoSlice;
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -18,7 +17,7 @@ use podicorn_http::{Head, Reject};
 
 use super::conn::{Connection, Phase};
 use super::outbound::{Piece, Sent};
-use super::socket::{Peer, TimeOut};
+use super::socket::{Peer, Then, TimeOut};
 use super::table::Token;
 use super::timers::Deadline;
 use super::websocket::Shut;
@@ -134,25 +133,11 @@ enum Drawn {
 
 impl Connection {
     /// Sends a parcel as far as the socket takes it, behind what still waits. The rest is kept.
-    pub(crate) fn transmit(&mut self, parcel: &mut Parcel) -> Sent {
-        self.transmit_as(parcel, false)
-    }
-
-    /// As [`Self::transmit`], where the connection ends with the parcel.
-    pub(crate) fn transmit_last(&mut self, parcel: &mut Parcel) -> Sent {
-        self.transmit_as(parcel, true)
-    }
-
-    fn transmit_as(&mut self, parcel: &mut Parcel, last: bool) -> Sent {
+    pub(crate) fn transmit(&mut self, parcel: &mut Parcel, then: Then) -> Sent {
         if self.outbound.is_empty() && parcel.pieces.is_empty() {
             // The common case: one small response, one send.
             while !parcel.buffer.is_empty() {
-                let sent = if last {
-                    self.socket.send_last(&[IoSlice::new(&parcel.buffer)])
-                } else {
-                    self.socket.send(&parcel.buffer)
-                };
-                match sent {
+                match self.socket.send(&parcel.buffer, then) {
                     Ok(sent) if sent == parcel.buffer.len() => {
                         self.outbound.count(sent);
                         parcel.buffer.clear();
@@ -176,7 +161,7 @@ impl Connection {
             self.outbound.push(Piece::Owned(std::mem::take(&mut parcel.buffer)));
         }
         let socket = Arc::clone(&self.socket);
-        if last { self.outbound.flush_last(&socket) } else { self.outbound.flush(&socket) }
+        self.outbound.flush(&socket, then)
     }
 
     pub(super) fn asked(&self) -> Asked {
@@ -341,7 +326,7 @@ impl Reactor {
         if !ours {
             return Push::TimedOut;
         }
-        match connection.transmit(parcel) {
+        match connection.transmit(parcel, Then::More) {
             Sent::All => {
                 connection.live.send_since = 0;
                 Push::Taken
@@ -372,7 +357,7 @@ impl Reactor {
         let Some(connection) = self.live(token) else { return };
         if flags.contains(EpollFlags::EPOLLOUT) && !connection.outbound.is_empty() {
             let socket = Arc::clone(&connection.socket);
-            match connection.outbound.flush(&socket) {
+            match connection.outbound.flush(&socket, Then::More) {
                 Sent::All => connection.live.send_since = 0,
                 Sent::Blocked { .. } => {}
                 Sent::Failed(_) => return self.close(token),

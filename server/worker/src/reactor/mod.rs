@@ -44,7 +44,7 @@ use self::courtesy::Told;
 use self::live::Happening;
 use self::outbound::{Piece, Sent};
 use self::preamble::Proxies;
-use self::socket::Peer;
+use self::socket::{Peer, Then};
 use self::table::{Table, Token};
 use self::timers::Timers;
 use self::wake::Wake;
@@ -431,14 +431,10 @@ impl Reactor {
     fn send(&mut self, token: Token, now: Nanos) {
         let Some(connection) = self.table.get(token) else { return };
         connection.phase = Phase::Sending;
-        let sent = if connection.persists {
-            connection.outbound.flush(&connection.socket)
-        } else {
-            connection.outbound.flush_last(&connection.socket)
-        };
-        match sent {
+        let then = if connection.persists { Then::More } else { Then::End };
+        match connection.outbound.flush(&connection.socket, then) {
             // Also if the worker is to stop: the client was told that it may ask again.
-            Sent::All if connection.persists => self.next(token, now),
+            Sent::All if then == Then::More => self.next(token, now),
             Sent::All => self.end(token, now),
             Sent::Blocked { .. } => {
                 if !self.register(token) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::uio::pread;
 
-use super::socket::Socket;
+use super::socket::{Socket, Then};
 
 /// Bytes that live elsewhere, a Python `bytes` object for one.
 pub(crate) type SharedBytes = Box<dyn AsRef<[u8]> + Send + Sync>;
@@ -106,17 +106,8 @@ impl Outbound {
         self.offset = 0;
     }
 
-    /// Sends as much as the socket takes.
-    pub(crate) fn flush(&mut self, socket: &Arc<Socket>) -> Sent {
-        self.flush_as(socket, false)
-    }
-
-    /// As [`Self::flush`], where the connection ends with these pieces.
-    pub(crate) fn flush_last(&mut self, socket: &Arc<Socket>) -> Sent {
-        self.flush_as(socket, true)
-    }
-
-    fn flush_as(&mut self, socket: &Arc<Socket>, last: bool) -> Sent {
+    /// Sends as much as the socket takes; `then`: behind all that is here.
+    pub(crate) fn flush(&mut self, socket: &Arc<Socket>, then: Then) -> Sent {
         let mut progress = false;
         while let Some(first) = self.pieces.front_mut() {
             if let Piece::File(part) = first {
@@ -145,12 +136,8 @@ impl Outbound {
                 wanted += bytes.len();
                 count += 1;
             }
-            let sent = if last && count == self.pieces.len() {
-                socket.send_last(&slices[..count])
-            } else {
-                socket.send_pieces(&slices[..count])
-            };
-            match sent {
+            let then = if count == self.pieces.len() { then } else { Then::More };
+            match socket.send_pieces(&slices[..count], then) {
                 Ok(sent) => {
                     progress |= sent > 0;
                     self.advance(sent);

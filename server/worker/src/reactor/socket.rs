@@ -16,6 +16,15 @@ use crate::tls::describe::Facts;
 use crate::tls::python::link::Link;
 use crate::tls::session::{Failure, Session};
 
+/// What follows bytes that are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The connection goes on, or nobody knows yet.
+    More,
+    /// Its end.
+    End,
+}
+
 /// Who is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
@@ -297,11 +306,11 @@ impl Socket {
     }
 
     /// Sends what the socket takes now. `EAGAIN`: nothing; what is sent next has to begin with the same bytes.
-    pub(crate) fn send(&self, bytes: &[u8]) -> Result<usize, Errno> {
+    pub(crate) fn send(&self, bytes: &[u8], then: Then) -> Result<usize, Errno> {
         if let Some(mut session) = self.tls() {
             return session.send(self.fd.as_fd(), &[IoSlice::new(bytes)]);
         }
-        send(&self.fd, bytes, SENDING)
+        self.send_by(bytes.len(), then, |flags| send(&self.fd, bytes, flags))
     }
 
     /// Sends a few bytes that a socket with nothing in it takes at once; nobody tries again.
@@ -309,33 +318,35 @@ impl Socket {
         if let Some(mut session) = self.tls() {
             let _ = session.interject(self.fd.as_fd(), bytes);
         } else {
-            let _ = self.send(bytes);
+            let _ = self.send(bytes, Then::More);
         }
     }
 
     /// As [`Self::send`], for several pieces at once.
-    pub(crate) fn send_pieces(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    pub(crate) fn send_pieces(&self, pieces: &[IoSlice<'_>], then: Then) -> Result<usize, Errno> {
         if let Some(mut session) = self.tls() {
             return session.send(self.fd.as_fd(), pieces);
         }
-        send_pieces(&self.fd, pieces, SENDING)
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        self.send_by(length, then, |flags| send_pieces(&self.fd, pieces, flags))
     }
 
-    /// As [`Self::send_pieces`], for the last bytes of a connection. Where all are taken FIN is sent, too: in the same
-    /// segment, which saves the kernels of both sides the work for another one. TLS has a farewell of its own to send
-    /// before it, and gets no FIN here.
-    pub(crate) fn send_last(&self, pieces: &[IoSlice<'_>]) -> Result<usize, Errno> {
-        if self.guise.get().is_some() {
-            return self.send_pieces(pieces);
+    /// Sends `length` bytes by `call`, which is given the flags. Where all of the last ones are taken FIN is sent, too: in the
+    /// same segment, which saves the kernels of both sides the work for another one. Not where TLS has a farewell of its own
+    /// to send before it, and not to a stream of HTTP/2.
+    fn send_by(
+        &self,
+        length: usize,
+        then: Then,
+        call: impl FnOnce(libc::c_int) -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        if then == Then::More || self.guise.get().is_some() {
+            return call(SENDING);
         }
         // Held back until the shutdown, which is next.
-        let flags = SENDING | libc::MSG_MORE;
-        let sent = match pieces {
-            [bytes] => send(&self.fd, bytes, flags),
-            _ => send_pieces(&self.fd, pieces, flags),
-        }?;
-        if sent == pieces.iter().map(|piece| piece.len()).sum::<usize>() {
-            let _ = shutdown(self.fd.as_raw_fd(), Shutdown::Write);
+        let sent = call(SENDING | libc::MSG_MORE)?;
+        if sent == length {
+            self.finish_sending();
         }
         Ok(sent)
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::flood::Toll;
 use super::{PREFACE, upgrade};
 use crate::clock::monotonic;
-use crate::reactor::socket::Socket;
+use crate::reactor::socket::{Socket, Then};
 
 /// Bytes that are read at a time while the client's own beginning is waited for.
 const STEP: usize = 4096;
@@ -117,7 +117,7 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let taken = poll(|| self.socket.send(bytes));
+        let taken = poll(|| self.socket.send(bytes, Then::More));
         self.flow.note(&taken);
         taken
     }
@@ -127,7 +127,7 @@ impl AsyncWrite for Wire {
         _: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let taken = poll(|| self.socket.send_pieces(pieces));
+        let taken = poll(|| self.socket.send_pieces(pieces, Then::More));
         self.flow.note(&taken);
         taken
     }

@@ -10,6 +10,7 @@ use crate::reactor::Reactor;
 use crate::reactor::conn::Connection;
 use crate::reactor::live::{Asked, Event};
 use crate::reactor::outbound::{Piece, Sent};
+use crate::reactor::socket::Then;
 use crate::reactor::table::Token;
 use crate::reactor::timers::Deadline;
 
@@ -49,7 +50,7 @@ impl Reactor {
         socket.waiting_bytes = 0;
         connection.outbound.push(Piece::Owned(frame));
         let client = Arc::clone(&connection.socket);
-        if matches!(connection.outbound.flush(&client), Sent::Failed(_)) {
+        if matches!(connection.outbound.flush(&client, Then::More), Sent::Failed(_)) {
             return self.close(token);
         }
         self.timers.set(token.index(), Deadline::Closing, now);
@@ -106,7 +107,7 @@ impl Reactor {
         socket.mark = mark;
         connection.outbound.push(Piece::Owned(frame));
         let client = Arc::clone(&connection.socket);
-        if matches!(connection.outbound.flush(&client), Sent::Failed(_)) {
+        if matches!(connection.outbound.flush(&client, Then::More), Sent::Failed(_)) {
             return self.close(token);
         }
         self.timers.set(token.index(), Deadline::Pong, now);

@@ -24,6 +24,7 @@ use podicorn_http::websocket::{CloseCode, Connection as Codec, Event as Decoded,
 use super::conn::{Connection, Phase};
 use super::live::{Asked, Event, Parcel};
 use super::outbound::{Piece, Sent};
+use super::socket::Then;
 use super::table::Token;
 use super::timers::Deadline;
 use super::{Notice, Reactor};
@@ -180,7 +181,7 @@ impl Reactor {
         if !connection.socket.give_away() {
             return false;
         }
-        if matches!(connection.transmit(parcel), Sent::Failed(_)) {
+        if matches!(connection.transmit(parcel, Then::More), Sent::Failed(_)) {
             self.close(token);
             return false;
         }
@@ -226,7 +227,7 @@ impl Reactor {
             if !out.is_empty() {
                 connection.outbound.push(Piece::Owned(std::mem::take(&mut out)));
                 let client = Arc::clone(&connection.socket);
-                if matches!(connection.outbound.flush(&client), Sent::Failed(_)) {
+                if matches!(connection.outbound.flush(&client, Then::More), Sent::Failed(_)) {
                     break Some(Ending::Gone);
                 }
             }

@@ -10,6 +10,7 @@ use crate::reactor::Reactor;
 use crate::reactor::conn::Phase;
 use crate::reactor::live::{Event, Parcel, Push};
 use crate::reactor::outbound::{Piece, Sent, SharedBytes};
+use crate::reactor::socket::Then;
 use crate::reactor::table::Token;
 use crate::reactor::timers::Deadline;
 
@@ -71,7 +72,7 @@ impl Reactor {
             }
             .ok()?;
         }
-        Some(connection.transmit(parcel))
+        Some(connection.transmit(parcel, Then::More))
     }
 
     /// Without Pings nothing else would end a connection whose client takes nothing.
@@ -87,7 +88,7 @@ impl Reactor {
         let mut sent = false;
         if flags.contains(EpollFlags::EPOLLOUT) && !connection.outbound.is_empty() {
             let client = Arc::clone(&connection.socket);
-            if matches!(connection.outbound.flush(&client), Sent::Failed(_)) {
+            if matches!(connection.outbound.flush(&client, Then::More), Sent::Failed(_)) {
                 return self.close(token);
             }
             sent = true;

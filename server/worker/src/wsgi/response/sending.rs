@@ -15,7 +15,7 @@ use pyo3::types::PyBytes;
 
 use super::{Broken, Response};
 use crate::reactor::outbound::{Piece, Sent};
-use crate::reactor::socket::{Readiness, Socket};
+use crate::reactor::socket::{Readiness, Socket, Then};
 use crate::wsgi::wait::{Patience, Waited};
 
 /// Pieces up to this many bytes are copied behind the head; longer ones are sent by reference.
@@ -110,8 +110,8 @@ impl Response {
         if !free {
             return self.lose_to_watchdog();
         }
-        let last = self.is_last();
-        if last && !self.counted {
+        let then = if self.is_last() { Then::End } else { Then::More };
+        if then == Then::End && !self.counted {
             // Who has seen the connection end may look at the metrics, or kill the worker.
             self.counted = true;
             self.common.slot.count_response(self.head.status());
@@ -119,8 +119,7 @@ impl Response {
         if !self.outbound.is_empty() {
             self.queue();
             let Some(socket) = &self.socket else { return Sent::All };
-            let sent = if last { self.outbound.flush_last(socket) } else { self.outbound.flush(socket) };
-            return match sent {
+            return match self.outbound.flush(socket, then) {
                 Sent::Failed(errno) => self.lose_client(errno),
                 sent => sent,
             };
@@ -129,11 +128,9 @@ impl Response {
         loop {
             let result = match &self.tail {
                 None if self.buffer.is_empty() => return Sent::All,
-                None if last => socket.send_last(&[IoSlice::new(&self.buffer)]),
-                None => socket.send(&self.buffer),
+                None => socket.send(&self.buffer, then),
                 Some(part) => {
-                    let pieces = [IoSlice::new(&self.buffer), IoSlice::new(part.as_ref())];
-                    if last { socket.send_last(&pieces) } else { socket.send_pieces(&pieces) }
+                    socket.send_pieces(&[IoSlice::new(&self.buffer), IoSlice::new(part.as_ref())], then)
                 }
             };
             match result {
