@@ -104,6 +104,19 @@ def do_pieces(environ, start_response, query):
         yield b"p" * int(query["size"])
 
 
+class Lingering(bytes):
+    """A piece of a body that waits at the gate when it is freed."""
+
+    def __del__(self):
+        gate_client.pause("freed")
+
+
+def do_lingering(environ, start_response, query):
+    """A body that is complete at once, but is not freed before the gate opens."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [Lingering(b"lingering")]
+
+
 class Held:
     """A body of ``size`` bytes whose ``close()`` waits at the gate."""
 

@@ -269,6 +269,33 @@ def test_the_end_does_not_wait_for_the_apps_close(serve, gate, kind, size, said)
         assert len(client.read_response().body) == size
         assert client.finish() is http.End.FIN
         gate.wait(1, "close")
+        # What the app has to do for a request is work in flight, whoever still waits for it.
+        (worker,) = server.admin.workers()
+        assert (worker["state"], worker["inFlight"]) == ("busy", 1)
         gate.open()
     # It was not the end of the worker.
     assert int(server.get("/pid").text) == pid
+
+
+@wsgi_types
+def test_a_worker_whose_client_has_seen_the_end_is_idle(serve, gate, kind):
+    """Whoever scales or chooses the idlest worker by these numbers must not see work that is done: not even while the
+    worker still puts away what it took, which this app makes long."""
+    server = serve("plumbing:application", *kind, environment=gate.environment)
+    with server.connect() as client:
+        client.send(http.head("GET", "/lingering", {"Connection": "close"}))
+        assert client.read_response().body == b"lingering"
+        assert client.finish() is http.End.FIN
+        gate.wait(1, "freed")
+        (worker,) = server.admin.workers()
+        gate.open()
+    assert (worker["state"], worker["inFlight"], worker["queued"]) == ("idle", 0, 0)
+
+
+@every_type
+def test_a_worker_that_has_answered_is_idle_at_once(serve, kind):
+    server = serve("probe:app", *kind)
+    for _ in range(20):
+        server.get("/")
+        (worker,) = server.admin.workers()
+        assert (worker["state"], worker["inFlight"], worker["queued"]) == ("idle", 0, 0)

@@ -299,15 +299,6 @@ def test_a_fully_busy_pool_is_ready_and_alive(serve, gate):
         client.read_response()
 
 
-def test_a_worker_that_has_answered_is_idle_at_once(serve):
-    """Whoever scales or chooses the idlest worker by these numbers must not see work that is done."""
-    server = serve("probe:app")
-    for _ in range(5):
-        server.get("/")
-        (worker,) = server.admin.workers()
-        assert (worker["state"], worker["inFlight"], worker["queued"]) == ("idle", 0, 0)
-
-
 def test_waiting_requests_are_seen_from_outside(serve, gate):
     server = serve("probe:app", environment=gate.environment)
     clients = [server.connect()]

@@ -317,8 +317,8 @@ impl SlotWriter {
         self.set(field::LOG_DROPPED, lines);
     }
 
-    /// A request begins, and is in flight until its end: its ring entry, and its time in the queue where that is known. The
-    /// flag says that the arbiter has to be told: half of the ring is full, and something in it is sampled.
+    /// A request begins, and is in flight until [`Self::end_work`]: its ring entry, and its time in the queue where that is
+    /// known. The flag says that the arbiter has to be told: half of the ring is full, and something in it is sampled.
     pub fn begin_request(&self, start: &RequestStart<'_>) -> (Ticket, bool) {
         self.set_in_flight(self.in_flight.get().saturating_add(1));
         if let Some(queued) = start.queued_nanos {
@@ -336,10 +336,15 @@ impl SlotWriter {
         fills_half && self.sampled.take()
     }
 
-    /// A request has ended, which was with the app for its duration. Its response is counted apart, by
-    /// [`Self::count_response`]. The result is the flag of [`Self::begin_request`].
-    pub fn end_request(&self, ticket: Ticket, end: RequestEnd) -> bool {
+    /// The worker has no work with a request any more: it is not in flight. To be called once for each that has begun.
+    pub fn end_work(&self) {
         self.set_in_flight(self.in_flight.get().saturating_sub(1));
+    }
+
+    /// A request has ended, which was with the app for its duration. Its response is counted apart, by
+    /// [`Self::count_response`], and its work ends by [`Self::end_work`]. The result is the flag of
+    /// [`Self::begin_request`].
+    pub fn end_request(&self, ticket: Ticket, end: RequestEnd) -> bool {
         self.add(field::BUSY_NANOS, end.duration_nanos);
         self.add(field::LATENCY + bucket(end.duration_nanos), 1);
         self.add(field::LATENCY + BUCKETS, end.duration_nanos);
@@ -446,6 +451,8 @@ mod tests {
         });
         writer
             .end_request(ticket, RequestEnd { status: 404, duration_nanos: 20_000_000, is_timed_out: false });
+        assert_eq!(map.reader(0).unwrap().read().in_flight, 2);
+        writer.end_work();
         writer.count_response(404);
         writer.add_timed_out();
         writer.count_response(700);

@@ -6,7 +6,7 @@ use podicorn_scoreboard::{RequestEnd, RequestStart, Ticket};
 use pyo3::prelude::*;
 
 use crate::clock::{Nanos, monotonic, unix_at};
-use crate::slot::SharedSlot;
+use crate::slot::{Known, SharedSlot};
 use crate::trace::{RequestTrace, TraceContext, Tracer};
 
 struct Running {
@@ -58,7 +58,8 @@ impl Entry {
         let Some(Running { ticket, begun }) = running else { return };
         let duration_nanos = monotonic().saturating_sub(begun);
         let end = RequestEnd { status, duration_nanos, is_timed_out: false };
-        self.slot.end_request(ticket, end, status != 0);
+        let known = if status == 0 { Known::Response } else { Known::Begin };
+        self.slot.end_request(ticket, end, known);
     }
 }
 

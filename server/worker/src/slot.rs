@@ -33,6 +33,18 @@ pub(crate) fn forking(begins: bool) {
     FORKS.set(begins);
 }
 
+/// What the scoreboard has been told of a request before its end, each of which goes with the ones above it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Known {
+    /// That it has begun.
+    #[default]
+    Begin,
+    /// What its response is.
+    Response,
+    /// That the worker has no work with it any more.
+    WorkDone,
+}
+
 /// The slot with the doorbell that makes the arbiter look.
 pub(crate) struct SharedSlot {
     /// `None` in a child of the worker, which does not have the map.
@@ -154,12 +166,15 @@ impl SharedSlot {
         Some(ticket)
     }
 
-    /// A request has ended, which held a Python thread for its duration. `response`: its status is to be counted.
-    pub(crate) fn end_request(&self, ticket: Option<Ticket>, end: RequestEnd, response: bool) {
+    /// A request has ended, which held a Python thread for its duration.
+    pub(crate) fn end_request(&self, ticket: Option<Ticket>, end: RequestEnd, known: Known) {
         let Some(ticket) = ticket else { return };
         let calls_reader = self.with(false, |writer| {
-            if response {
+            if known < Known::Response {
                 writer.count_response(end.status);
+            }
+            if known < Known::WorkDone {
+                writer.end_work();
             }
             writer.end_request(ticket, end)
         });
@@ -195,9 +210,16 @@ impl SharedSlot {
         self.with(false, |writer| ask(&mut writer.others()))
     }
 
-    /// A response of the app, before [`Self::end_request`].
-    pub(crate) fn count_response(&self, status: u16) {
-        self.with((), |writer| writer.count_response(status));
+    /// A response of the app, before [`Self::end_request`], which is to hear of it. `done`: the app has nothing to do
+    /// behind it.
+    pub(crate) fn tell_response(&self, status: u16, done: bool) -> Known {
+        self.with((), |writer| {
+            writer.count_response(status);
+            if done {
+                writer.end_work();
+            }
+        });
+        if done { Known::WorkDone } else { Known::Response }
     }
 
     /// A response that the engine gave in the app's place.

@@ -11,6 +11,7 @@ use super::news::shown;
 use super::response::{Response, Stage};
 use crate::date::date_field;
 use crate::reactor::outbound::Sent;
+use crate::slot::Known;
 
 impl Exchange {
     /// The app's call is over. The error is one that the task is to end with.
@@ -24,7 +25,7 @@ impl Exchange {
             }
             Err(error) => exchange.raised(py, error),
         };
-        exchange.close_account(py, true);
+        exchange.close_account(py, Known::Response);
         outcome
     }
 
@@ -91,20 +92,21 @@ impl Exchange {
         let Some(mut connection) = self.asgi.core.with(|reactor| reactor.lend_live(token)).flatten() else {
             return;
         };
-        let mut counted = false;
+        let mut known = Known::Begin;
         if !connection.socket.answer() {
             connection.abandon();
-            counted = self.was_answered_instead();
+            known = self.was_answered_instead();
         } else if let Some(answer) = answer.filter(|_| !self.response.has_begun()) {
             answer(&mut self.response, &date_field());
-            counted = true;
-            if matches!(self.send_last(&mut connection), Sent::Failed(_)) {
+            let sent;
+            (sent, known) = self.send_last(&mut connection);
+            if matches!(sent, Sent::Failed(_)) {
                 connection.abandon();
             }
         } else {
             connection.abandon();
         }
-        self.settle(py, &connection, counted);
+        self.settle(py, &connection, known);
         self.client = Client::Gone;
         self.part(py, connection);
     }

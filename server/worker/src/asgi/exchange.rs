@@ -19,6 +19,7 @@ use crate::reactor::live::{Pull, Push};
 use crate::reactor::outbound::Sent;
 use crate::reactor::socket::Then;
 use crate::reactor::table::Token;
+use crate::slot::Known;
 use crate::trace::RequestTrace;
 use crate::wsgi::hooks::RequestView;
 use crate::wsgi::service::account::Account;
@@ -285,10 +286,9 @@ impl Exchange {
         };
         let timed_out = !connection.socket.answer();
         let persists = self.response.persists() && connection.body_complete;
-        let ends = !timed_out && !persists;
-        let sent = match persists {
-            _ if timed_out => Sent::All,
-            true => connection.transmit(&mut self.response.parcel, Then::More),
+        let (sent, known) = match persists {
+            _ if timed_out => (Sent::All, self.was_answered_instead()),
+            true => (connection.transmit(&mut self.response.parcel, Then::More), Known::Begin),
             false => self.send_last(&mut connection),
         };
         let lost = timed_out || matches!(sent, Sent::Failed(_));
@@ -299,26 +299,26 @@ impl Exchange {
         } else {
             connection.persists = persists;
         }
-        let counted = ends || timed_out && self.was_answered_instead();
-        self.settle(py, &connection, counted);
+        self.settle(py, &connection, known);
         self.part(py, connection);
         if lost { Err(client_is_gone()) } else { Ok(()) }
     }
 
-    /// Sends what ends the response and the connection; it is counted before.
-    pub(super) fn send_last(&mut self, connection: &mut Connection) -> Sent {
+    /// Sends what ends the response and the connection. What is told of it before is for [`Self::settle`].
+    pub(super) fn send_last(&mut self, connection: &mut Connection) -> (Sent, Known) {
         // Who has seen the connection end may look at the metrics, or kill the worker.
-        self.asgi.service.count_response(self.response.status());
-        connection.transmit(&mut self.response.parcel, Then::End)
+        let known = self.asgi.service.tell_response(self.response.status());
+        (connection.transmit(&mut self.response.parcel, Then::End), known)
     }
 
-    /// The watchdog has taken the request: whether it has answered, too.
-    pub(super) fn was_answered_instead(&mut self) -> bool {
+    /// The watchdog has taken the request, and has answered it where nothing was sent.
+    pub(super) fn was_answered_instead(&mut self) -> Known {
         self.note_timeout();
-        if !self.sent {
-            self.response.replace(GATEWAY_TIMEOUT);
+        if self.sent {
+            return Known::Begin;
         }
-        !self.sent
+        self.response.replace(GATEWAY_TIMEOUT);
+        Known::Response
     }
 
     /// Gives the connection back: the exchange is over.

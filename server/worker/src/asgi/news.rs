@@ -14,6 +14,7 @@ use crate::clock::{Nanos, monotonic};
 use crate::reactor::conn::Connection;
 use crate::reactor::live::{Asked, Event};
 use crate::reactor::socket::Peer;
+use crate::slot::Known;
 use crate::wsgi::hooks::Answer;
 use crate::wsgi::text::native;
 
@@ -98,7 +99,7 @@ impl Exchange {
         self.tell(py, peer, &head, &raw);
         // What was too slow is in the scoreboard for as long as the app is at it.
         if status != GATEWAY_TIMEOUT {
-            self.close_account(py, status != 0);
+            self.close_account(py, if status == 0 { Known::Begin } else { Known::Response });
         }
         self.asgi.registry(py).part(self.token, self.number);
         let receivers = std::mem::take(&mut self.receivers);
@@ -107,10 +108,10 @@ impl Exchange {
         wake(py, senders);
     }
 
-    /// The response is over: counts and logs it. `counted`: the scoreboard knows of it already.
-    pub(super) fn settle(&mut self, py: Python<'_>, connection: &Connection, counted: bool) {
+    /// The response is over: counts and logs it.
+    pub(super) fn settle(&mut self, py: Python<'_>, connection: &Connection, known: Known) {
         self.tell(py, connection.peer, &connection.head, &connection.raw);
-        self.close_account(py, counted);
+        self.close_account(py, known);
     }
 
     /// The request's time was up.
@@ -120,10 +121,10 @@ impl Exchange {
         }
     }
 
-    pub(super) fn close_account(&mut self, py: Python<'_>, counted: bool) {
+    pub(super) fn close_account(&mut self, py: Python<'_>, known: Known) {
         if let Some(account) = self.account.take() {
             let end = account.end(self.response.status());
-            self.asgi.service.close_account(py, &account, end, counted);
+            self.asgi.service.close_account(py, &account, end, known);
         }
     }
 

@@ -23,6 +23,7 @@ use crate::engine::Core;
 use crate::listener::ServerAddress;
 use crate::options::Asgi as Options;
 use crate::reactor::{Reactor, Ready};
+use crate::slot::Known;
 use crate::wsgi::hooks::RequestView;
 use crate::wsgi::response::Question;
 use crate::wsgi::service::Service;
@@ -245,7 +246,7 @@ impl Asgi {
             Ok(prepared) => prepared,
             Err(error) => {
                 this.service.log_exception(py, "Error before a request", &error);
-                this.service.close_account(py, &account, account.end(0), false);
+                this.service.close_account(py, &account, account.end(0), Known::Begin);
                 connection.abandon();
                 this.core.answered(token, connection, begun);
                 return;

@@ -14,7 +14,7 @@ pub(super) fn send_body(response: &Bound<'_, Response>, iterable: &Bound<'_, PyA
         && let Some(part) = wrapper.get().part(iterable.py())
     {
         let mut answer = response.try_borrow_mut()?;
-        let sent = answer.write_file(part).and_then(|()| answer.finish());
+        let sent = answer.write_file(part).and_then(|()| answer.finish(false));
         drop(answer);
         let closed = iterable.call_method0(intern!(iterable.py(), "close"));
         sent?;
@@ -30,7 +30,7 @@ pub(super) fn send_body(response: &Bound<'_, Response>, iterable: &Bound<'_, PyA
     if let Some(pieces) = whole {
         let mut response = response.try_borrow_mut()?;
         response.write_all(&pieces)?;
-        return response.finish();
+        return response.finish(true);
     }
     let sent = send_each(response, iterable);
     // PEP 3333: close() is called however the iteration ended.
@@ -53,5 +53,5 @@ fn send_each(response: &Bound<'_, Response>, iterable: &Bound<'_, PyAny>) -> PyR
     for piece in iterable.try_iter()? {
         Response::write(response, &piece?)?;
     }
-    response.try_borrow_mut()?.finish()
+    response.try_borrow_mut()?.finish(false)
 }

@@ -90,6 +90,11 @@ impl RequestHooks {
         Ok(())
     }
 
+    /// Whether code of the app's runs behind a response.
+    pub(crate) fn follow(&self) -> bool {
+        self.logs_access() || self.has_after()
+    }
+
     /// Whether there is an `access_logger`.
     pub(crate) fn logs_access(&self) -> bool {
         self.hooks.access_logger.is_some()

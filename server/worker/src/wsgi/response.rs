@@ -24,7 +24,7 @@ use crate::reactor::SERVER;
 use crate::reactor::conn::CONTINUE;
 use crate::reactor::outbound::{FilePart, Outbound, Piece, Sent};
 use crate::reactor::socket::Socket;
-use crate::slot::SharedSlot;
+use crate::slot::{Known, SharedSlot};
 use crate::tls::describe::Facts;
 
 /// What responses of one engine share.
@@ -35,6 +35,8 @@ pub(crate) struct Common {
     stopping: Arc<AtomicBool>,
     /// Knows whether the whole server does.
     slot: Arc<SharedSlot>,
+    /// Code of the app's runs behind each response.
+    is_followed: bool,
 }
 
 /// What is left of a response when its request is over.
@@ -56,8 +58,8 @@ pub(crate) struct Ended {
     pub(crate) given_away: bool,
     /// The watchdog has answered in place of the app.
     pub(crate) timed_out: bool,
-    /// The scoreboard knows of the response.
-    pub(crate) counted: bool,
+    /// What the scoreboard knows of it.
+    pub(crate) known: Known,
 }
 
 impl Ended {
@@ -78,8 +80,9 @@ impl Common {
         giving: Giving,
         stopping: Arc<AtomicBool>,
         slot: Arc<SharedSlot>,
+        is_followed: bool,
     ) -> Arc<Self> {
-        Arc::new(Self { patience, giving, stopping, slot })
+        Arc::new(Self { patience, giving, stopping, slot, is_followed })
     }
 
     pub(super) fn giving(&self) -> &Giving {
@@ -160,10 +163,12 @@ pub(crate) struct Response {
     /// The head promised another request, and all of the body was given.
     keep_alive: bool,
     finished: bool,
+    /// None of the app's code runs any more.
+    app_is_done: bool,
     /// The watchdog has answered.
     timed_out: bool,
-    /// The scoreboard knows of it.
-    counted: bool,
+    /// What the scoreboard knows of it.
+    known: Known,
     /// What the client has sent after the request: the next one, or a protocol of the app's own.
     residue: Vec<u8>,
     /// The app has taken the connection for itself.
@@ -200,8 +205,9 @@ impl Response {
             sent: 0,
             keep_alive: false,
             finished: false,
+            app_is_done: false,
             timed_out: false,
-            counted: false,
+            known: Known::default(),
             residue,
             given_away: false,
             broken: None,
@@ -284,7 +290,7 @@ impl Response {
             dropped_body: self.dropped_body,
             given_away: self.given_away,
             timed_out: self.timed_out,
-            counted: self.counted,
+            known: self.known,
         }
     }
 
@@ -401,8 +407,10 @@ impl Response {
         Ok(())
     }
 
-    /// The app's iterable has ended. What the socket does not take now is left for [`Self::end`].
-    pub(crate) fn finish(&mut self) -> PyResult<()> {
+    /// The app's iterable has ended. What the socket does not take now is left for [`Self::end`]. `closed`: it is not to be
+    /// told so by `close()`.
+    pub(crate) fn finish(&mut self, closed: bool) -> PyResult<()> {
+        self.app_is_done = closed && !self.common.is_followed;
         if !self.head_sent {
             self.begin((self.question.method != RequestMethod::Head).then_some(0))?;
         }

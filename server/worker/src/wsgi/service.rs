@@ -32,7 +32,7 @@ use crate::options::Options;
 use crate::reactor::Ready;
 use crate::reactor::conn::Connection;
 use crate::reactor::socket::Peer;
-use crate::slot::SharedSlot;
+use crate::slot::{Known, SharedSlot};
 use crate::trace::{RequestTrace, Tracer};
 
 /// What all requests of an engine share.
@@ -94,6 +94,7 @@ impl Service {
             multiprocess: options.multiprocess,
             errors: &errors,
         };
+        let hooks = RequestHooks::new(options.hooks);
         let green = options.green.as_ref().map(|green| green.wait.clone_ref(py));
         let access_log =
             options.access_log.map(|(target, style)| AccessLog::start(target, style)).transpose()?;
@@ -101,14 +102,15 @@ impl Service {
             app,
             error_log,
             environs: EnvironFactory::new(py, addresses, &constants)?,
-            hooks: RequestHooks::new(options.hooks),
             access_log,
             common: Common::new(
                 Patience::new(Arc::clone(&slot), &options.limits, options.beat, green),
                 Giving { factory: options.client_socket, epoll },
                 Arc::clone(&orders.stop),
                 Arc::clone(&slot),
+                hooks.follow(),
             ),
+            hooks,
             persistent: options.limits.keep_alive.is_some(),
             slot,
             tracer,
@@ -162,14 +164,14 @@ impl Service {
             self.log_exception(py, "Error after a request", &error);
         }
         drop(logged);
-        let (status, timed_out, counted) = ended
+        let (status, timed_out, known) = ended
             .as_ref()
-            .map_or((0, false, false), |ended| (ended.status_sent(), ended.timed_out, ended.counted));
+            .map_or((0, false, Known::Begin), |ended| (ended.status_sent(), ended.timed_out, ended.known));
         let end = RequestEnd { status, duration_nanos: duration, is_timed_out: timed_out };
         if let Ok(ended) = ended {
             ended.recycle();
         }
-        self.close_account(py, &account, end, counted);
+        self.close_account(py, &account, end, known);
         match error.flatten() {
             Some(error) => Err(error),
             None => Ok(()),

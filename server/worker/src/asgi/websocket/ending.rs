@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use super::{Session, Stage};
 use crate::asgi::ending::caused_by_us;
 use crate::asgi::exchange::Client;
+use crate::slot::Known;
 
 impl Session {
     /// The app's call is over. The error is one that the task is to end with.
@@ -24,7 +25,7 @@ impl Session {
             }
             Err(error) => session.raised(py, error),
         };
-        session.request.close_account(py, true);
+        session.request.close_account(py, Known::Response);
         outcome
     }
 

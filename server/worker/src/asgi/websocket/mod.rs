@@ -29,6 +29,7 @@ use crate::date::date_field;
 use crate::reactor::live::{Asked, Event, Push};
 use crate::reactor::outbound::SharedBytes;
 use crate::reactor::websocket::{BY_REFERENCE, Message as Received, Next, Outgoing};
+use crate::slot::Known;
 
 /// How far a WebSocket has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,7 +259,7 @@ impl Session {
             return Err(client_is_gone());
         }
         self.stage = Stage::Open;
-        self.request.close_account(py, false);
+        self.request.close_account(py, Known::Begin);
         asgi.schedule(py);
         Ok(())
     }

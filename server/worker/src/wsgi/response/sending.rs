@@ -16,6 +16,7 @@ use pyo3::types::PyBytes;
 use super::{Broken, Response};
 use crate::reactor::outbound::{Piece, Sent};
 use crate::reactor::socket::{Readiness, Socket, Then};
+use crate::slot::Known;
 use crate::wsgi::wait::{Patience, Waited};
 
 /// Pieces up to this many bytes are copied behind the head; longer ones are sent by reference.
@@ -111,10 +112,9 @@ impl Response {
             return self.lose_to_watchdog();
         }
         let then = if self.is_last() { Then::End } else { Then::More };
-        if then == Then::End && !self.counted {
+        if then == Then::End && self.known < Known::Response {
             // Who has seen the connection end may look at the metrics, or kill the worker.
-            self.counted = true;
-            self.common.slot.count_response(self.head.status());
+            self.known = self.common.slot.tell_response(self.head.status(), self.app_is_done);
         }
         if !self.outbound.is_empty() {
             self.queue();
@@ -191,7 +191,7 @@ impl Response {
         if self.sent + self.outbound.sent() == 0 {
             // For the log: what the client has got.
             self.timed_out = true;
-            self.counted = true;
+            self.known = self.known.max(Known::Response);
             self.head.clear();
             let _ = self.head.set_status_code(504);
             self.head_sent = true;

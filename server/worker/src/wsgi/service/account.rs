@@ -12,6 +12,7 @@ use crate::clock::{Nanos, monotonic, unix_at};
 use crate::log_trace::LogTrace;
 use crate::reactor::Ready;
 use crate::reactor::conn::Connection;
+use crate::slot::Known;
 use crate::trace::{RequestTrace, TraceContext};
 use crate::wsgi::hooks::RequestHooks;
 
@@ -47,14 +48,14 @@ impl Service {
         self.tracer.begin(TraceContext::of(named))
     }
 
-    /// Its response is about to be sent whole. What follows is [`Self::close_account`] with `counted`.
-    pub(crate) fn count_response(&self, status: u16) {
-        self.slot.count_response(status);
+    /// All of its response is about to be sent, and with that it ends. The result is for [`Self::close_account`].
+    pub(crate) fn tell_response(&self, status: u16) -> Known {
+        self.slot.tell_response(status, !self.hooks.follow())
     }
 
-    /// It has ended. `counted`: its response has been counted already.
-    pub(crate) fn close_account(&self, py: Python<'_>, account: &Account, end: RequestEnd, counted: bool) {
-        self.slot.end_request(account.ticket, end, !counted);
+    /// It has ended.
+    pub(crate) fn close_account(&self, py: Python<'_>, account: &Account, end: RequestEnd, known: Known) {
+        self.slot.end_request(account.ticket, end, known);
         self.count_towards_replacement(py);
     }
 
