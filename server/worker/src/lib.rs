@@ -88,7 +88,9 @@ mod _engine {
     #[pymodule_export]
     use super::collections::Collections;
     #[pymodule_export]
-    use super::engine::{_after_fork_in_child, _after_fork_in_parent, _before_fork, Engine};
+    use super::engine::Engine;
+    #[pymodule_export]
+    use super::engine::forks::{_after_fork_in_child, _after_fork_in_parent, _before_fork};
     #[pymodule_export]
     use super::entry::Entry;
     #[pymodule_export]

@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use crate::clock::{Nanos, synchronise};
 use crate::collections::Collections;
 use crate::descriptor::adopt;
-use crate::engine::hear_of_forks;
+use crate::engine::forks::hear_of_forks;
 use crate::entry::Entry;
 use crate::error::EngineError;
 use crate::trace::{Policy, Tracer};

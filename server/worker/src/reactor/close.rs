@@ -80,7 +80,7 @@ impl Reactor {
             self.close_session(&connection);
         }
         // Closing the descriptor does the rest, if it is the only one.
-        let copied = connection.given_away || crate::engine::has_forked();
+        let copied = connection.given_away || crate::engine::forks::has_forked();
         if copied || Arc::strong_count(&connection.socket) > 1 {
             Self::unregister(&self.epoll, &mut connection);
             connection.socket.shut_down();

@@ -379,7 +379,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         // A child that the app has forked holds copies.
-        if crate::engine::has_forked() {
+        if crate::engine::forks::has_forked() {
             let _ = shutdown(self.client.as_raw_fd(), Shutdown::Both);
             let _ = shutdown(self.reactor.as_raw_fd(), Shutdown::Both);
         }
