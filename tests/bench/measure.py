@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from bench import proc, seeing
+from bench.alone import Alone, Caller
 from bench.check import check, request
 from bench.pace import UNEVEN, Pace
 from bench.running import Failed, Running, close_all
@@ -137,25 +138,39 @@ def evenly(server: Running, scenario: Scenario, number: int, plan: Plan, generat
     return replace(sample, slowness=slowness)
 
 
-def run(plan: Plan) -> list[Sample]:
+def called(caller: Caller, scenario: Scenario, number: int, plan: Plan) -> Alone:
+    """The app of the scenario without a server, while all servers are frozen."""
+    caller.measured(number, plan.warm_up)
+    alone, _ = plan.pace.evenly(lambda: caller.measured(number, plan.seconds))
+    cpu_us = alone.user_us + alone.system_us
+    plan.say(f"{scenario.name:10} round {number + 1}/{plan.rounds}  {'no server':18} {cpu_us:23.1f} CPU-us")
+    return alone
+
+
+def run(plan: Plan) -> tuple[list[Sample], list[Alone]]:
     """All scenarios. Neighbours that need the same servers share them."""
     samples: list[Sample] = []
+    alone: list[Alone] = []
 
     def needs(scenario: Scenario) -> tuple[str, tuple[str, ...], int, bool]:
         return scenario.app, plan.contenders(scenario), scenario.workers, scenario.spread
 
     for (_, names, _, _), group in groupby(plan.scenarios, needs):
         if names:
-            samples += _group(names, list(group), plan)
-    return samples
+            of_servers, of_apps = _group(names, list(group), plan)
+            samples += of_servers
+            alone += of_apps
+    return samples, alone
 
 
-def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> list[Sample]:
+def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> tuple[list[Sample], list[Alone]]:
     first = scenarios[0]
     generator = Generator(plan.directory, plan.all_cores if first.spread else plan.load_cores)
     cores = plan.all_cores if first.spread else plan.server_cores
     samples: list[Sample] = []
+    alone: list[Alone] = []
     servers: dict[str, Running] = {}
+    callers: dict[str, Caller] = {}
     sink = seeing.Sink()
     try:
         for name in names:
@@ -167,7 +182,7 @@ def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> lis
                 plan.programs,
                 cores=cores,
                 workers=first.workers,
-                environment=sink.environment() if contender.traced else None,
+                variables=sink.environment() if contender.traced else None,
             )
         for server in servers.values():
             server.wait_ready(request(first))
@@ -176,6 +191,7 @@ def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> lis
             for scenario in scenarios:
                 check(server, scenario)
             server.freeze()
+        callers.update((scenario.name, Caller(scenario, plan)) for scenario in scenarios if scenario.alone)
         for scenario in scenarios:
             for number in range(plan.rounds):
                 for name in rotated(names, number):
@@ -188,7 +204,11 @@ def _group(names: tuple[str, ...], scenarios: list[Scenario], plan: Plan) -> lis
                         + (f"  at {sample.slowness:.2f} times the usual pace" if sample.slowness > UNEVEN else "")
                     )
                     samples.append(sample)
+                if caller := callers.get(scenario.name):
+                    alone.append(called(caller, scenario, number, plan))
     finally:
+        for caller in callers.values():
+            caller.close()
         close_all(servers.values())
         sink.close()
-    return samples
+    return samples, alone

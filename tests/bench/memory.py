@@ -185,7 +185,7 @@ def _starts(plan: Plan, name: str) -> list[Start]:
         plan.programs,
         cores=plan.all_cores,
         options=("--config", HOOKS),
-        environment={"BENCH_HOOK_LOG": str(log)},
+        variables={"BENCH_HOOK_LOG": str(log)},
     )
     found = []
     try:

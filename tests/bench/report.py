@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 
 from bench import targets
+from bench.alone import Alone
 from bench.measure import Sample
 from bench.memory import Memory, Start
 from bench.scenarios import Scenario
@@ -81,6 +82,22 @@ def scenario_table(scenario: Scenario, samples: Sequence[Sample], label: Label) 
     if logged:
         header += ("logged",)
     return f"### {scenario.title}\n\n" + table(header, rows)
+
+
+def alone_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], alone: Sequence[Alone]) -> str:
+    """What of a request's CPU is the app's own, what the kernel's, and what a server can be better at than others."""
+    rows = []
+    for scenario in scenarios:
+        apps = [one for one in alone if one.scenario == scenario.name]
+        mine = [sample for sample in samples if sample.scenario == scenario.name and sample.server == scenario.ours]
+        if not apps or not mine:
+            continue
+        user, system = (median(getattr(one, figure) for one in apps) for figure in ("user_us", "system_us"))
+        total, kernel = (of(mine, scenario.ours, figure).median for figure in ("cpu_us", "system_us"))
+        parts = (user + system, kernel - system, total - kernel - user)
+        rows.append((scenario.title, three(total), *(three(max(part, 0.0)) for part in parts)))
+    header = ("CPU-µs per request", "Podicorn", "of which the app", "the kernel", "the rest")
+    return "### What is the server's\n\n" + table(header, rows)
 
 
 def seeing_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], label: Label) -> str:

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from bench import measure, memory, pace, plots, report, scenarios, scrapes, targets
+from bench.alone import Alone
 from bench.measure import Plan, Sample
 from bench.memory import Found, Idle, Memory, Start
 from bench.scrapes import Scrape
@@ -64,6 +65,7 @@ class Result:
     rounds: int
     seconds: int
     samples: list[Sample]
+    alone: list[Alone]
     memory: list[Memory]
     starts: list[Start]
     idle: list[Idle]
@@ -93,10 +95,20 @@ def machine() -> dict[str, str]:
 
 def collect(plan: Plan, *, with_memory: bool) -> Result:
     """The run itself."""
-    samples = measure.run(plan)
+    samples, alone = measure.run(plan)
     found = memory.run(plan) if with_memory else Found([], [], [])
     scraped = scrapes.run(plan) if any(scenario in scenarios.SEEING for scenario in plan.scenarios) else []
-    return Result(machine(), plan.rounds, plan.seconds, samples, found.memory, found.starts, found.idle, scraped)
+    return Result(
+        machine=machine(),
+        rounds=plan.rounds,
+        seconds=plan.seconds,
+        samples=samples,
+        alone=alone,
+        memory=found.memory,
+        starts=found.starts,
+        idle=found.idle,
+        scrapes=scraped,
+    )
 
 
 def about(result: Result) -> str:
@@ -134,6 +146,8 @@ def markdown(result: Result) -> str:
     """The whole result."""
     measured = {sample.scenario for sample in result.samples}
     parts = [about(result), report.verdict_table(verdicts(result))]
+    if result.alone:
+        parts.append(report.alone_table(scenarios.SCENARIOS, result.samples, result.alone))
     parts += [
         report.scenario_table(scenario, result.samples, label)
         for scenario in scenarios.SCENARIOS
@@ -192,7 +206,7 @@ def types(result: Result) -> str:
 def raw(result: Result) -> str:
     """JSON, with a measurement on each line."""
 
-    def lines(rows: Sequence[Sample | Memory | Start | Idle | Scrape]) -> str:
+    def lines(rows: Sequence[Sample | Alone | Memory | Start | Idle | Scrape]) -> str:
         return (
             "[" + ",".join(f"\n  {json.dumps({k: rounded(v) for k, v in vars(row).items()})}" for row in rows) + "\n ]"
         )
@@ -202,6 +216,7 @@ def raw(result: Result) -> str:
         "rounds": str(result.rounds),
         "seconds": str(result.seconds),
         "samples": lines(result.samples),
+        "alone": lines(result.alone),
         "memory": lines(result.memory),
         "starts": lines(result.starts),
         "idle": lines(result.idle),

@@ -43,7 +43,7 @@ class Running:
         cores: str,
         workers: int = 1,
         options: tuple[str, ...] = (),
-        environment: dict[str, str] | None = None,
+        variables: dict[str, str] | None = None,
     ) -> None:
         self.contender = contender
         self.port = free_port()
@@ -56,20 +56,12 @@ class Running:
         command = contender.command(launch)
         command[1:1] = options
         paths = [str(programs.parent / contender.library)] if contender.library else []
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         with open(self.access_log if contender.logs else self._output, "ab") as out, open(self._output, "ab") as err:
             self._process = subprocess.Popen(
                 # The first process dies with the harness, even if that is killed.
                 ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cores, *command],
                 cwd=APPS,
-                env=kept
-                | {
-                    "PYTHONPATH": os.pathsep.join([*paths, str(APPS)]),
-                    "PYTHONDONTWRITEBYTECODE": "1",
-                    "BENCH_MARK": self._mark,
-                    "BENCH_DATABASE": str(directory / DATABASE),
-                }
-                | (environment or {}),
+                env=environment(directory, *paths) | {"BENCH_MARK": self._mark} | (variables or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -157,6 +149,15 @@ class Running:
             pass
         processes.kill_marked(f"BENCH_MARK={self._mark}")
         self._process.wait(10)
+
+
+def environment(directory: Path, *paths: str) -> dict[str, str]:
+    """What everything that runs an app finds: little of the harness' own, and the apps."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ} | {
+        "PYTHONPATH": os.pathsep.join([*paths, str(APPS)]),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "BENCH_DATABASE": str(directory / DATABASE),
+    }
 
 
 def send(pid: int, number: signal.Signals) -> None:

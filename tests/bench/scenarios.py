@@ -37,6 +37,8 @@ class Scenario:
     spread: bool = False
     load_threads: int = 1
     quick: bool = False
+    #: The app is measured without a server, too.
+    alone: bool = False
 
     @property
     def interface(self) -> str:
@@ -70,7 +72,9 @@ ASYNC_HELLO = {"app": "asgi_plain:hello", "expected": b"Hello, World!", "content
 HELLO = {"app": "plain:hello", "expected": b"Hello, World!", "content_type": "text/plain"}
 
 SCENARIOS = (
-    Scenario("hello", "Hello, 32 connections", contenders=(*EVERYONE, "podicorn-preload"), quick=True, **HELLO),
+    Scenario(
+        "hello", "Hello, 32 connections", contenders=(*EVERYONE, "podicorn-preload"), quick=True, alone=True, **HELLO
+    ),
     Scenario("hello-256", "Hello, 256 connections", connections=256, **HELLO),
     Scenario("hello-1", "Hello, one connection", connections=1, **HELLO),
     Scenario(
@@ -92,6 +96,7 @@ SCENARIOS = (
         method="POST",
         body_size=1024,
         quick=True,
+        alone=True,
     ),
     Scenario(
         "upload",
@@ -102,9 +107,22 @@ SCENARIOS = (
         method="POST",
         body_size=1 << 20,
     ),
-    Scenario("flask", "Flask hello", "flask_hello:app", b"Hello, World!", "text/html; charset=utf-8", quick=True),
     Scenario(
-        "django", "Django page with a query", "django_page.wsgi:application", django_page(), "text/html; charset=utf-8"
+        "flask",
+        "Flask hello",
+        "flask_hello:app",
+        b"Hello, World!",
+        "text/html; charset=utf-8",
+        quick=True,
+        alone=True,
+    ),
+    Scenario(
+        "django",
+        "Django page with a query",
+        "django_page.wsgi:application",
+        django_page(),
+        "text/html; charset=utf-8",
+        alone=True,
     ),
     Scenario(
         "threads",
@@ -137,7 +155,7 @@ SCENARIOS = (
         ),
         **HELLO,
     ),
-    Scenario("asgi-hello", "ASGI hello, 32 connections", contenders=ASYNC, quick=True, **ASYNC_HELLO),
+    Scenario("asgi-hello", "ASGI hello, 32 connections", contenders=ASYNC, quick=True, alone=True, **ASYNC_HELLO),
     Scenario("asgi-hello-1", "ASGI hello, one connection", contenders=ASYNC, connections=1, **ASYNC_HELLO),
     Scenario(
         "asgi-echo",
@@ -149,6 +167,7 @@ SCENARIOS = (
         method="POST",
         body_size=1024,
         quick=True,
+        alone=True,
     ),
     Scenario(
         "fastapi",
@@ -158,6 +177,7 @@ SCENARIOS = (
         "application/json",
         contenders=(*ASYNC, *EAGER),
         quick=True,
+        alone=True,
     ),
     *(
         Scenario(

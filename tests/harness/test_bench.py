@@ -2,11 +2,15 @@
 
 import os
 import re
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
-from bench import memory, pace, proc, report, scenarios, seeing, targets, websocket, wrk
+from bench import measure, memory, pace, proc, report, scenarios, seeing, targets, websocket, wrk
+from bench.alone import Alone, Caller
 from bench.measure import Sample, rotated
+from bench.running import Failed, prepare_database
 from bench.servers import CONTENDERS, Launch
 from bench.targets import Spread
 from podtest.http import Connection, head
@@ -291,6 +295,47 @@ def test_the_table_of_what_it_costs_to_see():
     verdicts = {verdict.what: verdict for verdict in targets.judge(samples, label)}
     assert verdicts["see-flask: CPU with traces ÷ without"].passed
     assert "see-flask: CPU with metrics ÷ without" not in verdicts
+
+
+def test_the_table_of_what_is_the_servers():
+    samples = [sample("podicorn", number, cpu) for number, cpu in enumerate((10.0, 12.0, 14.0))]
+    alone = [Alone("hello", number, user, 1.0) for number, user in enumerate((0.5, 1.0, 9.0))]
+    lines = report.alone_table(scenarios.SCENARIOS, samples, alone).splitlines()
+    # 12 µs, of which 9 in the kernel; of the app's own 2 one is in the kernel, too.
+    assert lines[4:] == ["| Hello, 32 connections | 12.0 | 2.00 | 8.00 | 2.00 |"]
+
+
+def a_plan(directory: Path) -> measure.Plan:
+    core = str(min(os.sched_getaffinity(0)))
+    return measure.Plan(
+        scenarios=(), families=(), rounds=1, seconds=1, warm_up=0, programs=Path(sys.prefix) / "bin",
+        directory=directory, server_cores=core, load_cores=core, all_cores=core, pace=paced(), say=print,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [scenario.name for scenario in scenarios.ALL if scenario.alone])
+def test_an_app_is_called_without_a_server(tmp_path, name):
+    plan = a_plan(tmp_path)
+    prepare_database(plan.programs, tmp_path)
+    caller = Caller(scenarios.by_name()[name], plan)
+    try:
+        found = [caller.measured(number, 0.05) for number in range(2)]
+    finally:
+        caller.close()
+    assert [(one.scenario, one.round) for one in found] == [(name, 0), (name, 1)]
+    assert all(one.user_us + one.system_us > 0.0 for one in found)
+
+
+def test_an_app_that_gives_something_else_is_not_measured(tmp_path):
+    wrong = replace(scenarios.by_name()["hello"], expected=b"Hello, Mars!")
+    with pytest.raises(Failed, match="gave b'Hello, World!' instead of b'Hello, Mars!'"):
+        Caller(wrong, a_plan(tmp_path))
+
+
+def test_an_app_that_cannot_be_loaded_is_told_of(tmp_path):
+    missing = replace(scenarios.by_name()["hello"], app="plain:missing")
+    with pytest.raises(Failed, match="plain:missing without a server ended with 1"):
+        Caller(missing, a_plan(tmp_path))
 
 
 def test_the_sink_takes_bodies_of_every_size_on_one_connection():
