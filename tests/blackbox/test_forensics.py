@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from podtest import http
+from podtest.load import Load
 from podtest.waiting import wait_until
 
 ANSWERED = "(The interpreter answered.)"
@@ -58,6 +59,24 @@ def test_the_stack_of_a_hang(serve, line, path, function, answers):
             assert (ANSWERED in text) == answers, text
         if SILENT in text:
             assert "Threads as the kernel sees them" in text
+
+
+@pytest.mark.parametrize(
+    "line",
+    [("-k", "gthread"), ("-k", "socket_types.worker_classes.Threads")],
+    ids=["gthread", "gthread-subclass"],
+)
+def test_asking_a_busy_worker_hurts_no_request(serve, line):
+    """What reads the frames of threads that run must not fall over them."""
+    server = serve(*PATIENT, *line, "--threads", "4", "churning:application")
+    before = server.worker_pids()
+    with Load(server.address, 8) as load:
+        for _ in range(300):
+            text = server.admin.get("/workers/0/stack").text
+            assert ANSWERED in text, text
+            assert text.count("Current thread 0x") == 1, text
+    assert load.summary().keys() == {"ok"}
+    assert server.worker_pids() == before
 
 
 def test_a_stopped_process(serve):

@@ -5,7 +5,7 @@
 //! early TERM must count.
 #![allow(unsafe_code)] // sigaction, and a handler that may only do what signal-safety(7) allows
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use nix::errno::Errno;
@@ -142,9 +142,36 @@ impl SignalStream {
     }
 }
 
-/// The realtime signal on which Python processes write their stacks.
+/// The realtime signal on which Python processes write their stacks at once, in C. It may end one whose other threads run:
+/// for those that are to be killed anyway, or have not answered [`ask_signal`].
 pub fn stack_signal() -> i32 {
     libc::SIGRTMIN() + 6
+}
+
+/// The one on which they do it as soon as Python runs signal handlers.
+pub fn ask_signal() -> i32 {
+    libc::SIGRTMIN() + 7
+}
+
+/// A child of ours, for a signal that comes later: by then its number may be another's (`pidfd_open(2)`).
+#[derive(Debug)]
+pub struct Process(OwnedFd);
+
+impl Process {
+    /// `pid` has not been waited for yet.
+    pub fn open(pid: i32) -> nix::Result<Self> {
+        // SAFETY: pidfd_open(2) takes plain numbers.
+        let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+        // SAFETY: the kernel has just given us this descriptor, which is close-on-exec.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) }))
+    }
+
+    /// As [`send`]. `ESRCH`: it has ended.
+    pub fn send(&self, number: i32) -> nix::Result<()> {
+        let (fd, no_info) = (self.0.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+        // SAFETY: without a siginfo_t pidfd_send_signal(2) takes plain numbers.
+        Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, number, no_info, 0) }).map(drop)
+    }
 }
 
 /// Sends any signal, realtime ones included.

@@ -1,17 +1,25 @@
-//! Stack dumps: faulthandler in a Python process writes them into a pipe, the loop gets them as one text.
+//! Stack dumps: a Python process writes them into a pipe, the loop gets them as one text.
+//!
+//! Python itself writes them where it can, with the GIL held. faulthandler, which needs no interpreter, reads the frames of
+//! threads that go on running. Nobody has promised it that it may, and now and then it ends the process. So a process that is
+//! to live is asked first ([`StackReader::ask`]).
 
 use std::fmt::Write;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
-use crate::kernel;
+use crate::signals::Process;
+use crate::{kernel, signals};
 
 /// A dump is over when nothing more has come for this long.
 const QUIET: Duration = Duration::from_millis(100);
+/// How long Python has to begin a dump. Where it has not, it waits in C, so that its frames keep still in all likelihood.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The most of one dump that is kept, in bytes.
 const MOST: usize = 256 * 1024;
 
@@ -67,14 +75,39 @@ pub struct StackReader {
     task: JoinHandle<()>,
     /// While it reads.
     pipe: Weak<AsyncFd<OwnedFd>>,
+    /// Counts reads.
+    came: Arc<AtomicU64>,
 }
 
 impl StackReader {
     /// Reads dumps from `pipe` (non-blocking) and passes each to `deliver`, until all writers have gone.
     pub fn start(pipe: OwnedFd, deliver: impl Fn(String) + Send + 'static) -> std::io::Result<Self> {
         let pipe = Arc::new(kernel::watch(pipe)?);
-        let held = Arc::downgrade(&pipe);
-        Ok(Self { task: tokio::spawn(pump(pipe, deliver)), pipe: held })
+        let (held, came) = (Arc::downgrade(&pipe), Arc::new(AtomicU64::new(0)));
+        let task = tokio::spawn(pump(pipe, Arc::clone(&came), deliver));
+        Ok(Self { task, pipe: held, came })
+    }
+
+    /// Asks the process at the other end, a child that has not been waited for, for a dump: Python, and if that is silent
+    /// for [`PATIENCE`], faulthandler.
+    pub fn ask(&self, pid: i32) -> nix::Result<()> {
+        let process = Process::open(pid);
+        let before = self.came.load(Ordering::Relaxed);
+        signals::send(pid, signals::ask_signal())?;
+        let (came, pipe) = (Arc::clone(&self.came), Weak::clone(&self.pipe));
+        tokio::spawn(async move {
+            tokio::time::sleep(PATIENCE).await;
+            if came.load(Ordering::Relaxed) != before {
+                return;
+            }
+            let _ = match process {
+                Ok(process) => process.send(signals::stack_signal()),
+                // A kernel or sandbox without pidfds. The end of the process is the end of the pipe.
+                Err(_) if pipe.strong_count() > 0 => signals::send(pid, signals::stack_signal()),
+                Err(errno) => Err(errno),
+            };
+        });
+        Ok(())
     }
 
     /// The pipe, while somebody may write to it.
@@ -89,9 +122,12 @@ impl Drop for StackReader {
     }
 }
 
-async fn pump(pipe: Arc<AsyncFd<OwnedFd>>, deliver: impl Fn(String)) {
+async fn pump(pipe: Arc<AsyncFd<OwnedFd>>, came: Arc<AtomicU64>, deliver: impl Fn(String)) {
     let mut dump = Vec::new();
     loop {
+        if is_whole(&dump) {
+            deliver(take(&mut dump));
+        }
         let more = if dump.is_empty() {
             read_some(&pipe, &mut dump).await
         } else {
@@ -101,6 +137,7 @@ async fn pump(pipe: Arc<AsyncFd<OwnedFd>>, deliver: impl Fn(String)) {
             };
             more
         };
+        came.fetch_add(1, Ordering::Relaxed);
         if !more {
             if !dump.is_empty() {
                 deliver(take(&mut dump));
@@ -108,6 +145,11 @@ async fn pump(pipe: Arc<AsyncFd<OwnedFd>>, deliver: impl Fn(String)) {
             return;
         }
     }
+}
+
+/// Whether Python has written its last line.
+fn is_whole(dump: &[u8]) -> bool {
+    dump.trim_ascii_end().ends_with(ANSWERED.as_bytes())
 }
 
 fn take(dump: &mut Vec<u8>) -> String {

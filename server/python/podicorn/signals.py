@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+from time import monotonic
 
 from podicorn import stacks
 
@@ -15,8 +16,14 @@ if TYPE_CHECKING:
 
     Handler = Callable[[int, FrameType | None], None]
 
-#: Asks a process for the stacks of its threads.
+#: Has a process write the stacks of its threads at once, in C, whoever runs and whatever holds it up. Other threads go
+#: on meanwhile: what faulthandler then reads may be gone under its eyes, which is the end of the process. So this is
+#: for those that do not answer otherwise.
 STACK_SIGNAL = signal.SIGRTMIN + 6
+#: Asks for the same as soon as Python can: with the GIL held nobody else runs Python.
+ASK_SIGNAL = signal.SIGRTMIN + 7
+#: A process that was sent both answers once: no more time than this, in seconds, is between the two handlers.
+_SAME = 0.05
 
 #: A terminal sends some of these to the whole process group; only the arbiter acts on them.
 IGNORED_BY_FORK_SERVER = (
@@ -53,22 +60,39 @@ def disregard_during_import() -> None:
 
 
 def dump_stacks_to(fd: int, then: Callable[[int], None] | None = None) -> None:
-    """From now on the stack signal writes what all threads are doing to the descriptor.
+    """From now on both stack signals write what all threads are doing to the descriptor.
 
     `then` is called with the descriptor once Python runs signal handlers: never in a process that is stuck in C. The
     dump's last line says that it has.
     """
     faulthandler.unregister(STACK_SIGNAL)
+    answered = 0.0
 
-    def answer(number: int, frame: FrameType | None) -> None:
+    def finish() -> None:
         try:
             if then is not None:
                 then(fd)
         finally:
             stacks.dump_answered(fd)
 
-    signal.signal(STACK_SIGNAL, answer)
-    signal.siginterrupt(STACK_SIGNAL, False)
+    def answer(number: int, frame: FrameType | None) -> None:
+        # Behind what faulthandler has written.
+        nonlocal answered
+        finish()
+        answered = monotonic()
+
+    def write(number: int, frame: FrameType | None) -> None:
+        # Python runs the handler of the lower number first.
+        if monotonic() - answered < _SAME:
+            return
+        try:
+            stacks.dump_threads(fd, frame)
+        finally:
+            finish()
+
+    for number, handler in ((STACK_SIGNAL, answer), (ASK_SIGNAL, write)):
+        signal.signal(number, handler)
+        signal.siginterrupt(number, False)
     faulthandler.register(STACK_SIGNAL, file=fd, all_threads=True, chain=True)
 
 

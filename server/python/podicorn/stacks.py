@@ -1,11 +1,13 @@
-"""What faulthandler does not know of a worker: its asyncio tasks, and that the interpreter is still able to answer."""
+"""Stacks as Python sees them: of threads, of asyncio tasks, and that the interpreter is still able to answer."""
 
 from __future__ import annotations
 
 import gc
+import sys
 import types
 
-# As it is before anything is patched: a hub must not wait.
+# As they are before anything is patched: a hub must not wait, and a greenlet is no thread.
+from _thread import get_ident as _get_ident
 from os import write as _write
 
 TYPE_CHECKING = False
@@ -24,6 +26,33 @@ _DEEPEST = 100
 def dump_answered(fd: int) -> None:
     """Ends a dump. It runs as a signal handler of Python's: so Python runs."""
     _write(fd, f"\n{ANSWERED}\n".encode())
+
+
+def dump_threads(fd: int, here: FrameType | None) -> None:
+    """Writes where all threads are, in faulthandler's format; `here`: where this one was when a signal came.
+
+    Whoever calls it holds the GIL, so that nobody moves meanwhile.
+    """
+    me = _get_ident()
+    parts = [
+        f"Thread {ident:#018x} (most recent call first):\n{_calls(frame)}\n"
+        for ident, frame in sys._current_frames().items()
+        if ident != me
+    ]
+    parts.append(f"Current thread {me:#018x} (most recent call first):\n{_calls(here)}")
+    _write(fd, "".join(parts).encode("utf-8", "backslashreplace")[:_MOST_DUMPED])
+
+
+def _calls(frame: FrameType | None) -> str:
+    """From the innermost call to the outermost."""
+    lines: list[str] = []
+    while frame is not None:
+        if len(lines) == _DEEPEST:
+            lines.append("  ...\n")
+            break
+        lines.append(line_of(frame))
+        frame = frame.f_back
+    return "".join(lines)
 
 
 def dump_tasks(fd: int) -> None:

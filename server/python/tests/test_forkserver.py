@@ -2,12 +2,15 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+
+from podicorn import stacks
 
 APP = "def application(environ, start_response): return []\n"
 
@@ -446,10 +449,27 @@ def test_the_signals_that_mean_nothing_to_a_worker(project, serve):
         os.kill(pid, number)
     os.kill(pid, signal.SIGUSR1)
     arbiter.wait_err("engine: reopen_logs")
-    os.kill(pid, signal.SIGRTMIN + 6)
-    arbiter.wait_stack(reply["stacks"], "in run")
+    for number in (signal.SIGRTMIN + 7, signal.SIGRTMIN + 6):
+        os.kill(pid, number)
+        arbiter.wait_stack(reply["stacks"], "in run")
     os.kill(pid, signal.SIGHUP)
     assert arbiter.wait_worker(pid) == -signal.SIGHUP
+
+
+def test_a_worker_that_could_not_answer_for_a_while_answers_once(project, serve):
+    project(app=APP)
+    arbiter = serve()
+    arbiter.boot()
+    reply = arbiter.spawn()
+    arbiter.wait_err("engine: runs")
+    os.kill(reply["pid"], signal.SIGSTOP)
+    for number in (signal.SIGRTMIN + 7, signal.SIGRTMIN + 6, signal.SIGCONT):
+        os.kill(reply["pid"], number)
+    arbiter.wait_stack(reply["stacks"], stacks.ANSWERED)
+    time.sleep(0.2)
+    assert not select.select([reply["stacks"]], [], [], 0)[0], "no second dump"
+    os.kill(reply["pid"], signal.SIGTERM)
+    assert arbiter.wait_worker(reply["pid"]) == 0
 
 
 def test_processes_of_the_app_are_not_workers(project, serve):

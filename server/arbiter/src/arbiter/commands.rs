@@ -11,7 +11,6 @@ use crate::admin::{Command, DrainView, Refusal, StackError};
 use crate::forkserver::message::Hook;
 use crate::pool::Event;
 use crate::scale::{ScaleError, ScaleView, StepView};
-use crate::signals;
 use crate::stacks;
 
 /// How long a worker has to write its stacks.
@@ -128,7 +127,7 @@ impl Arbiter {
             let _ = reply.send(Err(StackError::NoWorker(slot)));
             return;
         };
-        if let Err(errno) = signals::send(pid, signals::stack_signal()) {
+        if let Err(errno) = self.ask_worker(slot, pid) {
             let _ = reply.send(Err(StackError::Failed(format!("cannot signal worker (pid:{pid}): {errno}"))));
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use podicorn_scoreboard::RingEntry;
 use serde_json::{Map, Value};
@@ -306,7 +307,13 @@ impl Arbiter {
         let serving = request.map(|entry| request_text(&entry));
         let serving = serving.unwrap_or_else(|| "a request that has ended meanwhile".to_owned());
         tracing::error!(slot, trace_id, "Request timeout in worker (pid:{pid}): {serving}");
-        let _ = signals::send(pid, signals::stack_signal());
+        let _ = self.ask_worker(slot, pid);
+    }
+
+    /// Has a worker that goes on say where it is.
+    pub(super) fn ask_worker(&self, slot: u32, pid: i32) -> nix::Result<()> {
+        let reader = self.attendants.get(&slot).and_then(|attendant| attendant.stacks.as_ref());
+        reader.map_or(Err(Errno::ESRCH), |reader| reader.ask(pid))
     }
 
     /// Says which request has run for longer than `slow_request`, once for each, and has the worker say where it is.
@@ -332,7 +339,7 @@ impl Arbiter {
         for entry in &found {
             tracing::warn!(slot, "Slow request in worker (pid:{pid}): {}", request_text(entry));
         }
-        let _ = signals::send(pid, signals::stack_signal());
+        let _ = self.ask_worker(slot, pid);
     }
 
     /// The request that a worker was serving when it was last heard of.
