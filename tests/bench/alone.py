@@ -1,4 +1,4 @@
-"""What an app takes without a server, measured beside the servers: what no server can save."""
+"""What an app takes without a server, measured in the same rounds: the least, which no server can save."""
 
 import subprocess
 from dataclasses import dataclass

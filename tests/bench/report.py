@@ -85,7 +85,7 @@ def scenario_table(scenario: Scenario, samples: Sequence[Sample], label: Label) 
 
 
 def alone_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], alone: Sequence[Alone]) -> str:
-    """What of a request's CPU is the app's own, what the kernel's, and what a server can be better at than others."""
+    """What a request takes beside the least that the app can take, and the kernel's part."""
     rows = []
     for scenario in scenarios:
         apps = [one for one in alone if one.scenario == scenario.name]
@@ -96,8 +96,8 @@ def alone_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], alone:
         total, kernel = (of(mine, scenario.ours, figure).median for figure in ("cpu_us", "system_us"))
         parts = (user + system, kernel - system, total - kernel - user)
         rows.append((scenario.title, three(total), *(three(max(part, 0.0)) for part in parts)))
-    header = ("CPU-µs per request", "Podicorn", "of which the app", "the kernel", "the rest")
-    return "### What is the server's\n\n" + table(header, rows)
+    header = ("CPU-µs per request", "Podicorn", "the app without a server", "the kernel", "the rest")
+    return "### The apps without a server\n\n" + table(header, rows)
 
 
 def seeing_table(scenarios: Sequence[Scenario], samples: Sequence[Sample], label: Label) -> str:

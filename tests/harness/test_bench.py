@@ -297,7 +297,7 @@ def test_the_table_of_what_it_costs_to_see():
     assert "see-flask: CPU with metrics ÷ without" not in verdicts
 
 
-def test_the_table_of_what_is_the_servers():
+def test_the_table_of_apps_without_a_server():
     samples = [sample("podicorn", number, cpu) for number, cpu in enumerate((10.0, 12.0, 14.0))]
     alone = [Alone("hello", number, user, 1.0) for number, user in enumerate((0.5, 1.0, 9.0))]
     lines = report.alone_table(scenarios.SCENARIOS, samples, alone).splitlines()
