@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.running import APPS, Failed, environment
+from bench.running import APPS, Failed, environment, pinned
 from bench.scenarios import Scenario
 
 if TYPE_CHECKING:
@@ -29,11 +29,16 @@ class Caller:
 
     def __init__(self, scenario: Scenario, plan: "Plan") -> None:
         self._scenario = scenario
-        # The first process dies with the harness, even if that is killed.
-        pinned = ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", plan.server_cores]
         python = [str(plan.programs / "python"), "-B", str(CALLS)]
         self._process = subprocess.Popen(
-            [*pinned, *python, scenario.interface, scenario.app, scenario.method, str(scenario.body_size)],
+            [
+                *pinned(plan.server_cores),
+                *python,
+                scenario.interface,
+                scenario.app,
+                scenario.method,
+                str(scenario.body_size),
+            ],
             cwd=APPS,
             env=environment(plan.directory),
             stdin=subprocess.PIPE,

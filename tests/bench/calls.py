@@ -6,14 +6,15 @@ calls the app over and over for so long and prints the µs of user and of system
 
 import asyncio
 import gc
-import importlib
 import io
-import os
 import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
+
+# Both are programs of this directory.
+from serve import load
 
 #: So many calls between two looks at the clock.
 STRIDE = 50
@@ -97,9 +98,7 @@ async def serve_async(call: Callable[[], Awaitable[bytes]]) -> None:
 def main() -> None:
     """See the module's text."""
     interface, target, method, size = sys.argv[1:]
-    sys.path.insert(0, os.getcwd())
-    module, _, attribute = target.partition(":")
-    app = getattr(importlib.import_module(module), attribute)
+    app = load(target)
     body = b"x" * int(size)
     if interface == "ASGI":
         import uvloop

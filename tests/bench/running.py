@@ -58,8 +58,7 @@ class Running:
         paths = [str(programs.parent / contender.library)] if contender.library else []
         with open(self.access_log if contender.logs else self._output, "ab") as out, open(self._output, "ab") as err:
             self._process = subprocess.Popen(
-                # The first process dies with the harness, even if that is killed.
-                ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cores, *command],
+                [*pinned(cores), *command],
                 cwd=APPS,
                 env=environment(directory, *paths) | {"BENCH_MARK": self._mark} | (variables or {}),
                 stdin=subprocess.DEVNULL,
@@ -149,6 +148,11 @@ class Running:
             pass
         processes.kill_marked(f"BENCH_MARK={self._mark}")
         self._process.wait(10)
+
+
+def pinned(cores: str) -> list[str]:
+    """What to begin a command with: it runs on these cores, and dies with the harness, even if that is killed."""
+    return ["setpriv", "--pdeathsig", "KILL", "taskset", "--cpu-list", cores]
 
 
 def environment(directory: Path, *paths: str) -> dict[str, str]:

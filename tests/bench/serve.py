@@ -28,14 +28,18 @@ def run_fastpysgi(app, port: int, workers: int) -> None:
     fastpysgi.run(app, "127.0.0.1", port, workers=workers)
 
 
+def load(target: str):
+    """The app ``MODULE:APP`` of the current directory."""
+    sys.path.insert(0, os.getcwd())
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
 def main() -> None:
     """See the module's text."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     name, port, workers, target = sys.argv[1:]
-    sys.path.insert(0, os.getcwd())
-    module, _, attribute = target.partition(":")
-    app = getattr(importlib.import_module(module), attribute)
-    {"bjoern": run_bjoern, "fastpysgi": run_fastpysgi}[name](app, int(port), int(workers))
+    {"bjoern": run_bjoern, "fastpysgi": run_fastpysgi}[name](load(target), int(port), int(workers))
 
 
 if __name__ == "__main__":

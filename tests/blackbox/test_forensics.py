@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from podtest import http
@@ -77,6 +78,16 @@ def test_asking_a_busy_worker_hurts_no_request(serve, line):
             assert text.count("Current thread 0x") == 1, text
     assert load.summary().keys() == {"ok"}
     assert server.worker_pids() == before
+
+
+def test_many_who_ask_at_once_get_one_answer_each(serve):
+    """A dump too many would be an error in the log."""
+    server = serve(*PATIENT, "-k", "gthread", "--threads", "4", "churning:application")
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: server.admin.get("/workers/0/stack").text, range(300)))
+    assert all(ANSWERED in text for text in answers)
+    assert server.stop() == 0
+    assert "Stacks of worker" not in server.err.text
 
 
 def test_a_stopped_process(serve):

@@ -18,7 +18,7 @@ from os import write as _write
 
 from podicorn import _engine, leaving
 from podicorn.failure import Failure
-from podicorn.stacks import line_of
+from podicorn.stacks import calls
 from podicorn.worker import WorkerProcess
 from podicorn.worker_types import WorkerType
 
@@ -159,19 +159,10 @@ def dump_greenlets(fd: int) -> None:
     places: dict[str, int] = {}
     for thing in gc.get_objects():
         if isinstance(thing, greenlet) and thing.gr_frame is not None:
-            place = _stack(thing.gr_frame)
+            place = calls(thing.gr_frame)
             places[place] = places.get(place, 0) + 1
     parts = ["\n"]
     for place, count in sorted(places.items(), key=lambda item: -item[1]):
         waiting = "1 waiting greenlet" if count == 1 else f"{count} waiting greenlets"
         parts.append(f"{waiting} (most recent call first):\n{place}\n")
     _write(fd, "".join(parts).encode("utf-8", "backslashreplace")[:_MOST_DUMPED])
-
-
-def _stack(frame: FrameType | None) -> str:
-    """In faulthandler's format."""
-    lines: list[str] = []
-    while frame is not None and len(lines) < 100:
-        lines.append(line_of(frame))
-        frame = frame.f_back
-    return "".join(lines)

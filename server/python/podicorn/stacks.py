@@ -35,16 +35,16 @@ def dump_threads(fd: int, here: FrameType | None) -> None:
     """
     me = _get_ident()
     parts = [
-        f"Thread {ident:#018x} (most recent call first):\n{_calls(frame)}\n"
+        f"Thread {ident:#018x} (most recent call first):\n{calls(frame)}\n"
         for ident, frame in sys._current_frames().items()
         if ident != me
     ]
-    parts.append(f"Current thread {me:#018x} (most recent call first):\n{_calls(here)}")
+    parts.append(f"Current thread {me:#018x} (most recent call first):\n{calls(here)}")
     _write(fd, "".join(parts).encode("utf-8", "backslashreplace")[:_MOST_DUMPED])
 
 
-def _calls(frame: FrameType | None) -> str:
-    """From the innermost call to the outermost."""
+def calls(frame: FrameType | None) -> str:
+    """From the innermost call to the outermost, in faulthandler's format."""
     lines: list[str] = []
     while frame is not None:
         if len(lines) == _DEEPEST:

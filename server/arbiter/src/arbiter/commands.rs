@@ -127,12 +127,17 @@ impl Arbiter {
             let _ = reply.send(Err(StackError::NoWorker(slot)));
             return;
         };
-        if let Err(errno) = self.ask_worker(slot, pid) {
+        // One dump is for all who wait: a second one would come when nobody does, and go to the log.
+        let waiters = self.stack_waiters.entry(slot).or_default();
+        waiters.retain(|waiter| !waiter.is_closed());
+        let is_asked = !waiters.is_empty();
+        let (waiter, answer) = oneshot::channel();
+        waiters.push(waiter);
+        if !is_asked && let Err(errno) = self.ask_worker(slot, pid) {
+            self.stack_waiters.remove(&slot);
             let _ = reply.send(Err(StackError::Failed(format!("cannot signal worker (pid:{pid}): {errno}"))));
             return;
         }
-        let (waiter, answer) = oneshot::channel();
-        self.stack_waiters.entry(slot).or_default().push(waiter);
         tokio::spawn(async move {
             let result = match tokio::time::timeout(STACK_DEADLINE, answer).await {
                 Ok(Ok(Ok(text))) => Ok(explain(Some(text), pid).await.unwrap_or_default()),
