@@ -60,6 +60,27 @@ def test_a_burst_of_kept_connections_is_spread(serve):
     assert sorted(counts[-1] for counts in bursts)[2] <= 28, bursts
 
 
+@pytest.mark.parametrize("kind", params("sync", "gthread-1"))
+def test_two_that_come_at_once_go_to_two_workers(serve, kind):
+    """Their requests come later: if both were one worker's, one would wait behind the other beside an idle worker."""
+    server = serve("probe:app", *kind, "--workers", "2")
+    server.admin.wait_workers(2)
+    doubled = 0
+    for _ in range(40):
+        clients = []
+        try:
+            for _ in range(2):
+                clients.append(socket.create_connection(server.address))
+            wait_until(lambda: sum(connections(server)) == 2, lambda: f"both: {connections(server)}")
+            doubled += connections(server) != [1, 1]
+        finally:
+            for client in clients:
+                client.close()
+        wait_until(lambda: connections(server) == [0, 0], lambda: f"closed connections: {connections(server)}")
+    # Where the machine has too much to do, a worker may not have had a CPU for longer than the other waits for it.
+    assert doubled <= 6
+
+
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_kept_connections_are_spread_evenly_in_foreign_loops(serve, loop):
     """All workers hear of each connection there: whoever has more to do steps back for the others."""

@@ -5,7 +5,10 @@
 //! for it for a while, unless it takes one. Not for ever: on a machine with too much to do it may only not have run yet.
 //!
 //! Where the kernel wakes one worker for each connection, this matters in a burst: those that run already would take all of
-//! it before the others have been given a CPU, and keep them for as long as the clients like.
+//! it before the others have been given a CPU, and keep them for as long as the clients like. There is a second reason: the
+//! requests of connections that have just come are still to come, too, and one would then wait behind the other, for as long
+//! as that takes, beside a worker that has nothing to do. So who has as many connections as it can serve at a time leaves
+//! the next to one that has fewer, and has more patience with one that has none.
 
 use podicorn_scoreboard::Load;
 
@@ -21,6 +24,8 @@ const REQUEST: u64 = 4;
 const SLACK: u64 = REQUEST;
 /// A request that began longer ago may run on for ever.
 const QUICK: Nanos = 10 * MILLISECOND;
+/// How many times a connection is left to a worker that has none: it runs as soon as it is given a CPU.
+const PATIENCE: u32 = 10;
 /// How many times in a row a worker may leave what was left to it.
 const CHANCES: u32 = 200;
 /// How long nobody waits for it then.
@@ -44,19 +49,40 @@ impl Told {
         }
     }
 
+    /// How much may be had before anybody is asked.
+    fn slack(self, mine: Load) -> u64 {
+        match self {
+            // What it serves next must not wait for the turn of others.
+            Self::OneInTurn { enough } if !has_enough(mine, enough) => {
+                SLACK.min(enough.saturating_sub(1) as u64)
+            }
+            _ => SLACK,
+        }
+    }
+
     /// How much more than the idlest one may have. Turns are fair enough by themselves but for bursts.
-    fn allows(self, least: u64) -> u64 {
+    fn allows(self, mine: Load, least: u64) -> u64 {
         let more = if self == Self::All { 0 } else { least / 2 };
-        least.saturating_add(SLACK + more)
+        least.saturating_add(self.slack(mine) + more)
+    }
+
+    /// Whether a request could have to wait here that the idlest, with so much, would serve at once.
+    fn is_patient(self, mine: Load, least: u64) -> bool {
+        matches!(self, Self::OneInTurn { enough } if !has_enough(mine, enough)) && least == 0
     }
 
     /// Whether the other might soon take a connection that this worker leaves. `unix`: now, since the Unix epoch.
     fn may_take(self, mine: Load, other: Load, unix: Nanos) -> bool {
         let Self::OneInTurn { enough } = self else { return true };
-        let has_enough = |load: Load| load.requests as usize >= enough;
         // In the middle of quick requests it may only be waiting for a CPU.
-        has_enough(mine) || !has_enough(other) || unix.saturating_sub(other.last_start) < QUICK
+        has_enough(mine, enough)
+            || !has_enough(other, enough)
+            || unix.saturating_sub(other.last_start) < QUICK
     }
+}
+
+fn has_enough(load: Load, enough: usize) -> bool {
+    load.requests as usize >= enough
 }
 
 /// What was left to whom.
@@ -101,7 +127,7 @@ impl Courtesy {
 
     /// Whether this is more than next to nothing: if not, there is nobody to be asked.
     pub(super) fn matters(&mut self, mine: Load) -> bool {
-        let matters = self.told.weigh(mine) > SLACK;
+        let matters = self.told.weigh(mine) > self.told.slack(mine);
         if !matters {
             self.last = None;
         }
@@ -138,7 +164,7 @@ impl Courtesy {
         }
         self.stuck = still_stuck;
         let Some((least, to, accepted)) = idlest else { return false };
-        if self.told.weigh(mine) <= self.told.allows(least) {
+        if self.told.weigh(mine) <= self.told.allows(mine, least) {
             return false;
         }
         let again = before.filter(|left| (left.to, left.accepted) == (to, accepted));
@@ -148,7 +174,8 @@ impl Courtesy {
             return false;
         }
         // If nobody has taken one since, it is taken now; the next one is left again.
-        let in_vain = before.is_some_and(|left| now < left.at + REMEMBER && left.all == all);
+        let patient = times <= PATIENCE && self.told.is_patient(mine, least);
+        let in_vain = !patient && before.is_some_and(|left| now < left.at + REMEMBER && left.all == all);
         let at = if in_vain { 0 } else { now };
         self.last = Some(Left { at, to, accepted, all, times });
         !in_vain
@@ -188,9 +215,9 @@ mod tests {
         let told = Told::OneInTurn { enough: 2 };
         let leaves = |mine, other| Courtesy::new(told).leaves(mine, [(3, other)].into_iter(), 0, SECOND);
         assert!(!Courtesy::new(told).matters(load(9, 4, 9)));
-        assert!(Courtesy::new(told).matters(load(0, 5, 9)));
-        assert!(leaves(load(0, 20, 50), load(0, 10, 9)));
-        assert!(!leaves(load(0, 19, 50), load(0, 10, 9)), "half as many more, and four");
+        assert!(Courtesy::new(told).matters(load(9, 5, 9)));
+        assert!(leaves(load(2, 20, 50), load(0, 10, 9)));
+        assert!(!leaves(load(2, 19, 50), load(0, 10, 9)), "half as many more, and four");
         assert!(leaves(load(0, 5, 50), load(1, 0, 9)), "it has a thread for another");
         assert!(!leaves(load(1, 50, 50), load(2, 0, 9)), "it has enough to do, and this one has not");
         assert!(leaves(load(2, 50, 50), load(9, 0, 9)), "both have");
@@ -199,6 +226,35 @@ mod tests {
             let mut courtesy = Courtesy::new(told);
             assert_eq!(courtesy.leaves(load(1, 50, 50), [(3, other)].into_iter(), 0, SECOND), quick, "{age}");
         }
+    }
+
+    #[test]
+    fn one_that_has_none_is_asked_before_a_request_has_to_wait() {
+        for (enough, most) in [(1, 0), (2, 1), (4, 3), (50, 4)] {
+            let told = Told::OneInTurn { enough };
+            let leaves = |mine| {
+                let mut courtesy = Courtesy::new(told);
+                courtesy.matters(mine) && courtesy.leaves(mine, [(3, load(0, 0, 9))].into_iter(), 0, SECOND)
+            };
+            assert!(!leaves(load(0, most, 50)), "{enough}: there is room for its request");
+            assert!(leaves(load(0, most + 1, 50)), "{enough}");
+        }
+        let mut busy = Courtesy::new(Told::OneInTurn { enough: 1 });
+        assert!(!busy.matters(load(1, 1, 50)), "a worker that has enough to do has its own rule");
+    }
+
+    #[test]
+    fn one_that_has_none_is_waited_for_longer() {
+        let told = Told::OneInTurn { enough: 1 };
+        let times_left = |mine: Load, other: Load| {
+            let mut courtesy = Courtesy::new(told);
+            (0..100)
+                .take_while(|step| courtesy.leaves(mine, [(3, other)].into_iter(), step * STEP_BACK, SECOND))
+                .count()
+        };
+        assert_eq!(times_left(load(0, 1, 50), load(0, 0, 9)), PATIENCE as usize);
+        assert_eq!(times_left(load(0, 4, 50), load(0, 1, 9)), 1, "it has one already");
+        assert_eq!(times_left(load(1, 5, 50), load(0, 0, 9)), 1, "between two requests");
     }
 
     #[test]
