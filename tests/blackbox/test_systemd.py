@@ -138,6 +138,27 @@ def test_a_restart_loses_no_connection(serve, sockets):
     last.stop()
 
 
+@pytest.mark.pid1
+@pytest.mark.usefixtures("namespaces")
+def test_a_container_keeps_them_through_an_upgrade_in_place(serve, sockets, tmp_path):
+    """Podman passes the sockets of a .socket unit on to PID 1 of a container."""
+    tcp = sockets()
+    unix = sockets(socket.AF_UNIX, str(tmp_path / "app.sock"))
+    server = activated(serve, tcp, unix, arguments=("probe:app", "--workers", "2"), pid1=True)
+    server.admin.wait_workers(2)
+    before = server.admin.pids()
+    with Load(tcp.getsockname(), clients=2, target=lambda _: "/pid") as load:
+        more(load)
+        server.send(signal.SIGUSR2)
+        server.err.wait_for("Upgraded in place")
+        wait_until(lambda: not set(before) & set(server.admin.pids()), lambda: f"other workers than {before}")
+        more(load)
+    assert set(load.summary()) == {"ok"}, load.failures()[:3]
+    assert http.request(unix.getsockname(), "/pid").status == 200
+    assert server.stop() == 0
+    assert (tmp_path / "app.sock").exists(), "the file is systemd's"
+
+
 @pytest.mark.parametrize("count", ["two", "-1", ""])
 def test_a_wrong_number_of_sockets_is_told(count):
     script = f'export LISTEN_PID=$$ LISTEN_FDS="{count}"; exec "$0" probe:app'
