@@ -81,6 +81,33 @@ def test_two_that_come_at_once_go_to_two_workers(serve, kind):
     assert doubled <= 6
 
 
+@pytest.mark.parametrize("kind", params("gthread-1", "gthread-4", "asgi", "gevent"))
+def test_silent_connections_take_no_share_of_the_work(serve, kind):
+    """As after a worker was replaced: one has all the connections that say nothing, and both the same to do."""
+    server = serve(
+        "pace:application", *kind, "--workers", "2", "--keep-alive", "75", environment={"PACE": "0.001", "SPIN": "1"}
+    )
+    server.admin.wait_workers(2)
+    silent: dict[str, list[http.Connection]] = {}
+    try:
+        while max(map(len, silent.values()), default=0) < 40:
+            client = server.connect()
+            client.send(http.head("GET", "/"))
+            silent.setdefault(client.read_response().text, []).append(client)
+        most = max(silent, key=lambda pid: len(silent[pid]))
+        for client in [client for pid, clients in silent.items() if pid != most for client in clients]:
+            client.close()
+        wait_until(lambda: connections(server) == [0, 40], lambda: f"40 of one worker: {connections(server)}")
+        seen: Counter[str] = Counter()
+        with Load(server.address, clients=16, limit=3000, check=lambda r: seen.update([r.text]) is None) as load:
+            load.join()
+        assert load.summary() == {"ok": 3000}
+        assert 0.3 < seen[most] / 3000 < 0.7, (most, seen)
+    finally:
+        for client in [client for clients in silent.values() for client in clients]:
+            client.close()
+
+
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 def test_kept_connections_are_spread_evenly_in_foreign_loops(serve, loop):
     """All workers hear of each connection there: whoever has more to do steps back for the others."""

@@ -152,6 +152,17 @@ impl Acceptor {
         self.credit = true;
     }
 
+    /// As [`Self::note_answer`], where this worker may have been in the app all the time.
+    pub(super) fn note_return(&mut self, now: Nanos) {
+        self.note_answer();
+        self.courtesy.note_return(now);
+    }
+
+    fn note_turn(&mut self, now: Nanos) {
+        let told = |watched: &Watched| watched.armed && !watched.arrivals;
+        self.courtesy.note_turn(self.listeners.iter().all(told), now);
+    }
+
     /// Listeners are in epoll while another connection is welcome, out of it while it is not.
     fn welcome(&mut self, room: bool, busy: bool) {
         let wanted = self.mode == Mode::Open && self.paused_until.is_none() && room && (!busy || self.credit);
@@ -285,6 +296,7 @@ impl Reactor {
     /// Accepts one connection, or all that wait if the whole server stops. `engaged`: this turn had other work, too, and so
     /// may the next; then a worker that is alone takes all that are welcome, or the last in a burst waits for many such turns.
     pub(super) fn accept(&mut self, engaged: bool, now: Nanos) {
+        self.acceptor.note_turn(now);
         self.acceptor.all = !self.acceptor.is_closed() && self.slot.draining();
         self.acceptor.batch = self.acceptor.all || engaged && self.keeps_listening();
         if self.acceptor.all {
@@ -411,7 +423,7 @@ impl Reactor {
         let mine = Load { requests, connections, ..Load::default() };
         let courtesy = &mut self.acceptor.courtesy;
         // Most of the time this one has nothing to do, and need not ask.
-        if !courtesy.matters(mine)
+        if !courtesy.matters(mine, now)
             || !self.slot.among_others(|others| courtesy.leaves(mine, others, now, unix_at(now)))
         {
             return false;

@@ -9,6 +9,9 @@
 //! requests of connections that have just come are still to come, too, and one would then wait behind the other, for as long
 //! as that takes, beside a worker that has nothing to do. So who has as many connections as it can serve at a time leaves
 //! the next to one that has fewer, and has more patience with one that has none.
+//!
+//! In a burst those that wait are soon gone. Where they are not, the others have enough to do, and who is courteous then only
+//! stands idle beside them: it asks nobody for a while.
 
 use podicorn_scoreboard::Load;
 
@@ -26,6 +29,10 @@ const SLACK: u64 = REQUEST;
 const QUICK: Nanos = 10 * MILLISECOND;
 /// How many times a connection is left to a worker that has none: it runs as soon as it is given a CPU.
 const PATIENCE: u32 = 10;
+/// How long connections may wait one after the other where one worker is woken for each: longer than a burst takes.
+const LASTING: Nanos = 20 * MILLISECOND;
+/// How long nobody is asked then.
+const HURRY: Nanos = SECOND;
 /// How many times in a row a worker may leave what was left to it.
 const CHANCES: u32 = 200;
 /// How long nobody waits for it then.
@@ -52,7 +59,7 @@ impl Told {
     /// How much may be had before anybody is asked.
     fn slack(self, mine: Load) -> u64 {
         match self {
-            // What it serves next must not wait for the turn of others.
+            // As many as it can serve: the request of another might have to wait here.
             Self::OneInTurn { enough } if !has_enough(mine, enough) => {
                 SLACK.min(enough.saturating_sub(1) as u64)
             }
@@ -73,7 +80,8 @@ impl Told {
 
     /// Whether the other might soon take a connection that this worker leaves. `unix`: now, since the Unix epoch.
     fn may_take(self, mine: Load, other: Load, unix: Nanos) -> bool {
-        let Self::OneInTurn { enough } = self else { return true };
+        // Who has more to do now is not helped by having fewer connections that are silent.
+        let Self::OneInTurn { enough } = self else { return other.requests <= mine.requests };
         // In the middle of quick requests it may only be waiting for a CPU.
         has_enough(mine, enough)
             || !has_enough(other, enough)
@@ -113,11 +121,17 @@ pub(super) struct Courtesy {
     last: Option<Left>,
     /// Those who take nothing.
     stuck: Vec<Stuck>,
+    /// In every turn since then a connection waited.
+    queue_since: Option<Nanos>,
+    /// When this worker last had something to do.
+    awake: Nanos,
+    /// Until then nobody is asked.
+    hurry_until: Nanos,
 }
 
 impl Courtesy {
     pub(super) fn new(told: Told) -> Self {
-        Self { told, last: None, stuck: Vec::new() }
+        Self { told, last: None, stuck: Vec::new(), queue_since: None, awake: 0, hurry_until: 0 }
     }
 
     /// Whether all workers are woken at once.
@@ -125,13 +139,37 @@ impl Courtesy {
         self.told == Told::All
     }
 
-    /// Whether this is more than next to nothing: if not, there is nobody to be asked.
-    pub(super) fn matters(&mut self, mine: Load) -> bool {
-        let matters = self.told.weigh(mine) > self.told.slack(mine);
+    /// Whether this is more than next to nothing, and there is time: if not, there is nobody to be asked.
+    pub(super) fn matters(&mut self, mine: Load, now: Nanos) -> bool {
+        let matters = now >= self.hurry_until && self.told.weigh(mine) > self.told.slack(mine);
         if !matters {
             self.last = None;
         }
         matters
+    }
+
+    /// A turn begins. `empty`: its wait would have told of a connection.
+    pub(super) fn note_turn(&mut self, empty: bool, now: Nanos) {
+        if empty || now >= self.awake + REMEMBER {
+            self.queue_since = None;
+        }
+        self.awake = now;
+    }
+
+    /// The app has come back: the next wait begins only now.
+    pub(super) fn note_return(&mut self, now: Nanos) {
+        self.awake = now;
+    }
+
+    /// Whether connections have waited for so long that the others have more than they can take.
+    fn is_overdue(&mut self, now: Nanos) -> bool {
+        let since = *self.queue_since.get_or_insert(now);
+        let overdue = !self.is_of_a_crowd() && now >= since + LASTING;
+        if overdue {
+            self.queue_since = None;
+            self.hurry_until = now + HURRY;
+        }
+        overdue
     }
 
     /// Whether to leave the next connection to one of the others, of which each is given with its slot. `unix`: now, since
@@ -167,6 +205,9 @@ impl Courtesy {
         if self.told.weigh(mine) <= self.told.allows(mine, least) {
             return false;
         }
+        if self.is_overdue(now) {
+            return false;
+        }
         let again = before.filter(|left| (left.to, left.accepted) == (to, accepted));
         let times = again.map_or(0, |left| left.times) + 1;
         if times > CHANCES {
@@ -183,130 +224,5 @@ impl Courtesy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(requests: u32, connections: u32, accepted: u64) -> Load {
-        Load { requests, connections, accepted, last_start: 0 }
-    }
-
-    /// This worker, with a good deal to do.
-    const MINE: Load = Load { requests: 2, connections: 20, accepted: 50, last_start: 0 };
-
-    #[test]
-    fn who_has_little_to_do_asks_nobody() {
-        let mut courtesy = Courtesy::new(Told::All);
-        assert!(!courtesy.matters(load(0, 4, 9)));
-        assert!(!courtesy.matters(load(1, 0, 9)));
-        assert!(courtesy.matters(load(1, 1, 9)));
-    }
-
-    #[test]
-    fn the_idlest_gets_it_where_the_difference_counts() {
-        for (other, leaves) in [(load(0, 0, 0), true), (load(0, 23, 0), true), (load(0, 24, 0), false)] {
-            let others = [(3, load(9, 9, 9)), (5, other)];
-            assert_eq!(Courtesy::new(Told::All).leaves(MINE, others.into_iter(), 0, 0), leaves, "{other:?}");
-        }
-        assert!(!Courtesy::new(Told::All).leaves(MINE, [].into_iter(), 0, 0), "alone");
-    }
-
-    #[test]
-    fn in_turn_the_connections_count() {
-        let told = Told::OneInTurn { enough: 2 };
-        let leaves = |mine, other| Courtesy::new(told).leaves(mine, [(3, other)].into_iter(), 0, SECOND);
-        assert!(!Courtesy::new(told).matters(load(9, 4, 9)));
-        assert!(Courtesy::new(told).matters(load(9, 5, 9)));
-        assert!(leaves(load(2, 20, 50), load(0, 10, 9)));
-        assert!(!leaves(load(2, 19, 50), load(0, 10, 9)), "half as many more, and four");
-        assert!(leaves(load(0, 5, 50), load(1, 0, 9)), "it has a thread for another");
-        assert!(!leaves(load(1, 50, 50), load(2, 0, 9)), "it has enough to do, and this one has not");
-        assert!(leaves(load(2, 50, 50), load(9, 0, 9)), "both have");
-        for (age, quick) in [(QUICK - 1, true), (QUICK, false)] {
-            let other = Load { last_start: SECOND - age, ..load(2, 0, 9) };
-            let mut courtesy = Courtesy::new(told);
-            assert_eq!(courtesy.leaves(load(1, 50, 50), [(3, other)].into_iter(), 0, SECOND), quick, "{age}");
-        }
-    }
-
-    #[test]
-    fn one_that_has_none_is_asked_before_a_request_has_to_wait() {
-        for (enough, most) in [(1, 0), (2, 1), (4, 3), (50, 4)] {
-            let told = Told::OneInTurn { enough };
-            let leaves = |mine| {
-                let mut courtesy = Courtesy::new(told);
-                courtesy.matters(mine) && courtesy.leaves(mine, [(3, load(0, 0, 9))].into_iter(), 0, SECOND)
-            };
-            assert!(!leaves(load(0, most, 50)), "{enough}: there is room for its request");
-            assert!(leaves(load(0, most + 1, 50)), "{enough}");
-        }
-        let mut busy = Courtesy::new(Told::OneInTurn { enough: 1 });
-        assert!(!busy.matters(load(1, 1, 50)), "a worker that has enough to do has its own rule");
-    }
-
-    #[test]
-    fn one_that_has_none_is_waited_for_longer() {
-        let told = Told::OneInTurn { enough: 1 };
-        let times_left = |mine: Load, other: Load| {
-            let mut courtesy = Courtesy::new(told);
-            (0..100)
-                .take_while(|step| courtesy.leaves(mine, [(3, other)].into_iter(), step * STEP_BACK, SECOND))
-                .count()
-        };
-        assert_eq!(times_left(load(0, 1, 50), load(0, 0, 9)), PATIENCE as usize);
-        assert_eq!(times_left(load(0, 4, 50), load(0, 1, 9)), 1, "it has one already");
-        assert_eq!(times_left(load(1, 5, 50), load(0, 0, 9)), 1, "between two requests");
-    }
-
-    #[test]
-    fn what_nobody_takes_is_taken() {
-        let mut courtesy = Courtesy::new(Told::All);
-        let others = [(1, load(0, 1, 7)), (2, load(8, 8, 9))];
-        assert!(courtesy.leaves(MINE, others.into_iter(), SECOND, 0));
-        assert!(!courtesy.leaves(MINE, others.into_iter(), SECOND + STEP_BACK, 0));
-        assert!(courtesy.leaves(MINE, others.into_iter(), SECOND + 2 * STEP_BACK, 0), "the next one");
-        let mut courtesy = Courtesy::new(Told::All);
-        assert!(courtesy.leaves(MINE, others.into_iter(), 0, 0));
-        let taken = [(1, load(0, 2, 8)), (2, load(8, 8, 9))];
-        assert!(courtesy.leaves(MINE, taken.into_iter(), STEP_BACK, 0), "the idlest has taken it");
-        assert!(courtesy.leaves(MINE, taken.into_iter(), 2 * REMEMBER, 0), "long ago");
-    }
-
-    #[test]
-    fn nobody_waits_for_one_that_is_stuck() {
-        let mut courtesy = Courtesy::new(Told::All);
-        let others = |all| [(1, load(1, 1, 7)), (2, load(2, 19, all))];
-        // The third worker takes what is left, so that it is not in vain.
-        let chances = u64::from(CHANCES);
-        let start = SECOND;
-        for round in 0..chances {
-            assert!(
-                courtesy.leaves(MINE, others(round).into_iter(), start + round * STEP_BACK, 0),
-                "{round}"
-            );
-        }
-        let stuck = start + chances * STEP_BACK;
-        for round in 0..IGNORED / STEP_BACK {
-            assert!(
-                !courtesy.leaves(MINE, others(round).into_iter(), stuck + round * STEP_BACK, 0),
-                "{round}"
-            );
-        }
-        let back = [(1, load(1, 2, 8)), (2, load(2, 19, 100))];
-        let mut other = Courtesy { stuck: courtesy.stuck.clone(), ..Courtesy::new(Told::All) };
-        assert!(other.leaves(MINE, back.into_iter(), stuck + STEP_BACK, 0), "it has taken one");
-        assert!(courtesy.leaves(MINE, others(0).into_iter(), stuck + IGNORED, 0), "it may be well again");
-    }
-
-    #[test]
-    fn more_than_one_may_be_stuck() {
-        let mut courtesy = Courtesy::new(Told::All);
-        let others = [(1, load(1, 1, 7)), (2, load(1, 1, 7)), (3, load(1, 1, 7))];
-        for round in 0..=3 * u64::from(CHANCES) + 3 {
-            courtesy.leaves(MINE, others.into_iter(), SECOND + round, 0);
-        }
-        assert_eq!(courtesy.stuck.len(), 3);
-        assert!(!courtesy.leaves(MINE, others.into_iter(), SECOND + 1000, 0));
-        assert!(!courtesy.leaves(MINE, [(9, load(4, 40, 0))].into_iter(), SECOND + 2000, 0));
-        assert!(courtesy.stuck.is_empty(), "they are gone");
-    }
-}
+#[path = "courtesy/tests.rs"] // said here since tests/pure.rs includes this file by its path
+mod tests;

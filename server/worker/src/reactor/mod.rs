@@ -307,7 +307,7 @@ impl Reactor {
     /// response is sent without the worker; then the connection ends, or waits for its next request.
     pub(crate) fn answered(&mut self, token: Token, connection: Box<Connection>, now: Nanos) {
         self.running = self.running.saturating_sub(1);
-        self.acceptor.note_answer();
+        self.acceptor.note_return(now);
         let missed = self.table.put_back(token, connection);
         if let Some(connection) = self.table.get(token) {
             connection.note(missed);
