@@ -1,5 +1,6 @@
 """The signals that people and scripts know."""
 
+import contextlib
 import os
 import signal
 
@@ -207,6 +208,60 @@ def test_signals_during_the_boot_are_not_lost(serve, gate):
     gate.wait(2, "import")
     gate.open()
     server.admin.wait_workers(2)
+
+
+def test_one_that_serves_before_the_arbiter_knows_finishes(serve, gate, tmp_path):
+    """It has become ready and accepted a request while the arbiter, which is to end it, still takes it for booting."""
+    (tmp_path / "held.py").write_text("import gate_client\ngate_client.pause('import')\nfrom probe import app\n")
+    server = serve("held:app", "--workers", "1", ready=False, cwd=tmp_path, environment=gate.environment)
+    gate.release(*gate.wait(1, "import"))
+    server.wait_ready()
+    with server.connect() as busy, contextlib.ExitStack() as later:
+        busy.send(http.head("GET", "/hold/busy"))
+        gate.wait(1, "busy")
+        server.send(signal.SIGTTIN)
+        (booting,) = gate.wait(1, "import")
+        server.send(signal.SIGSTOP)
+        try:
+            gate.release(booting)
+            # Not before: the other worker had taken it.
+            young = later.enter_context(server.connect())
+            young.send(http.head("GET", "/hold/young"))
+            (visitor,) = gate.wait(1, "young")
+            assert visitor.pid == booting.pid
+            server.send(signal.SIGTERM)
+        finally:
+            server.send(signal.SIGCONT)
+        server.err.wait_for("Handling signal: term")
+        settle(0.5)
+        gate.open()
+        assert young.read_response().body == b"released\n"
+        assert busy.read_response().body == b"released\n"
+    assert server.wait_exit() == 0
+
+
+def test_one_that_boots_is_given_up_by_term(serve, gate, config):
+    """As Gunicorn does it: `worker_int` is for INT and QUIT, which nobody has sent."""
+    path = config(
+        "import gate_client\n"
+        "def post_worker_init(worker):\n"
+        "    gate_client.pause('init')\n"
+        "def worker_int(worker):\n"
+        "    worker.log.info('worker_int was called')\n"
+        "def worker_exit(server, worker):\n"
+        "    worker.log.info('worker_exit was called')\n"
+    )
+    server = serve("probe:app", "--config", path, ready=False, environment=gate.environment)
+    gate.release(*gate.wait(1, "init"))
+    server.wait_ready()
+    server.send(signal.SIGTTIN)
+    (booting,) = gate.wait(1, "init")
+    server.send(signal.SIGTTOU)
+    server.err.wait_for("worker_exit was called")
+    wait_until(lambda: booting.pid not in server.worker_pids(), "its end")
+    assert "worker_int was called" not in server.err.text
+    assert "killing it" not in server.err.text
+    assert server.get().status == 200
 
 
 def test_hup_storm(serve):

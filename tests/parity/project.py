@@ -33,6 +33,12 @@ class Project:
             lambda: f"{count} times {hook}; noted:\n{self.record.read_text()}\n{self.server.err.text}",
         )
 
+    def wait_booted(self, count: int) -> None:
+        """Waits for that many `post_worker_init`, and for the last of them to be over."""
+        self.wait_noted("post_worker_init", count)
+        if self.server.program == "podicorn":
+            self.server.admin.wait_workers(len(self.workers()))
+
     def workers(self) -> list[int]:
         """Its workers' pids."""
         fork_servers = self.server.fork_servers() if self.server.program == "podicorn" else []

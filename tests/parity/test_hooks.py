@@ -23,7 +23,7 @@ def test_every_hook_is_called_as_often_and_sees_the_same(both):
         assert http.request(address, "/a%20path?and=query", headers=[("X-One", "1")]).status == 200
         project.wait_noted("post_request", 2)
         project.server.send(signal.SIGTTIN)
-        project.wait_noted("post_worker_init", 2)
+        project.wait_booted(2)
         project.server.send(signal.SIGTTOU)
         project.wait_noted("worker_exit", 1)
         project.wait_noted("child_exit", 1)
@@ -33,8 +33,8 @@ def test_every_hook_is_called_as_often_and_sees_the_same(both):
         (worker,) = project.workers()
         os.kill(worker, signal.SIGINT)
         project.wait_noted("worker_int", 1)
-        project.wait_noted("post_worker_init", 4)
         project.wait_noted("child_exit", 3)
+        project.wait_booted(4)
         project.end()
     noted = {program: project.noted() for program, project in projects.items()}
     assert Counter(noted["podicorn"]) == Counter(noted["gunicorn"])

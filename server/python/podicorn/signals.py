@@ -115,6 +115,12 @@ def _forget_in_child() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+def serve() -> None:
+    """TERM disturbs no request's system calls any more. Until then it ends what the worker waits for in its boot."""
+    if signal.getsignal(signal.SIGTERM) is _installed[signal.SIGTERM]:
+        signal.siginterrupt(signal.SIGTERM, False)
+
+
 def install_in_worker(*, term: Handler, quick: Handler, abort: Handler, reopen: Handler) -> None:
     """Default dispositions, then the worker's own handlers; at last nothing is blocked any more."""
     for number in _RESET_IN_WORKER:
@@ -128,7 +134,6 @@ def install_in_worker(*, term: Handler, quick: Handler, abort: Handler, reopen: 
     handle_here(signal.SIGQUIT, quick)
     handle_here(signal.SIGABRT, abort)
     handle_here(signal.SIGUSR1, reopen)
-    # A request's system calls are not to be disturbed by these two.
-    signal.siginterrupt(signal.SIGTERM, False)
+    # No system call is to be disturbed by this one; for TERM see `serve`.
     signal.siginterrupt(signal.SIGUSR1, False)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())

@@ -161,6 +161,7 @@ class ThirdPartyProcess(WorkerProcess):
         run = worker.run
 
         def run_watched() -> Any:
+            signals.serve()
             self._handle_what_is_left_to_chance()
             self._runs = True
             self._watch_files()

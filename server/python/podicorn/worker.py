@@ -234,6 +234,7 @@ class WorkerProcess:
     def _serve(self) -> None:
         # A TERM during the boot has raised; one from here on is the engine's.
         self._worker.booted = True
+        signals.serve()
         self._slot.set_state(_engine.READY)
         self._run_engine()
 

@@ -15,7 +15,7 @@ use super::{Arbiter, Attendant, Input, Python, share};
 use crate::forkserver::RequestError;
 use crate::forkserver::spawn::stack_pipe;
 use crate::launch;
-use crate::pool::{Action, Event, HangReason, Reading, RetireReason};
+use crate::pool::{self, Action, Event, HangReason, Reading, RetireReason};
 use crate::signals;
 
 /// Stacks of one worker are not asked for more often, however many of its requests time out.
@@ -46,11 +46,14 @@ impl Arbiter {
                 tracing::debug!("Stopping worker (pid:{pid}): {}", retire_text(reason));
                 kill(pid, Signal::SIGTERM);
             }
+            Action::GiveUp { pid, .. } => kill(pid, Signal::SIGTERM),
             Action::Quit { pid, .. } => kill(pid, Signal::SIGQUIT),
             Action::DumpStacks { slot, pid, reason } => self.worker_hangs(slot, pid, reason),
             Action::Abort { pid, .. } => kill(pid, Signal::SIGABRT),
             Action::Kill { slot, pid } => {
-                let what = if self.retired(slot).is_some() {
+                // One that hangs stays what it is until it is gone.
+                let killed = |worker: &pool::Worker| matches!(worker.phase, pool::Phase::Killed { .. });
+                let what = if self.pool.worker(slot).is_some_and(killed) {
                     "did not stop in time"
                 } else {
                     "did not react to ABRT"
@@ -87,10 +90,6 @@ impl Arbiter {
             Action::Halt { code, cause } => self.halt(code, cause),
             Action::Finished => self.finished = true,
         }
-    }
-
-    fn retired(&self, slot: u32) -> Option<RetireReason> {
-        self.attendants.get(&slot).and_then(|attendant| attendant.retired)
     }
 
     fn spawn_worker(&mut self, slot: u32, epoch: u32, generation: u32, age: u64) {

@@ -187,6 +187,11 @@ pub enum Action {
         pid: i32,
         reason: RetireReason,
     },
+    /// SIGTERM to one that boots: it goes at once, unless it serves already.
+    GiveUp {
+        slot: u32,
+        pid: i32,
+    },
     /// SIGQUIT: go at once.
     Quit {
         slot: u32,

@@ -229,10 +229,7 @@ impl Pool {
         match worker.phase {
             Phase::Spawning { since } => worker.phase = Phase::Booting { since },
             // It was retired before it had a pid.
-            Phase::Stopping { .. } => {
-                worker.phase = Phase::Stopping { deadline: now + QUIT_TIME };
-                actions.push(Action::Quit { slot, pid });
-            }
+            Phase::Stopping { .. } => actions.push(worker.give_up(slot, pid, &self.limits, now)),
             _ => {}
         }
     }
@@ -251,6 +248,9 @@ impl Pool {
     fn reading(&mut self, slot: u32, reading: Reading, now: Instant, actions: &mut Vec<Action>) {
         let Some(worker) = self.workers.get_mut(&slot) else { return };
         worker.observe(reading, now);
+        if matches!(reading.state, Some(State::Ready | State::Draining)) {
+            worker.let_finish();
+        }
         let Phase::Booting { since } = worker.phase else { return };
         if reading.state != Some(State::Ready) {
             return;
@@ -360,6 +360,7 @@ impl Pool {
             let Some(worker) = self.workers.get_mut(&slot) else { continue };
             match (worker.phase, worker.pid) {
                 (Phase::Stopping { deadline }, Some(pid)) if !graceful => {
+                    worker.may_finish_until = None;
                     worker.phase = Phase::Stopping { deadline: deadline.min(now + QUIT_TIME) };
                     actions.push(Action::Quit { slot, pid });
                 }
@@ -374,7 +375,7 @@ impl Pool {
         }
     }
 
-    /// Asks a worker to go: TERM when it serves, QUIT while it boots (nobody waits for it).
+    /// Asks a worker to go. Nobody waits for one that boots, unless it turns out to serve.
     fn retire(&mut self, slot: u32, reason: RetireReason, now: Instant, actions: &mut Vec<Action>) {
         let graceful = now + self.limits.graceful_timeout;
         let Some(worker) = self.workers.get_mut(&slot) else { return };
@@ -383,10 +384,7 @@ impl Pool {
                 worker.phase = Phase::Stopping { deadline: graceful };
                 actions.push(Action::Terminate { slot, pid, reason });
             }
-            (Phase::Booting { .. }, Some(pid)) => {
-                worker.phase = Phase::Stopping { deadline: now + QUIT_TIME };
-                actions.push(Action::Quit { slot, pid });
-            }
+            (Phase::Booting { .. }, Some(pid)) => actions.push(worker.give_up(slot, pid, &self.limits, now)),
             // Without a pid there is nobody to signal: `spawned` does it.
             (Phase::Spawning { .. }, _) => {
                 worker.phase = Phase::Stopping { deadline: now + self.limits.boot_timeout };

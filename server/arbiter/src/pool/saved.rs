@@ -30,6 +30,8 @@ struct SavedWorker {
     phase: SavedPhase,
     recycle: Option<RetireReason>,
     keeps_place: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    may_finish_until: Option<u64>,
     beat: u64,
     beat_seen: u64,
     spawned_at: u64,
@@ -115,6 +117,7 @@ impl Pool {
                 phase: SavedPhase::of(worker.phase, clock)?,
                 recycle: worker.recycle,
                 keeps_place: worker.keeps_place,
+                may_finish_until: worker.may_finish_until.map(|at| clock.stamp(at)),
                 beat: worker.beat,
                 beat_seen: clock.stamp(worker.beat_seen),
                 spawned_at: clock.stamp(worker.spawned_at),
@@ -141,6 +144,7 @@ impl Pool {
             worker.phase = saved.phase.phase(clock);
             worker.recycle = saved.recycle;
             worker.keeps_place = saved.keeps_place;
+            worker.may_finish_until = saved.may_finish_until.map(|stamp| clock.instant(stamp));
             worker.beat = saved.beat;
             worker.beat_seen = clock.instant(saved.beat_seen);
             (saved.slot, worker)
@@ -231,6 +235,21 @@ mod tests {
         let mut next = over_json(&pool, &clock);
         let killed = next.handle(Event::Tick, now + LIMITS.graceful_timeout + Duration::from_millis(1));
         assert!(killed.iter().any(|action| matches!(action, Action::Kill { .. })), "{killed:?}");
+    }
+
+    #[test]
+    fn one_that_was_given_up_and_serves_still_has_its_time() {
+        let (now, clock) = (Instant::now(), Clock::now());
+        let mut pool = serving(now);
+        pool.handle(Event::Target(3), now);
+        pool.handle(Event::Spawned { slot: 2, epoch: 3, pid: 102 }, now);
+        pool.handle(Event::Target(2), now);
+        let mut next = over_json(&pool, &clock);
+        ready(&mut next, 2, now);
+        let (early, late) = (Duration::from_millis(2500), LIMITS.graceful_timeout + Duration::from_millis(1));
+        let kill = Action::Kill { slot: 2, pid: 102 };
+        assert!(!next.handle(Event::Tick, now + early).contains(&kill));
+        assert!(next.handle(Event::Tick, now + late).contains(&kill));
     }
 
     #[test]

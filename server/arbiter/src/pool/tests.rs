@@ -155,7 +155,7 @@ fn scaling_down_gives_up_boots_before_workers() {
     world.send(Event::Target(3));
     world.fork();
     let actions = world.send(Event::Target(1));
-    assert_eq!(actions.iter().filter(|action| matches!(action, Action::Quit { .. })).count(), 2);
+    assert_eq!(actions.iter().filter(|action| matches!(action, Action::GiveUp { .. })).count(), 2);
     assert_eq!(world.pool.ready(), 1);
 }
 
@@ -168,7 +168,43 @@ fn a_worker_retired_before_it_has_a_pid_is_stopped_when_it_has() {
     let slot = world.slots(|worker| worker.pid.is_none())[0];
     let epoch = world.pool.worker(slot).unwrap().epoch;
     let actions = world.send(Event::Spawned { slot, epoch, pid: 7 });
-    assert_eq!(actions, [Action::Quit { slot, pid: 7 }]);
+    assert_eq!(actions, [Action::GiveUp { slot, pid: 7 }]);
+}
+
+#[test]
+fn one_that_was_given_up_and_serves_finishes_first() {
+    for state in [State::Booting, State::Ready, State::Draining, State::Exiting] {
+        let mut world = World::new(1);
+        world.boot();
+        world.send(Event::Target(2));
+        world.fork();
+        let slot = world.slots(|worker| !worker.is_ready())[0];
+        let pid = world.pool.worker(slot).and_then(|worker| worker.pid).unwrap();
+        assert_eq!(world.send(Event::Target(1)), [Action::GiveUp { slot, pid }]);
+        world.read(slot, state, 1, false, 1);
+        let kill = Action::Kill { slot, pid };
+        let serves = matches!(state, State::Ready | State::Draining);
+        assert_eq!(world.after(QUIT_TIME).contains(&kill), !serves, "{state:?}");
+        assert_eq!(
+            world.after(LIMITS.graceful_timeout.saturating_sub(QUIT_TIME)).contains(&kill),
+            serves,
+            "{state:?}"
+        );
+    }
+}
+
+#[test]
+fn a_quick_stop_waits_for_nobody_who_turns_out_to_serve() {
+    let mut world = World::new(1);
+    world.boot();
+    world.send(Event::Target(2));
+    world.fork();
+    let slot = world.slots(|worker| !worker.is_ready())[0];
+    world.send(Event::Target(1));
+    world.send(Event::Stop { graceful: false });
+    world.read(slot, State::Draining, 1, false, 1);
+    let kills = world.after(QUIT_TIME);
+    assert_eq!(kills.iter().filter(|action| matches!(action, Action::Kill { .. })).count(), 2);
 }
 
 #[test]

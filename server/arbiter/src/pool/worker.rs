@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{HangReason, Limits, Reading, RetireReason};
+use super::{Action, HangReason, Limits, QUIT_TIME, Reading, RetireReason};
 
 /// Where a worker is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Worker {
     pub recycle: Option<RetireReason>,
     /// Its replacement starts only when it has gone.
     pub keeps_place: bool,
+    /// It was asked to go while it booted, as far as the arbiter had heard: its deadline if it serves after all.
+    pub(super) may_finish_until: Option<Instant>,
     pub in_flight: u32,
     pub parked: u32,
     pub connections: u32,
@@ -64,6 +66,7 @@ impl Worker {
             phase: Phase::Spawning { since: now },
             recycle: None,
             keeps_place: false,
+            may_finish_until: None,
             in_flight: 0,
             parked: 0,
             connections: 0,
@@ -89,6 +92,20 @@ impl Worker {
     /// What it would be a pity to interrupt.
     pub fn load(&self) -> u32 {
         self.in_flight.saturating_add(self.parked)
+    }
+
+    /// Asks one to go that boots, as far as is known.
+    pub(super) fn give_up(&mut self, slot: u32, pid: i32, limits: &Limits, now: Instant) -> Action {
+        self.phase = Phase::Stopping { deadline: now + QUIT_TIME };
+        self.may_finish_until = Some(now + limits.graceful_timeout);
+        Action::GiveUp { slot, pid }
+    }
+
+    /// It serves, or did: what it has accepted is finished.
+    pub(super) fn let_finish(&mut self) {
+        if let (Phase::Stopping { .. }, Some(deadline)) = (self.phase, self.may_finish_until.take()) {
+            self.phase = Phase::Stopping { deadline };
+        }
     }
 
     pub(super) fn hang_reason(&self) -> HangReason {
