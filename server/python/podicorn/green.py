@@ -13,12 +13,9 @@ import signal
 import sys
 import warnings
 
-# Before anything is patched: a cooperative write to the stack pipe would switch in the midst of a signal handler.
-from os import write as _write
-
 from podicorn import _engine, leaving
 from podicorn.failure import Failure
-from podicorn.stacks import calls
+from podicorn.stacks import calls, dump_waiting
 from podicorn.worker import WorkerProcess
 from podicorn.worker_types import WorkerType
 
@@ -156,13 +153,5 @@ def dump_greenlets(fd: int) -> None:
     """Writes where all waiting greenlets are, those at the same place together."""
     from greenlet import greenlet
 
-    places: dict[str, int] = {}
-    for thing in gc.get_objects():
-        if isinstance(thing, greenlet) and thing.gr_frame is not None:
-            place = calls(thing.gr_frame)
-            places[place] = places.get(place, 0) + 1
-    parts = ["\n"]
-    for place, count in sorted(places.items(), key=lambda item: -item[1]):
-        waiting = "1 waiting greenlet" if count == 1 else f"{count} waiting greenlets"
-        parts.append(f"{waiting} (most recent call first):\n{place}\n")
-    _write(fd, "".join(parts).encode("utf-8", "backslashreplace")[:_MOST_DUMPED])
+    waiting = (thing for thing in gc.get_objects() if isinstance(thing, greenlet) and thing.gr_frame is not None)
+    dump_waiting(fd, "greenlet", (calls(one.gr_frame) for one in waiting), _MOST_DUMPED)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import collections
 import gc
 import sys
 import types
 
-# As they are before anything is patched: a hub must not wait, and a greenlet is no thread.
+# As they are before anything is patched: a cooperative write would switch in the midst of a signal handler, and a
+# greenlet is no thread.
 from _thread import get_ident as _get_ident
 from os import write as _write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import FrameType
     from typing import Any
 
@@ -59,16 +62,17 @@ def dump_tasks(fd: int) -> None:
     """Writes where all coroutines wait that no other coroutine waits for, those at the same place together."""
     waiting = [thing for thing in gc.get_objects() if type(thing) is types.CoroutineType and _is_suspended(thing)]
     awaited = {id(coroutine.cr_await) for coroutine in waiting}
-    places: dict[str, int] = {}
-    for coroutine in waiting:
-        if id(coroutine) not in awaited:
-            place = "".join(reversed(_frames(coroutine)))
-            places[place] = places.get(place, 0) + 1
+    places = ("".join(reversed(_frames(coroutine))) for coroutine in waiting if id(coroutine) not in awaited)
+    dump_waiting(fd, "task", places, _MOST_DUMPED)
+
+
+def dump_waiting(fd: int, what: str, places: Iterable[str], most: int) -> None:
+    """Writes how many of these wait at each place, the most frequent first; no more than so many bytes."""
     parts = ["\n"]
-    for place, count in sorted(places.items(), key=lambda item: -item[1]):
-        what = "1 waiting task" if count == 1 else f"{count} waiting tasks"
-        parts.append(f"{what} (most recent call first):\n{place}\n")
-    _write(fd, "".join(parts).encode("utf-8", "backslashreplace")[:_MOST_DUMPED])
+    for place, count in collections.Counter(places).most_common():
+        waiting = f"1 waiting {what}" if count == 1 else f"{count} waiting {what}s"
+        parts.append(f"{waiting} (most recent call first):\n{place}\n")
+    _write(fd, "".join(parts).encode("utf-8", "backslashreplace")[:most])
 
 
 def _is_suspended(coroutine: types.CoroutineType[Any, Any, Any]) -> bool:
