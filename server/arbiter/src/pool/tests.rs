@@ -30,6 +30,16 @@ impl World {
         world
     }
 
+    /// One worker serves, and another boots in this slot.
+    fn with_one_booting() -> (Self, u32) {
+        let mut world = Self::new(1);
+        world.boot();
+        world.send(Event::Target(2));
+        world.fork();
+        let slot = world.slots(|worker| !worker.is_ready())[0];
+        (world, slot)
+    }
+
     fn send(&mut self, event: Event) -> Vec<Action> {
         let actions = self.pool.handle(event, self.now);
         self.actions.extend(&actions);
@@ -174,11 +184,7 @@ fn a_worker_retired_before_it_has_a_pid_is_stopped_when_it_has() {
 #[test]
 fn one_that_was_given_up_and_serves_finishes_first() {
     for state in [State::Booting, State::Ready, State::Draining, State::Exiting] {
-        let mut world = World::new(1);
-        world.boot();
-        world.send(Event::Target(2));
-        world.fork();
-        let slot = world.slots(|worker| !worker.is_ready())[0];
+        let (mut world, slot) = World::with_one_booting();
         let pid = world.pool.worker(slot).and_then(|worker| worker.pid).unwrap();
         assert_eq!(world.send(Event::Target(1)), [Action::GiveUp { slot, pid }]);
         world.read(slot, state, 1, false, 1);
@@ -195,11 +201,7 @@ fn one_that_was_given_up_and_serves_finishes_first() {
 
 #[test]
 fn a_quick_stop_waits_for_nobody_who_turns_out_to_serve() {
-    let mut world = World::new(1);
-    world.boot();
-    world.send(Event::Target(2));
-    world.fork();
-    let slot = world.slots(|worker| !worker.is_ready())[0];
+    let (mut world, slot) = World::with_one_booting();
     world.send(Event::Target(1));
     world.send(Event::Stop { graceful: false });
     world.read(slot, State::Draining, 1, false, 1);

@@ -56,15 +56,17 @@ impl Told {
         }
     }
 
+    /// How many requests can be served at a time, where more would wait and there is room for another.
+    fn serves(self, mine: Load) -> Option<usize> {
+        match self {
+            Self::OneInTurn { enough } if !has_enough(mine, enough) => Some(enough),
+            _ => None,
+        }
+    }
+
     /// How much may be had before anybody is asked.
     fn slack(self, mine: Load) -> u64 {
-        match self {
-            // As many as it can serve: the request of another might have to wait here.
-            Self::OneInTurn { enough } if !has_enough(mine, enough) => {
-                SLACK.min(enough.saturating_sub(1) as u64)
-            }
-            _ => SLACK,
-        }
+        self.serves(mine).map_or(SLACK, |enough| SLACK.min(enough.saturating_sub(1) as u64))
     }
 
     /// How much more than the idlest one may have. Turns are fair enough by themselves but for bursts.
@@ -75,7 +77,7 @@ impl Told {
 
     /// Whether a request could have to wait here that the idlest, with so much, would serve at once.
     fn is_patient(self, mine: Load, least: u64) -> bool {
-        matches!(self, Self::OneInTurn { enough } if !has_enough(mine, enough)) && least == 0
+        self.serves(mine).is_some() && least == 0
     }
 
     /// Whether the other might soon take a connection that this worker leaves. `unix`: now, since the Unix epoch.
